@@ -1,0 +1,27 @@
+"""Attention operators: the interface, the registry and the built-in variants, one file each."""
+
+from attnrec.attention import sdpa  # noqa: F401  (registers itself)
+from attnrec.attention.operator import (
+    AttentionOperator,
+    OperatorSpec,
+    attention_names,
+    build_attention,
+    find_attention,
+    operator_options,
+    parse_attention,
+    register_attention,
+)
+from attnrec.attention.packing import Packing, SequenceContext
+
+__all__ = [
+    "AttentionOperator",
+    "OperatorSpec",
+    "Packing",
+    "SequenceContext",
+    "attention_names",
+    "build_attention",
+    "find_attention",
+    "operator_options",
+    "parse_attention",
+    "register_attention",
+]

@@ -1,0 +1,161 @@
+"""Batches of histories without padding: the real items of all users of a batch, one after another.
+
+A history of L items takes L rows, whatever the longest in the batch. Padding appears only inside an
+attention operator that needs a rectangle (`attnrec.attention.packing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from attnrec.data.interactions import DataError, Interactions
+from attnrec.data.splits import LeaveOneOut, Part
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceBatch:
+    """B histories, N items in all, ordered by length within the batch (shortest first).
+
+    Attributes:
+        items: int64 [N], the input items of the histories one after another, oldest first.
+        lengths: int64 [B], all at least 1; their sum is N.
+        users: int64 [B].
+        targets: int64 [N], the item that follows each input item; None outside training.
+        timestamps: float64 [N] or None.
+    """
+
+    items: Tensor
+    lengths: Tensor
+    users: Tensor
+    targets: Tensor | None = None
+    timestamps: Tensor | None = None
+
+    def to(self, device: torch.device) -> SequenceBatch:
+        """The same batch on another device."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return SequenceBatch(
+            self.items.to(device, non_blocking=True),
+            self.lengths.to(device, non_blocking=True),
+            self.users.to(device, non_blocking=True),
+            move(self.targets),
+            move(self.timestamps),
+        )
+
+
+def ragged_arange(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """``concatenate([arange(s, s + l) for s, l in zip(starts, lengths)])`` without the loop, int64 [sum(lengths)]."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
+
+
+class TrainingBatches:
+    """Batches of one data set for training: every user with a target exactly once an epoch.
+
+    The order depends on ``(seed, epoch)`` alone, so that an epoch can be repeated or resumed, and so
+    that two variants see the same batches.
+
+    Args:
+        split: the leave-one-out split.
+        max_len: how many of the most recent input items of a user are used.
+        batch_size: users in a batch (the last batch of an epoch may be smaller).
+        seed: makes the order reproducible.
+    """
+
+    def __init__(self, split: LeaveOneOut, max_len: int, batch_size: int, seed: int) -> None:
+        self.data = split.data
+        self.batch_size = batch_size
+        self.seed = seed
+        self.users = np.flatnonzero(split.train_lengths >= 2)
+        train_lengths = split.train_lengths[self.users]
+        self.lengths = np.minimum(train_lengths - 1, max_len)
+        self.starts = self.data.offsets[self.users] + train_lengths - 1 - self.lengths
+
+    def __len__(self) -> int:
+        return -(-len(self.users) // self.batch_size)
+
+    @property
+    def positions(self) -> int:
+        """Predicted positions in an epoch."""
+        return int(self.lengths.sum())
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[SequenceBatch]:
+        """Batches of epoch number ``epoch``, from batch number ``first`` on."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.users))
+        batch_of = np.arange(len(order)) // self.batch_size
+        order = order[np.lexsort((self.lengths[order], batch_of))]
+        lengths = self.lengths[order]
+        rows = ragged_arange(self.starts[order], lengths)
+        items = torch.from_numpy(self.data.items[rows].astype(np.int64))
+        targets = torch.from_numpy(self.data.items[rows + 1].astype(np.int64))
+        times = None if self.data.timestamps is None else torch.from_numpy(self.data.timestamps[rows])
+        user_tensor = torch.from_numpy(self.users[order])
+        length_tensor = torch.from_numpy(lengths)
+        row_ends = np.concatenate([[0], np.cumsum(lengths)])
+        for number in range(first, len(self)):
+            low = number * self.batch_size
+            high = min(low + self.batch_size, len(order))
+            part = slice(int(row_ends[low]), int(row_ends[high]))
+            yield SequenceBatch(
+                items[part],
+                length_tensor[low:high],
+                user_tensor[low:high],
+                targets[part],
+                None if times is None else times[part],
+            )
+
+
+def evaluation_batches(
+    split: LeaveOneOut, part: Part, max_len: int, batch_size: int
+) -> Iterator[tuple[npt.NDArray[np.int64], SequenceBatch]]:
+    """The histories of all held-out users, shortest first, so that batches waste little.
+
+    Yields:
+        the places of the batch's users in ``split.held_out``, int64 [B], and the batch.
+    """
+    whole = split.history_lengths(part)
+    lengths = np.minimum(whole, max_len)
+    starts = split.data.offsets[split.held_out] + whole - lengths
+    order = np.argsort(lengths, kind="stable")
+    for low in range(0, len(order), batch_size):
+        places = order[low : low + batch_size]
+        yield places, _gather(split.data, split.held_out[places], starts[places], lengths[places])
+
+
+def _gather(
+    data: Interactions,
+    users: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+) -> SequenceBatch:
+    rows = ragged_arange(starts, lengths)
+    return SequenceBatch(
+        torch.from_numpy(data.items[rows].astype(np.int64)),
+        torch.from_numpy(lengths),
+        torch.from_numpy(users),
+        timestamps=None if data.timestamps is None else torch.from_numpy(data.timestamps[rows]),
+    )
+
+
+def batch_from_histories(histories: list[list[int]], max_len: int) -> SequenceBatch:
+    """A batch of item-number histories given by hand, each non-empty; ordered by length as the model expects.
+
+    ``users`` holds each history's place in the given list. Raises DataError for an empty history.
+    """
+    if any(not history for history in histories):
+        raise DataError("a history needs at least one item")
+    order = sorted(range(len(histories)), key=lambda place: min(len(histories[place]), max_len))
+    kept = [histories[place][-max_len:] for place in order]
+    return SequenceBatch(
+        torch.tensor([item for history in kept for item in history]),
+        torch.tensor([len(history) for history in kept]),
+        torch.tensor(order),
+    )

@@ -1,0 +1,92 @@
+"""Interaction data in memory: every user's history as one slice of a flat array."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from attnrec.errors import InputError
+
+
+class DataError(InputError):
+    """Input that cannot be used as given; its message is one line meant for the user."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Histories of all users in time order, stored as compressed rows.
+
+    Items are numbered 1..num_items in the order in which they first appear (0 is padding everywhere
+    in the project); users 0..num_users-1.
+
+    Attributes:
+        name: what tables and summaries call the data set.
+        items: int32 [num_interactions], the histories one after another.
+        offsets: int64 [num_users + 1]; user u's history is ``items[offsets[u]:offsets[u + 1]]``.
+        user_ids: the original id of every user.
+        item_ids: the original id of every item; item i is ``item_ids[i - 1]``.
+        timestamps: float64 [num_interactions] as given in the file, or None.
+        best_ndcg: expected full-ranking NDCG@10 on the test items of the best possible scorer, where
+            the process that made the data is known.
+    """
+
+    name: str
+    items: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    user_ids: tuple[str, ...]
+    item_ids: tuple[str, ...]
+    timestamps: npt.NDArray[np.float64] | None = None
+    best_ndcg: float | None = None
+
+    @property
+    def num_users(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def num_items(self) -> int:
+        return len(self.item_ids)
+
+    @property
+    def num_interactions(self) -> int:
+        return len(self.items)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Interactions of each user, int64 [num_users]."""
+        return np.diff(self.offsets)
+
+    def history(self, user: int) -> npt.NDArray[np.int32]:
+        """Items of one user, oldest first, int32 [length]."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+
+def from_codes(
+    name: str,
+    users: npt.ArrayLike,
+    items: npt.ArrayLike,
+    user_ids: tuple[str, ...],
+    item_ids: tuple[str, ...],
+    timestamps: npt.NDArray[np.float64] | None = None,
+) -> Interactions:
+    """Group coded interactions by user and order each history.
+
+    Args:
+        name: the data set's name.
+        users: user numbers [num_interactions], counted from 0.
+        items: item numbers [num_interactions], counted from 1.
+        user_ids: the original id of every user.
+        item_ids: the original id of every item.
+        timestamps: [num_interactions], or None to keep the given order. Ties keep the given order.
+    """
+    user_codes = np.asarray(users, dtype=np.int32)
+    item_codes = np.asarray(items, dtype=np.int32)
+    if timestamps is None:
+        order = np.argsort(user_codes, kind="stable")
+    else:
+        order = np.lexsort((timestamps, user_codes))  # a stable sort: ties keep file order
+    counts = np.bincount(user_codes, minlength=len(user_ids))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    ordered_times = None if timestamps is None else timestamps[order]
+    return Interactions(name, item_codes[order], offsets, user_ids, item_ids, ordered_times)

@@ -1,0 +1,137 @@
+"""Rank of the held-out item of every user, against all items and against sampled ones, in one pass.
+
+Full ranking: candidates are all items the user has not interacted with so far, and the true item.
+Sampled: the true item against 100 items drawn uniformly from those the user never interacted with (Kang &
+McAuley, ICDM 2018, section IV.C); drawn once for a seed, so that models are compared on the same ones.
+Scores exist for a chunk of users at a time: memory is chunk x items, never users x items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attnrec.data.batches import SequenceBatch, evaluation_batches, ragged_arange
+from attnrec.data.negatives import UnseenItems
+from attnrec.data.splits import LeaveOneOut, Part
+from attnrec.errors import RunError
+from attnrec.evaluation.metrics import Ranks
+
+NUM_SAMPLED = 100
+_CHUNK_ELEMENTS = 1 << 21  # scores in memory at once; stays near the processor's cache
+
+
+class Scorer(Protocol):
+    """What evaluation needs of a model."""
+
+    def last_output(self, batch: SequenceBatch) -> Tensor:
+        """Output at the last item of each history, [B, d]."""
+        ...
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """[num_items + 1, d]; row 0 is padding and is never ranked."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Ranks of the held-out items, in the order of ``LeaveOneOut.held_out``."""
+
+    full: Ranks
+    sampled: Ranks
+
+
+class Evaluator:
+    """Evaluates models on one part of a split, always against the same candidates.
+
+    Args:
+        split: the leave-one-out split.
+        part: ``valid`` or ``test``.
+        max_len: history items that are shown to the model.
+        seed: of the sampled candidates.
+        batch_size: histories in a forward pass.
+    """
+
+    def __init__(
+        self, split: LeaveOneOut, part: Part, max_len: int, seed: int = 0, batch_size: int = 512
+    ) -> None:
+        self.split, self.part, self.max_len, self.batch_size = split, part, max_len, batch_size
+        data, users = split.data, split.held_out
+        unseen = UnseenItems(data.items, data.lengths, data.num_items)
+        generator = torch.Generator().manual_seed(seed * 2 + (part == "test"))
+        drawn = unseen.draw_distinct(torch.from_numpy(users), NUM_SAMPLED, generator)
+        self.candidates = drawn.to(torch.int32)
+        self.targets = torch.from_numpy(split.targets(part).astype(np.int64))
+        self._collect_seen()
+
+    def _collect_seen(self) -> None:
+        """Distinct seen items of every user, without the true item (which stays a candidate when it repeats)."""
+        data, users = self.split.data, self.split.held_out
+        lengths = self.split.history_lengths(self.part)
+        rows = ragged_arange(data.offsets[users], lengths)
+        stride = data.num_items + 1
+        places = np.repeat(np.arange(len(users)), lengths)
+        own = np.arange(len(users)) * stride + self.targets.numpy()
+        place, item = np.divmod(np.setdiff1d(places * stride + data.items[rows], own), stride)
+        self.seen_items = item
+        self.seen_lengths = np.bincount(place, minlength=len(users))
+        self.seen_starts = np.cumsum(self.seen_lengths) - self.seen_lengths
+
+    @torch.inference_mode()
+    def run(self, model: Scorer, device: torch.device | None = None) -> Evaluation:
+        """Rank every user's true item; the model is used as it is (put it in eval mode first).
+
+        Raises RunError when an output is not finite.
+        """
+        device = device or torch.device("cpu")
+        counts = torch.zeros(4, len(self.targets), dtype=torch.int64)
+        vectors = model.item_vectors[1:].T.contiguous()
+        chunk = max(1, _CHUNK_ELEMENTS // vectors.shape[1])
+        scores = vectors.new_empty(chunk, vectors.shape[1])
+        marks = torch.empty_like(scores)
+        for places, outputs in self._outputs(model, device):
+            if not torch.isfinite(outputs).all():
+                raise RunError("the model's outputs are not finite, so nothing can be ranked")
+            for low in range(0, len(places), chunk):
+                part = slice(low, min(low + chunk, len(places)))
+                size = part.stop - low
+                torch.mm(outputs[part], vectors, out=scores[:size])
+                counts[:, places[part]] = self._count(scores[:size], marks[:size], places[part]).cpu()
+        full_above, full_tied, sampled_above, sampled_tied = counts
+        return Evaluation(Ranks(full_above, full_tied), Ranks(sampled_above, sampled_tied))
+
+    def _outputs(self, model: Scorer, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        for places, batch in evaluation_batches(self.split, self.part, self.max_len, self.batch_size):
+            yield torch.from_numpy(places), model.last_output(batch.to(device))
+
+    def _count(self, scores: Tensor, marks: Tensor, places: Tensor) -> Tensor:
+        """Candidates above and tied with the true item, full and sampled, int64 [4, b].
+
+        ``scores`` [b, num_items] belong to items 1, 2, ...; ``marks`` is a buffer of the same shape (a
+        comparison written as numbers sums an order of magnitude faster than one written as booleans).
+        """
+        device = scores.device
+        true = scores.gather(1, self.targets[places].to(device)[:, None] - 1)
+        above = torch.gt(scores, true, out=marks).sum(1).long()
+        tied = torch.eq(scores, true, out=marks).sum(1).long() - 1
+
+        where = places.numpy()
+        lengths = self.seen_lengths[where]
+        items = torch.from_numpy(self.seen_items[ragged_arange(self.seen_starts[where], lengths)]).to(device)
+        rows = torch.from_numpy(np.repeat(np.arange(len(where)), lengths)).to(device)
+        seen_scores, their_true = scores[rows, items - 1], true[rows, 0]
+        above -= torch.bincount(rows[seen_scores > their_true], minlength=len(where))
+        tied -= torch.bincount(rows[seen_scores == their_true], minlength=len(where))
+
+        candidates = self.candidates[places].to(device).long()
+        drawn = scores.gather(1, (candidates - 1).clamp(min=0))
+        real = candidates > 0
+        return torch.stack(
+            [above, tied, ((drawn > true) & real).sum(1), ((drawn == true) & real).sum(1)]
+        )

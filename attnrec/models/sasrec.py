@@ -1,0 +1,193 @@
+r"""SASRec: embedding, a trunk of self-attention blocks, prediction by inner product with item vectors.
+
+Kang & McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018, arXiv 1808.09781):
+
+    x_s = sqrt(d) E[item at slot s] + P_s                     (section III.A)
+    x <- x + Drop(g(LN(x))),  g = attention, then W2 ReLU(W1 x + b1) + b2    (III.B-III.D)
+    r(i, s) = <LN(x)_s, E[i]>                                 (III.E)
+
+The trunk works on packed rows (`attnrec.attention.packing`): nothing is computed for padding.
+
+Shape legend: N real items of the batch, B histories, d model width, H heads, D = d / H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attnrec.attention import OperatorSpec, Packing, build_attention
+from attnrec.attention.packing import make_packing
+from attnrec.data.batches import SequenceBatch
+from attnrec.errors import InputError
+from attnrec.models.dropout import dropout_masks
+
+Norm = Literal["pre", "post", "original"]
+
+
+@dataclass(frozen=True)
+class SASRecConfig:
+    """Everything that fixes the shape of a model; ``attention`` chooses the operator.
+
+    The switches are the ablations of the paper's Table IV.
+    """
+
+    num_items: int
+    num_users: int = 0
+    max_len: int = 50
+    dim: int = 50
+    blocks: int = 2
+    heads: int = 1
+    dropout: float = 0.2
+    attention_dropout: float = 0.0
+    norm: Norm = "pre"
+    position: bool = True
+    shared_embedding: bool = True
+    residual: bool = True
+    user_vector: bool = False
+    init_std: float = 0.0
+    attention: OperatorSpec = field(default_factory=lambda: OperatorSpec("sdpa"))
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads:
+            raise InputError(f"--dim {self.dim} is not divisible by --heads {self.heads}")
+
+
+class Block(nn.Module):
+    """Self-attention and a point-wise feed-forward network, each with dropout and residual.
+
+    ``norm`` decides where LayerNorm stands: ``pre`` (the paper's equation), ``post``, or ``original`` (the
+    authors' code: queries from LN(x), keys and values from x, the residual adds LN(x), no output projection).
+    """
+
+    def __init__(self, config: SASRecConfig) -> None:
+        super().__init__()
+        d = config.dim
+        self.norm = config.norm
+        self.residual = config.residual
+        self.heads = config.heads
+        # no bias: the softmax ignores a key bias, which would be a parameter without a gradient
+        self.qkv = nn.Linear(d, 3 * d, bias=False)
+        self.attention = build_attention(
+            config.attention, config.heads, d // config.heads, config.max_len, config.attention_dropout
+        )
+        self.out = nn.Identity() if config.norm == "original" else nn.Linear(d, d, bias=False)
+        self.attention_norm = nn.LayerNorm(d, eps=1e-8)
+        self.feed_forward_norm = nn.LayerNorm(d, eps=1e-8)
+        self.feed_forward = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d))
+
+    def forward(self, x: Tensor, packing: Packing, masks: Sequence[Tensor | None] = (None, None)) -> Tensor:
+        """x [N, d] to [N, d]; ``masks`` are the dropout masks of attention and feed-forward network."""
+        first, second = masks
+        if self.norm == "post":
+            x = self.attention_norm(self._add(x, self._attend(x, x, packing), first))
+            return self.feed_forward_norm(self._add(x, self.feed_forward(x), second))
+        h = self.attention_norm(x)
+        if self.norm == "original":
+            x = self._add(h, self._attend(h, x, packing), first)
+            h = self.feed_forward_norm(x)
+            return self._add(h, self.feed_forward(h), second)
+        x = self._add(x, self._attend(h, h, packing), first)
+        return self._add(x, self.feed_forward(self.feed_forward_norm(x)), second)
+
+    def queries_keys_values(self, for_queries: Tensor, for_keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Project rows [N, d] to queries, keys and values [N, H, D] each."""
+        if for_queries is for_keys:
+            together = rearrange(self.qkv(for_keys), "n (three h d) -> n three h d", three=3, h=self.heads)
+            q, k, v = together.unbind(1)
+            return q, k, v
+        w_q, w_k, w_v = self.qkv.weight.chunk(3)
+        sources = ((for_queries, w_q), (for_keys, w_k), (for_keys, w_v))
+        q, k, v = (rearrange(F.linear(x, w), "n (h d) -> n h d", h=self.heads) for x, w in sources)
+        return q, k, v
+
+    def _attend(self, for_queries: Tensor, for_keys: Tensor, packing: Packing) -> Tensor:
+        q, k, v = self.queries_keys_values(for_queries, for_keys)
+        mixed = self.attention.forward_packed(q, k, v, packing)
+        projected: Tensor = self.out(rearrange(mixed, "n h d -> n (h d)"))
+        return projected
+
+    def _add(self, x: Tensor, update: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None:
+            update = update * mask
+        return x + update if self.residual else update
+
+
+class SASRec(nn.Module):
+    """The model; see the head of this file.
+
+    The item table has ``num_items + 1`` rows, and row 0 (padding) is zero and stays zero.
+    """
+
+    def __init__(self, config: SASRecConfig) -> None:
+        super().__init__()
+        self.config = config
+        d = config.dim
+        self.item_embedding = nn.Embedding(config.num_items + 1, d, padding_idx=0)
+        self.output_embedding = (
+            None if config.shared_embedding else nn.Embedding(config.num_items + 1, d, padding_idx=0)
+        )
+        self.position_embedding = nn.Embedding(config.max_len, d) if config.position else None
+        self.user_embedding = nn.Embedding(config.num_users, d) if config.user_vector else None
+        self.trunk = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.final_norm = nn.LayerNorm(d, eps=1e-8)
+        self.attention_groups = 4
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Glorot initialisation of the trunk, and of the tables unless ``init_std`` gives their deviation."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Embedding):
+                if self.config.init_std > 0:
+                    nn.init.normal_(module.weight, std=self.config.init_std)
+                else:
+                    nn.init.xavier_normal_(module.weight)
+                if module.padding_idx is not None:
+                    with torch.no_grad():
+                        module.weight[module.padding_idx].zero_()
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """The vectors that outputs are compared with, [num_items + 1, d]; row 0 is padding."""
+        table = self.item_embedding if self.output_embedding is None else self.output_embedding
+        return table.weight
+
+    def forward(self, batch: SequenceBatch) -> Tensor:
+        """Outputs F_t at every real position of the batch, [N, d]."""
+        return self.encode(self.item_embedding.weight.index_select(0, batch.items), batch)
+
+    def encode(self, item_rows: Tensor, batch: SequenceBatch) -> Tensor:
+        """As `forward`, given the embedding rows of ``batch.items`` [N, d].
+
+        A training step looks up inputs, targets and negatives at once, for one gradient of the table.
+        """
+        config = self.config
+        packing = make_packing(batch.lengths, config.max_len, self.attention_groups, batch.timestamps)
+        drop = config.dropout if self.training else 0.0
+        first, *masks = dropout_masks(item_rows, drop, 1 + 2 * config.blocks)
+        x = item_rows * config.dim**0.5
+        if self.position_embedding is not None:
+            x = x + self.position_embedding.weight.index_select(0, packing.slots)
+        if first is not None:
+            x = x * first
+        for number, block in enumerate(self.trunk):
+            x = block(x, packing, masks[2 * number : 2 * number + 2])
+        x = self.final_norm(x)
+        if self.user_embedding is not None:
+            x = x + torch.repeat_interleave(self.user_embedding(batch.users), batch.lengths, dim=0)
+        return x
+
+    def last_output(self, batch: SequenceBatch) -> Tensor:
+        """Output at the last item of each history, [B, d]."""
+        ends: Tensor = torch.cumsum(batch.lengths, 0) - 1
+        return self(batch)[ends]

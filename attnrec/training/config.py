@@ -1,0 +1,140 @@
+"""Every option of a training, declared once: the command line, `config.toml` and Python read it from here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from attnrec.errors import InputError, nearest
+
+
+def _option(default: Any, group: str, text: str, **limits: Any) -> Any:
+    """A field with its help text; ``limits``: min, max, above (exclusive minimum), below, choices."""
+    return field(default=default, metadata={"group": group, "help": text, **limits})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Options of `attnrec train`; each field's metadata holds its help text and its limits.
+
+    Raises InputError when a value is outside its limits.
+    """
+
+    attention: str = _option("sdpa", "Data", "Attention operator: NAME[:option=value,...]; see `attnrec variants`.")
+    dataset: str = _option("synthetic", "Data", "`synthetic` (embedded) or the path of an interaction file.")
+    format: str = _option(
+        "auto", "Data", "Format of the file.", choices=("auto", "pairs", "sequences", "csv", "tsv")
+    )
+
+    max_len: int = _option(50, "Model", "Most recent items of a history that are used (n).", min=1)
+    dim: int = _option(50, "Model", "Width of embeddings and trunk (d).", min=1)
+    blocks: int = _option(2, "Model", "Self-attention blocks; 0 leaves the embedding alone.", min=0)
+    heads: int = _option(1, "Model", "Attention heads; must divide --dim.", min=1)
+    dropout: float = _option(0.2, "Model", "Dropout of the embedding and of each sublayer.", min=0.0, below=1.0)
+    attention_dropout: float = _option(0.0, "Model", "Dropout of attention weights.", min=0.0, below=1.0)
+    norm: str = _option(
+        "pre", "Model", "Where LayerNorm stands; `original` is the authors' code.", choices=("pre", "post", "original")
+    )
+    position: bool = _option(True, "Model", "Learned position embedding.")
+    shared_embedding: bool = _option(True, "Model", "Score with the input's item embedding.")
+    residual: bool = _option(True, "Model", "Residual connections.")
+    user_vector: bool = _option(False, "Model", "Add a learned vector of the user to the output.")
+    init_std: float = _option(
+        0.0, "Model", "Standard deviation of the initial embeddings; 0: Glorot's.", min=0.0
+    )
+
+    loss: str = _option("bce", "Training", "Loss; the same for all variants of a comparison.", choices=("bce", "ce", "gbce"))
+    negatives: int = _option(1, "Training", "Sampled negatives a position (bce, gbce).", min=1)
+    gbce_t: float = _option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
+    epochs: int = _option(200, "Training", "Epochs at most.", min=1)
+    batch_size: int = _option(128, "Training", "Users in a batch.", min=1)
+    lr: float = _option(1e-3, "Training", "Learning rate of Adam (betas 0.9, 0.98).", above=0.0)
+    schedule: str = _option(
+        "constant", "Training", "Learning rate over the run: constant, or a half cosine to 0.", choices=("constant", "cosine")
+    )
+    warmup: int = _option(0, "Training", "Steps of linear warm-up of the learning rate.", min=0)
+    clip_norm: float = _option(0.0, "Training", "Clip the global gradient norm to this; 0: never.", min=0.0)
+    seed: int = _option(0, "Training", "Seed of initialisation, order, negatives and dropout.", min=0, max=2**31)
+
+    eval_every: int = _option(5, "Evaluation", "Epochs between evaluations on validation.", min=1)
+    patience: int = _option(10, "Evaluation", "Evaluations without a better NDCG@10 before stopping; 0: never.", min=0)
+    select: str = _option(
+        "full", "Evaluation", "Protocol whose validation NDCG@10 chooses the epoch.", choices=("full", "sampled")
+    )
+    cutoffs: tuple[int, ...] = _option((1, 5, 10, 20), "Evaluation", "Cut-offs N of NDCG@N and Hit@N, as 1,5,10,20.")
+
+    device: str = _option("auto", "Machine", "Where to compute.", choices=("auto", "cpu", "cuda"))
+    precision: str = _option(
+        "fp32", "Machine", "Arithmetic of the trunk (the loss is always fp32).", choices=("fp32", "tf32", "bf16")
+    )
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            _check(option, getattr(self, option.name))
+        if self.dim % self.heads:
+            raise InputError(f"--heads {self.heads} does not divide --dim {self.dim}")
+
+    @classmethod
+    def from_mapping(cls, values: dict[str, Any], source: str = "the configuration") -> TrainConfig:
+        """Build from plain values as TOML gives them; InputError for an unknown key or a value of the wrong type."""
+        types = get_type_hints(cls)
+        converted = {}
+        for key, value in values.items():
+            if key not in types:
+                raise InputError(f"{source}: unknown option {key!r}{nearest(key, list(types))}")
+            converted[key] = _convert(key, value, types[key], source)
+        return cls(**converted)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """All options as plain values, the inverse of `from_mapping`."""
+        return dataclasses.asdict(self)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The options in a TOML file; InputError if it is missing or malformed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from error
+
+
+def to_toml(values: dict[str, Any]) -> str:
+    """Flat values as TOML (strings, numbers, booleans and lists of them are written as in JSON)."""
+    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+
+
+def flag(name: str) -> str:
+    """The command line's spelling of an option: ``max_len`` is ``--max-len``."""
+    return "--" + name.replace("_", "-")
+
+
+def _check(option: dataclasses.Field[Any], value: Any) -> None:
+    limits = option.metadata
+    if "choices" in limits and value not in limits["choices"]:
+        raise InputError(f"{flag(option.name)} {value!r} is not one of {', '.join(limits['choices'])}")
+    for limit, holds, words in (
+        ("min", lambda bound: value >= bound, "at least"),
+        ("max", lambda bound: value <= bound, "at most"),
+        ("above", lambda bound: value > bound, "above"),
+        ("below", lambda bound: value < bound, "below"),
+    ):
+        if limit in limits and not holds(limits[limit]):
+            raise InputError(f"{flag(option.name)} must be {words} {limits[limit]}, not {value}")
+
+
+def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if wanted == tuple[int, ...]:
+        if isinstance(value, list | tuple) and all(type(item) is int for item in value):
+            return tuple(value)
+        raise InputError(f"{source}: {key} must be a list of whole numbers, not {value!r}")
+    if type(value) is not wanted:
+        raise InputError(f"{source}: {key} must be {wanted.__name__}, not {value!r}")
+    return value

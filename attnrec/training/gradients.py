@@ -1,0 +1,38 @@
+"""The global gradient norm of every step, and what a summary says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+def global_gradient_norm(parameters: Iterable[nn.Parameter], clip: float = 0.0) -> Tensor:
+    """Euclidean norm of all gradients together, before they are scaled down to ``clip`` (0: never); a scalar."""
+    present = [parameter for parameter in parameters if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in present]
+    norm = torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+    if clip > 0:
+        torch.nn.utils.clip_grads_with_norm_(present, clip, norm)
+    return norm
+
+
+@dataclass
+class GradientNormStatistics:
+    """Mean, largest and last norm over the steps of a run, computed as they come."""
+
+    steps: int = 0
+    total: float = 0.0
+    max: float = 0.0
+    last: float = 0.0
+
+    def add(self, norm: float) -> None:
+        self.steps += 1
+        self.total += norm
+        self.max = max(self.max, norm)
+        self.last = norm
+
+    def summary(self) -> dict[str, float]:
+        return {"mean": self.total / max(1, self.steps), "max": self.max, "last": self.last}

@@ -1,0 +1,368 @@
+"""The training loop: epochs, validation, early stopping, interruption and resume.
+
+Everything random follows from the seed: the order of users from (seed, epoch), negatives from a generator
+of their own, dropout from torch's global one. The state written between steps holds both generators, so a
+resumed run goes through the same numbers as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnrec.attention import parse_attention
+from attnrec.data.batches import TrainingBatches
+from attnrec.data.interactions import Interactions
+from attnrec.data.load import fingerprint, load_interactions
+from attnrec.data.splits import LeaveOneOut, Part, leave_one_out
+from attnrec.errors import InputError, RunError
+from attnrec.evaluation.metrics import check_cutoffs, mean_metrics
+from attnrec.evaluation.ranking import Evaluator
+from attnrec.models.sasrec import SASRec, SASRecConfig
+from attnrec.training.config import TrainConfig
+from attnrec.training.gradients import GradientNormStatistics, global_gradient_norm
+from attnrec.training.objective import Objective
+from attnrec.training.run_directory import MetricsLog, RunDirectory, Vocabulary
+
+_FLUSH_EVERY = 16  # steps between readings of losses and norms, each of which waits for a GPU
+_SECONDS_BETWEEN_STATES = 20.0
+
+Metrics = dict[str, dict[str, float]]
+
+
+@dataclass
+class Progress:
+    """Where a training stands; what an observer is shown.
+
+    Attributes:
+        epoch: the epoch in progress, from 1.
+        step: steps done in it.
+        loss: of the last step read.
+        grad_norm: of the last step read.
+        positions_per_second: of the current epoch.
+        seconds_per_epoch: of the epochs done in this session (training alone).
+        best_epoch: 0 before the first evaluation.
+        best_score: validation NDCG@10 at the best epoch.
+        waited: evaluations since then.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    loss: float = math.nan
+    grad_norm: float = math.nan
+    positions_per_second: float = 0.0
+    seconds_per_epoch: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float = -1.0
+    waited: int = 0
+
+
+class Observer:
+    """What happens during a training; every method may be overridden, none has to be."""
+
+    def started(self, trainer: Trainer) -> None: ...
+
+    def stepped(self, trainer: Trainer) -> None: ...
+
+    def evaluated(self, trainer: Trainer, metrics: Metrics) -> None: ...
+
+    def testing(self, trainer: Trainer) -> None: ...
+
+
+class Trainer:
+    """One training, from its configuration to its summary.
+
+    Args:
+        config: all options.
+        run: the run directory that it writes to.
+        data: the interactions that ``config.dataset`` names.
+        observer: is told of steps and evaluations.
+    """
+
+    def __init__(self, config: TrainConfig, run: RunDirectory, data: Interactions, observer: Observer) -> None:
+        self.config, self.run, self.data, self.observer = config, run, data, observer
+        self.device = choose_device(config.device)
+        torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+        self.split = leave_one_out(data)
+        self.batches = TrainingBatches(self.split, config.max_len, config.batch_size, config.seed)
+        self.objective = Objective(config, self.split, self.device)
+        self.cutoffs = check_cutoffs(sorted({*config.cutoffs, min(10, data.num_items)}), data.num_items)
+        self.selected = f"NDCG@{min(10, data.num_items)}"
+        torch.manual_seed(config.seed)
+        self.model = build_model(config, data.num_items, data.num_users).to(self.device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=(0.9, 0.98), fused=True)
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.progress = Progress()
+        self.gradients = GradientNormStatistics()
+        self.best_metrics: Metrics = {}
+        self.log_size = 0
+
+    # -- the run ---------------------------------------------------------------------------------------
+
+    def fit(self) -> dict[str, Any]:
+        """Train, write the run directory, and return the summary.
+
+        A KeyboardInterrupt ends the training but not the run: the state is saved, the best model tested.
+
+        Raises:
+            RunError: the loss is not finite, or a file cannot be written.
+        """
+        interrupted = False
+        self.log = MetricsLog(self.run, self.log_size)
+        self.validator = self._evaluator("valid")
+        self.observer.started(self)
+        try:
+            self._train_epochs()
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            self.log.close()
+        self.observer.testing(self)
+        self._save_state()
+        if not self.progress.best_epoch:
+            self._validate()
+        summary = self._summary(interrupted)
+        self.run.write_summary(summary)
+        return summary
+
+    def _train_epochs(self) -> None:
+        progress, config = self.progress, self.config
+        saved = time.monotonic()
+        while progress.epoch <= config.epochs and not self._out_of_patience():
+            self._train_epoch()
+            if progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs:
+                self._validate()
+            progress.epoch += 1
+            progress.step = 0
+            if time.monotonic() - saved > _SECONDS_BETWEEN_STATES:
+                self._save_state()
+                saved = time.monotonic()
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.config.patience <= self.progress.waited
+
+    def _train_epoch(self) -> None:
+        progress = self.progress
+        begun, done = time.perf_counter(), 0
+        first = progress.step
+        pending: list[Tensor] = []
+        self.model.train()
+        try:
+            for batch in self.batches.epoch(progress.epoch, first):
+                pending.append(self._step(batch.to(self.device)))
+                progress.step += 1
+                done += len(batch.items)
+                if len(pending) == _FLUSH_EVERY or progress.step == len(self.batches):
+                    self._read(pending)
+                    progress.positions_per_second = done / (time.perf_counter() - begun)
+                    self.observer.stepped(self)
+        finally:
+            self._read(pending)
+        if first == 0:
+            progress.seconds_per_epoch.append(time.perf_counter() - begun)
+
+    def _step(self, batch: Any) -> Tensor:
+        """One optimiser step; the loss and the gradient norm, [2]."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            loss = self.objective(self.model, batch, self.generator)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = global_gradient_norm(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        return torch.stack([loss.detach(), norm])
+
+    def _learning_rate(self) -> float:
+        config = self.config
+        step = (self.progress.epoch - 1) * len(self.batches) + self.progress.step
+        rate = config.lr * min(1.0, (step + 1) / max(1, config.warmup))
+        if config.schedule == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * step / (config.epochs * len(self.batches))))
+        return rate
+
+    def _read(self, pending: list[Tensor]) -> None:
+        """Log the losses and norms gathered since the last reading; RunError if one is not finite."""
+        if not pending:
+            return
+        progress = self.progress
+        values = torch.stack(pending).tolist()
+        first = (progress.epoch - 1) * len(self.batches) + progress.step - len(pending) + 1
+        pending.clear()
+        for step, (loss, norm) in enumerate(values, first):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                what = "loss" if not math.isfinite(loss) else "gradient norm"
+                raise RunError(
+                    f"the {what} is {loss if what == 'loss' else norm} at step {step} (epoch {progress.epoch}); "
+                    f"try a smaller --lr than {self.config.lr:g}, --clip-norm 1, or --warmup 100"
+                )
+            self.gradients.add(norm)
+            self.log.write({"step": step, "epoch": progress.epoch, "loss": loss, "grad_norm": norm})
+        progress.loss, progress.grad_norm = values[-1]
+
+    # -- evaluation ------------------------------------------------------------------------------------
+
+    def _evaluator(self, part: Part) -> Evaluator:
+        return Evaluator(self.split, part, self.config.max_len)
+
+    def _evaluate(self, evaluator: Evaluator) -> Metrics:
+        self.model.eval()
+        result = evaluator.run(self.model, self.device)
+        return {
+            "full": mean_metrics(result.full, self.cutoffs),
+            "sampled": mean_metrics(result.sampled, self.cutoffs),
+        }
+
+    def _validate(self) -> None:
+        progress = self.progress
+        metrics = self._evaluate(self.validator)
+        score = metrics[self.config.select][self.selected]
+        if score > progress.best_score:
+            progress.best_epoch, progress.best_score, progress.waited = progress.epoch, score, 0
+            self.best_metrics = metrics
+            self.run.write_weights(self.model.state_dict())
+        else:
+            progress.waited += 1
+        if not self.log.file.closed:
+            self.log.write({"epoch": progress.epoch, "valid": metrics})
+        self.observer.evaluated(self, metrics)
+
+    def _summary(self, interrupted: bool) -> dict[str, Any]:
+        progress, config = self.progress, self.config
+        self.model.load_state_dict(self.run.weights())
+        steps = (progress.epoch - 1) * len(self.batches) + progress.step
+        return {
+            "run": str(self.run.path),
+            "attention": config.attention,
+            "dataset": self.data.name,
+            "epochs": math.ceil(steps / len(self.batches)),
+            "best_epoch": progress.best_epoch,
+            "interrupted": interrupted,
+            "stopped_early": self._out_of_patience(),
+            "seconds_per_epoch": statistics.median(progress.seconds_per_epoch or [0.0]),
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "grad_norm": self.gradients.summary(),
+            "valid": self.best_metrics,
+            "test": self._evaluate(self._evaluator("test")),
+            "best_possible_ndcg10": self.data.best_ndcg,
+            "data_fingerprint": fingerprint(self.data),
+            "torch": torch.__version__,
+            "device": str(self.device),
+        }
+
+    # -- stop and resume -------------------------------------------------------------------------------
+
+    def _save_state(self) -> None:
+        self.run.write_state(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "progress": asdict(self.progress),
+                "gradients": asdict(self.gradients),
+                "best_metrics": self.best_metrics,
+                "generator": self.generator.get_state(),
+                "torch_generator": torch.get_rng_state(),
+                "cuda_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+                "log_size": self.run_log_size(),
+                "data": fingerprint(self.data),
+            }
+        )
+
+    def run_log_size(self) -> int:
+        return self.log.path.stat().st_size if self.log.file.closed else self.log.size()
+
+    def restore(self) -> None:
+        """Continue where the state in the run directory stands.
+
+        Raises:
+            InputError: there is no state, or it belongs to other data.
+            RunError: the state is corrupt.
+        """
+        state = self.run.state()
+        try:
+            if state["data"] != fingerprint(self.data):
+                raise InputError(f"{self.config.dataset} has changed since {self.run} was started")
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.progress = Progress(**state["progress"])
+            self.gradients = GradientNormStatistics(**state["gradients"])
+            self.best_metrics = state["best_metrics"]
+            self.generator.set_state(state["generator"])
+            torch.set_rng_state(state["torch_generator"])
+            if self.device.type == "cuda" and state["cuda_generators"]:
+                torch.cuda.set_rng_state_all(state["cuda_generators"])
+            self.log_size = state["log_size"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise RunError(f"the state of {self.run} is corrupt or of another version ({error})") from error
+
+
+def choose_device(name: str) -> torch.device:
+    """The device for ``auto``, ``cpu`` or ``cuda``; InputError for ``cuda`` on a machine without one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: no CUDA GPU is available to torch here; use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def build_model(config: TrainConfig, num_items: int, num_users: int) -> SASRec:
+    """The untrained model that ``config`` describes; InputError for an unknown variant or option of it."""
+    return SASRec(
+        SASRecConfig(
+            num_items=num_items,
+            num_users=num_users,
+            max_len=config.max_len,
+            dim=config.dim,
+            blocks=config.blocks,
+            heads=config.heads,
+            dropout=config.dropout,
+            attention_dropout=config.attention_dropout,
+            norm=config.norm,
+            position=config.position,
+            shared_embedding=config.shared_embedding,
+            residual=config.residual,
+            user_vector=config.user_vector,
+            init_std=config.init_std,
+            attention=parse_attention(config.attention),
+        )
+    )
+
+
+def train(
+    config: TrainConfig, out: str | Path, observer: Observer | None = None, *, resume: bool = False
+) -> dict[str, Any]:
+    """Train a model and leave a run directory.
+
+    Args:
+        config: all options.
+        out: the run directory: new or empty, or with ``resume`` an existing run.
+        observer: is told of steps and evaluations.
+        resume: continue the run at ``out`` to the same weights as if it had never stopped.
+
+    Returns:
+        the summary, as in the run's ``summary.json``.
+
+    Raises:
+        InputError: data, options or directory cannot be used; nothing is written then.
+        RunError: the training failed (loss not finite, disk full).
+    """
+    data = load_interactions(config.dataset, config.format)
+    run = RunDirectory.open(out) if resume else RunDirectory(out)
+    trainer = Trainer(config, run, data, observer or Observer())
+    if resume:
+        trainer.restore()
+        run.write_config(config)
+    else:
+        users = data.user_ids if config.user_vector else ()
+        RunDirectory.create(out, config, Vocabulary(data.item_ids, users))
+    return trainer.fit()

@@ -1,0 +1,44 @@
+"""The training objective: draws negatives where the loss needs them and applies the loss to a batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attnrec.data.batches import SequenceBatch, ragged_arange
+from attnrec.data.negatives import UnseenItems
+from attnrec.data.splits import LeaveOneOut
+from attnrec.models.sasrec import SASRec
+from attnrec.training.config import TrainConfig
+from attnrec.training.losses import full_softmax_loss, gbce_beta, sampled_loss
+
+
+class Objective:
+    """Loss of a model on a batch.
+
+    Negatives are drawn for all positions of a batch at once, uniformly from the items that the user has not
+    interacted with in training (validation and test items may be drawn: training must not know them).
+    """
+
+    def __init__(self, config: TrainConfig, split: LeaveOneOut, device: torch.device) -> None:
+        self.loss = config.loss
+        self.negatives = config.negatives
+        self.positive_weight = 1.0
+        if config.loss == "gbce":
+            self.positive_weight = gbce_beta(config.negatives, split.data.num_items, config.gbce_t)
+        if config.loss != "ce":
+            rows = ragged_arange(split.data.offsets[:-1], split.train_lengths)
+            unseen = UnseenItems(split.data.items[rows], split.train_lengths, split.data.num_items)
+            users = (split.train_lengths >= 2).nonzero()[0]
+            unseen.require(1, users, f"--loss {config.loss} has no negative to draw; use --loss ce")
+            self.unseen = unseen.to(device)
+
+    def __call__(self, model: SASRec, batch: SequenceBatch, generator: torch.Generator) -> Tensor:
+        """Mean loss over the positions of ``batch``, a scalar; ``generator`` draws the negatives."""
+        assert batch.targets is not None
+        outputs = model(batch).float()
+        if self.loss == "ce":
+            return full_softmax_loss(outputs, model.item_vectors, batch.targets)
+        users = torch.repeat_interleave(batch.users, batch.lengths, output_size=len(batch.items))[:, None]
+        negatives = self.unseen.draw(users, (len(batch.items), self.negatives), generator)
+        return sampled_loss(outputs, model.item_vectors, batch.targets, negatives, self.positive_weight)

@@ -1,0 +1,192 @@
+"""A run directory: what a training leaves behind, each file written whole or not at all.
+
+| file | content |
+|---|---|
+| `config.toml` | every option, resolved |
+| `vocabulary.json` | original ids of items (and of users where the model has user vectors), in the model's order |
+| `metrics.jsonl` | a line a step (loss, grad_norm) and a line an evaluation |
+| `weights.safetensors` | the model at its best validation score |
+| `state` | what `--resume` needs |
+| `summary.json` | the result; written last, so a run without it is unfinished |
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from attnrec.errors import InputError, RunError
+from attnrec.training.config import TrainConfig, read_toml, to_toml
+
+CONFIG, VOCABULARY, METRICS = "config.toml", "vocabulary.json", "metrics.jsonl"
+WEIGHTS, STATE, SUMMARY = "weights.safetensors", "state", "summary.json"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary name beside ``path``, then rename; on failure the old file is untouched."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Original ids: item i of the model is ``items[i - 1]``; ``users`` is empty unless the model knows users."""
+
+    items: tuple[str, ...]
+    users: tuple[str, ...] = ()
+
+
+class RunDirectory:
+    """Reads and writes the files of a run; see the head of this file."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @classmethod
+    def create(cls, path: str | Path, config: TrainConfig, vocabulary: Vocabulary) -> RunDirectory:
+        """Start a run; InputError if the directory already holds something."""
+        run = cls(path)
+        if run.path.exists() and not run.path.is_dir():
+            raise InputError(f"{run} is not a directory")
+        if run.path.is_dir() and any(run.path.iterdir()):
+            what = "a run; continue it with --resume" if run.is_run() else "files"
+            raise InputError(f"{run} already holds {what}, or choose another --out")
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot create {run}: {error.strerror or error}") from error
+        run.write_config(config)
+        ids = {"items": vocabulary.items, "users": vocabulary.users}
+        write_atomically(run.path / VOCABULARY, json.dumps(ids, ensure_ascii=False).encode())
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """An existing run; InputError if there is none."""
+        run = cls(path)
+        if not run.path.is_dir():
+            raise InputError(f"there is no run directory {run}")
+        if not run.is_run():
+            raise InputError(f"{run} is not a run directory (it has no {CONFIG} and {VOCABULARY})")
+        return run
+
+    def is_run(self) -> bool:
+        return (self.path / CONFIG).is_file() and (self.path / VOCABULARY).is_file()
+
+    def write_config(self, config: TrainConfig) -> None:
+        write_atomically(self.path / CONFIG, to_toml(config.to_mapping()).encode())
+
+    def config(self) -> TrainConfig:
+        path = self.path / CONFIG
+        return TrainConfig.from_mapping(read_toml(path), str(path))
+
+    def vocabulary(self) -> Vocabulary:
+        content = self._json(VOCABULARY)
+        try:
+            return Vocabulary(tuple(content["items"]), tuple(content["users"]))
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{self.path / VOCABULARY} is corrupt") from error
+
+    def write_weights(self, tensors: dict[str, Tensor]) -> None:
+        on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomically(self.path / WEIGHTS, save_tensors(on_host))
+
+    def weights(self) -> dict[str, Tensor]:
+        """The best weights; InputError if the run has none yet, RunError if the file is corrupt."""
+        path = self.path / WEIGHTS
+        try:
+            return load_tensors(path.read_bytes())
+        except FileNotFoundError:
+            raise InputError(f"{self} has no {WEIGHTS} yet: the run has not been evaluated once") from None
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+        except (SafetensorError, ValueError) as error:
+            raise RunError(f"{path} is corrupt ({error})") from error
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self.path / STATE, buffer.getvalue())
+
+    def state(self) -> dict[str, Any]:
+        """What resuming needs; InputError if the run has no state, RunError if it is corrupt."""
+        path = self.path / STATE
+        if not path.is_file():
+            raise InputError(f"{self} cannot be resumed: it has no file `{STATE}`")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise RunError(f"{path} is corrupt ({str(error).splitlines()[0][:120]})") from error
+        if not isinstance(state, dict):
+            raise RunError(f"{path} is corrupt (not a training state)")
+        return state
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        write_atomically(self.path / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+
+    def summary(self) -> dict[str, Any] | None:
+        """The result, or None while the run is unfinished."""
+        return self._json(SUMMARY) if (self.path / SUMMARY).is_file() else None
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+        except ValueError as error:
+            raise RunError(f"{path} is corrupt ({error})") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{path} is corrupt (not a JSON object)")
+        return content
+
+
+class MetricsLog:
+    """Appends lines to `metrics.jsonl`; after a resume, lines past the saved state are cut off first."""
+
+    def __init__(self, run: RunDirectory, size: int = 0) -> None:
+        self.path = run.path / METRICS
+        try:
+            self.file = self.path.open("ab")
+            self.file.truncate(size)
+        except OSError as error:
+            raise RunError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def write(self, line: dict[str, Any]) -> None:
+        self._guard(lambda: self.file.write(json.dumps(line).encode() + b"\n"))
+
+    def size(self) -> int:
+        """Bytes written so far, flushed."""
+        self._guard(self.file.flush)
+        return self.path.stat().st_size
+
+    def close(self) -> None:
+        self._guard(self.file.close)
+
+    def _guard(self, action: Any) -> None:
+        try:
+            action()
+        except OSError as error:
+            raise RunError(f"cannot write {self.path}: {error.strerror or error}") from error
