@@ -48,9 +48,7 @@ class ScaledDotProductAttention(AttentionOperator):
         return scores.softmax(dim=-1).masked_fill(~mask, 0.0)
 
     def _causal(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(
-            q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True
-        )
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
 
 
 def _rotate(x: Tensor, index: Tensor) -> Tensor:

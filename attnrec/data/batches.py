@@ -7,7 +7,7 @@ attention operator that needs a rectangle (`attnrec.attention.packing`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,10 @@ class SequenceBatch:
     users: Tensor
     targets: Tensor | None = None
     timestamps: Tensor | None = None
+
+    def with_users(self, users: Tensor) -> SequenceBatch:
+        """The same histories as those of other users, int64 [B]."""
+        return replace(self, users=users)
 
     def to(self, device: torch.device) -> SequenceBatch:
         """The same batch on another device."""

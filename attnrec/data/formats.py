@@ -79,8 +79,7 @@ def recognise(lines: Iterable[str], path: Path) -> str:
     )
 
 
-# a row is user, item, timestamp or None, line number
-_Row = tuple[str, str, float | None, int]
+_Row = tuple[str, str, float | None]  # user, item, timestamp
 
 
 def _sequence_rows(file: TextIO, path: Path, _: str) -> Iterator[_Row]:
@@ -89,7 +88,7 @@ def _sequence_rows(file: TextIO, path: Path, _: str) -> Iterator[_Row]:
         if user and not items:
             raise DataError(f"{path}:{number}: a user without items (expected `user item item ...`)")
         for item in items:
-            yield user, item, None, number
+            yield user, item, None
 
 
 def _table_rows(file: TextIO, path: Path, file_format: str) -> Iterator[_Row]:
@@ -99,7 +98,7 @@ def _table_rows(file: TextIO, path: Path, file_format: str) -> Iterator[_Row]:
         width: int | None = None
         first = 1
     else:
-        lines = csv.reader(file, delimiter="\t" if file_format == "tsv" else ",")
+        lines = _csv_lines(file, path, "\t" if file_format == "tsv" else ",")
         header = next(lines, [])
         where = _find_columns(header)
         if not where:
@@ -119,14 +118,22 @@ def _table_rows(file: TextIO, path: Path, file_format: str) -> Iterator[_Row]:
         user, item = fields[where["user"]], fields[where["item"]]
         if not user or not item:
             raise DataError(f"{path}:{number}: an empty user or item id")
-        yield user, item, time, number
+        yield user, item, time
+
+
+def _csv_lines(file: TextIO, path: Path, delimiter: str) -> Iterator[list[str]]:
+    reader = csv.reader(file, delimiter=delimiter)
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: {error}") from error
 
 
 def _collect(path: Path, rows: Iterator[_Row]) -> Interactions:
     users, items, times = array("i"), array("i"), array("d")
     user_numbers: dict[str, int] = {}
     item_numbers: dict[str, int] = {}
-    for user, item, time, _ in rows:
+    for user, item, time in rows:
         users.append(user_numbers.setdefault(user, len(user_numbers)))
         items.append(item_numbers.setdefault(item, len(item_numbers) + 1))
         if time is not None:

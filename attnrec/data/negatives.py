@@ -44,9 +44,7 @@ class UnseenItems:
 
     def to(self, device: torch.device) -> UnseenItems:
         """Move the tables to another device; returns self."""
-        self.keys, self.first, self.unseen = (
-            tensor.to(device) for tensor in (self.keys, self.first, self.unseen)
-        )
+        self.keys, self.first, self.unseen = (tensor.to(device) for tensor in (self.keys, self.first, self.unseen))
         return self
 
     def at(self, users: Tensor, ranks: Tensor) -> Tensor:

@@ -58,9 +58,7 @@ class Evaluator:
         batch_size: histories in a forward pass.
     """
 
-    def __init__(
-        self, split: LeaveOneOut, part: Part, max_len: int, seed: int = 0, batch_size: int = 512
-    ) -> None:
+    def __init__(self, split: LeaveOneOut, part: Part, max_len: int, seed: int = 0, batch_size: int = 512) -> None:
         self.split, self.part, self.max_len, self.batch_size = split, part, max_len, batch_size
         data, users = split.data, split.held_out
         unseen = UnseenItems(data.items, data.lengths, data.num_items)
@@ -132,6 +130,4 @@ class Evaluator:
         candidates = self.candidates[places].to(device).long()
         drawn = scores.gather(1, (candidates - 1).clamp(min=0))
         real = candidates > 0
-        return torch.stack(
-            [above, tied, ((drawn > true) & real).sum(1), ((drawn == true) & real).sum(1)]
-        )
+        return torch.stack([above, tied, ((drawn > true) & real).sum(1), ((drawn == true) & real).sum(1)])

@@ -56,7 +56,7 @@ class SASRecConfig:
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
-            raise InputError(f"--dim {self.dim} is not divisible by --heads {self.heads}")
+            raise InputError(f"--heads {self.heads} does not divide --dim {self.dim}")
 
 
 class Block(nn.Module):

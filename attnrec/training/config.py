@@ -26,9 +26,7 @@ class TrainConfig:
 
     attention: str = _option("sdpa", "Data", "Attention operator: NAME[:option=value,...]; see `attnrec variants`.")
     dataset: str = _option("synthetic", "Data", "`synthetic` (embedded) or the path of an interaction file.")
-    format: str = _option(
-        "auto", "Data", "Format of the file.", choices=("auto", "pairs", "sequences", "csv", "tsv")
-    )
+    format: str = _option("auto", "Data", "Format of the file.", choices=("auto", "pairs", "sequences", "csv", "tsv"))
 
     max_len: int = _option(50, "Model", "Most recent items of a history that are used (n).", min=1)
     dim: int = _option(50, "Model", "Width of embeddings and trunk (d).", min=1)
@@ -43,18 +41,21 @@ class TrainConfig:
     shared_embedding: bool = _option(True, "Model", "Score with the input's item embedding.")
     residual: bool = _option(True, "Model", "Residual connections.")
     user_vector: bool = _option(False, "Model", "Add a learned vector of the user to the output.")
-    init_std: float = _option(
-        0.0, "Model", "Standard deviation of the initial embeddings; 0: Glorot's.", min=0.0
-    )
+    init_std: float = _option(0.0, "Model", "Standard deviation of the initial embeddings; 0: Glorot's.", min=0.0)
 
-    loss: str = _option("bce", "Training", "Loss; the same for all variants of a comparison.", choices=("bce", "ce", "gbce"))
+    loss: str = _option(
+        "bce", "Training", "Loss; the same for all variants of a comparison.", choices=("bce", "ce", "gbce")
+    )
     negatives: int = _option(1, "Training", "Sampled negatives a position (bce, gbce).", min=1)
     gbce_t: float = _option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
     epochs: int = _option(200, "Training", "Epochs at most.", min=1)
     batch_size: int = _option(128, "Training", "Users in a batch.", min=1)
     lr: float = _option(1e-3, "Training", "Learning rate of Adam (betas 0.9, 0.98).", above=0.0)
     schedule: str = _option(
-        "constant", "Training", "Learning rate over the run: constant, or a half cosine to 0.", choices=("constant", "cosine")
+        "constant",
+        "Training",
+        "Learning rate over the run: constant, or a half cosine to 0.",
+        choices=("constant", "cosine"),
     )
     warmup: int = _option(0, "Training", "Steps of linear warm-up of the learning rate.", min=0)
     clip_norm: float = _option(0.0, "Training", "Clip the global gradient norm to this; 0: never.", min=0.0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from attnrec.attention import parse_attention
 from attnrec.data.batches import TrainingBatches
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import fingerprint, load_interactions
-from attnrec.data.splits import LeaveOneOut, Part, leave_one_out
+from attnrec.data.splits import Part, leave_one_out
 from attnrec.errors import InputError, RunError
 from attnrec.evaluation.metrics import check_cutoffs, mean_metrics
 from attnrec.evaluation.ranking import Evaluator
@@ -66,7 +65,7 @@ class Progress:
 
 
 class Observer:
-    """What happens during a training; every method may be overridden, none has to be."""
+    """Is told what happens during a training; every method may be overridden, none has to be."""
 
     def started(self, trainer: Trainer) -> None: ...
 
@@ -74,7 +73,7 @@ class Observer:
 
     def evaluated(self, trainer: Trainer, metrics: Metrics) -> None: ...
 
-    def testing(self, trainer: Trainer) -> None: ...
+    def testing(self, trainer: Trainer, interrupted: bool) -> None: ...
 
 
 class Trainer:
@@ -125,7 +124,7 @@ class Trainer:
             interrupted = True
         finally:
             self.log.close()
-        self.observer.testing(self)
+        self.observer.testing(self, interrupted)
         self._save_state()
         if not self.progress.best_epoch:
             self._validate()
@@ -200,13 +199,16 @@ class Trainer:
         for step, (loss, norm) in enumerate(values, first):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 what = "loss" if not math.isfinite(loss) else "gradient norm"
-                raise RunError(
-                    f"the {what} is {loss if what == 'loss' else norm} at step {step} (epoch {progress.epoch}); "
-                    f"try a smaller --lr than {self.config.lr:g}, --clip-norm 1, or --warmup 100"
-                )
+                raise self._diverged(f"the {what} is {loss if what == 'loss' else norm} at step {step}")
             self.gradients.add(norm)
             self.log.write({"step": step, "epoch": progress.epoch, "loss": loss, "grad_norm": norm})
         progress.loss, progress.grad_norm = values[-1]
+
+    def _diverged(self, what: str) -> RunError:
+        return RunError(
+            f"{what} (epoch {self.progress.epoch}); try a smaller --lr than {self.config.lr:g}, --clip-norm 1, "
+            "or --warmup 100"
+        )
 
     # -- evaluation ------------------------------------------------------------------------------------
 
@@ -223,7 +225,10 @@ class Trainer:
 
     def _validate(self) -> None:
         progress = self.progress
-        metrics = self._evaluate(self.validator)
+        try:
+            metrics = self._evaluate(self.validator)
+        except RunError as error:
+            raise self._diverged(str(error)) from error
         score = metrics[self.config.select][self.selected]
         if score > progress.best_score:
             progress.best_epoch, progress.best_score, progress.waited = progress.epoch, score, 0

@@ -37,9 +37,7 @@ class _GradientsInForward(torch.autograd.Function):
     """A scalar of (outputs, table) whose value and gradients one function computes together."""
 
     @staticmethod
-    def forward(
-        ctx: Any, outputs: Tensor, table: Tensor, compute: Callable[[Tensor, Tensor], _Gradients]
-    ) -> Tensor:
+    def forward(ctx: Any, outputs: Tensor, table: Tensor, compute: Callable[[Tensor, Tensor], _Gradients]) -> Tensor:
         loss, d_outputs, d_table = compute(outputs.detach(), table.detach())
         ctx.save_for_backward(d_outputs, d_table)
         return loss

@@ -138,7 +138,7 @@ class RunDirectory:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise RunError(f"{path} is corrupt ({str(error).splitlines()[0][:120]})") from error
+            raise RunError(f"{path} is corrupt (it does not load)") from error
         if not isinstance(state, dict):
             raise RunError(f"{path} is corrupt (not a training state)")
         return state

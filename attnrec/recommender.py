@@ -1,0 +1,124 @@
+"""A trained run in use: recommendations and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from attnrec.data.batches import batch_from_histories
+from attnrec.data.load import fingerprint, load_interactions
+from attnrec.data.splits import Part, leave_one_out
+from attnrec.errors import InputError, RunError, nearest
+from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs, mean_metrics
+from attnrec.evaluation.ranking import Evaluator
+from attnrec.models.sasrec import SASRec
+from attnrec.training.config import TrainConfig
+from attnrec.training.loop import build_model, choose_device
+from attnrec.training.run_directory import RunDirectory, Vocabulary
+
+
+class Recommender:
+    """A model with its vocabulary; made by `load`.
+
+    Attributes:
+        model: in eval mode.
+        config: the options it was trained with.
+        item_numbers: the model's number (from 1) of each original item id.
+    """
+
+    def __init__(
+        self, model: SASRec, config: TrainConfig, vocabulary: Vocabulary, run: RunDirectory, device: torch.device
+    ) -> None:
+        self.model, self.config, self.vocabulary, self.run, self.device = model, config, vocabulary, run, device
+        self.item_numbers = {item: number for number, item in enumerate(vocabulary.items, 1)}
+
+    @torch.inference_mode()
+    def recommend(
+        self, history: Sequence[str | int], top: int = 10, *, include_seen: bool = False, user: str | None = None
+    ) -> list[tuple[str, float]]:
+        """The most likely next items after a history.
+
+        Args:
+            history: original item ids, oldest first; numbers are taken as their decimal strings.
+            top: how many items to return (fewer where the catalogue ends).
+            include_seen: whether items of the history may be recommended.
+            user: original user id, where the model was trained with user vectors.
+
+        Returns:
+            original item ids and scores, best first.
+
+        Raises:
+            InputError: the history is empty or has unknown items, or the user is unknown or missing.
+        """
+        if top < 1:
+            raise InputError(f"top must be at least 1, not {top}")
+        if isinstance(history, str):
+            raise InputError("history must be a list of item ids, not one string")
+        numbers = self._numbers([str(item) for item in history])
+        batch = batch_from_histories([numbers], self.config.max_len)
+        if self.config.user_vector:
+            batch = batch.with_users(torch.tensor([self._user(user)]))
+        output = self.model.last_output(batch.to(self.device)).float()
+        scores = (output @ self.model.item_vectors.T)[0]
+        scores[0] = -torch.inf
+        if not include_seen:
+            scores[torch.tensor(numbers, device=self.device)] = -torch.inf
+        values, found = scores.topk(min(top, len(scores)))
+        return [
+            (self.vocabulary.items[number - 1], value)
+            for value, number in zip(values.tolist(), found.tolist(), strict=True)
+            if value != -torch.inf
+        ]
+
+    def evaluate(
+        self, *, part: Part = "test", cutoffs: Sequence[int] = DEFAULT_CUTOFFS, dataset: str | None = None
+    ) -> dict[str, dict[str, float]]:
+        """Metrics of full ranking (``full``) and sampled-100 (``sampled``) over all users.
+
+        Raises InputError when the data set is not the one the run was trained on, or a cut-off is not usable.
+        """
+        data = load_interactions(dataset or self.config.dataset, self.config.format)
+        summary = self.run.summary()
+        if data.item_ids != self.vocabulary.items or (
+            summary is not None and summary.get("data_fingerprint") != fingerprint(data)
+        ):
+            raise InputError(f"{dataset or self.config.dataset} is not the data that {self.run} was trained on")
+        numbers = check_cutoffs(cutoffs, data.num_items)
+        result = Evaluator(leave_one_out(data), part, self.config.max_len).run(self.model, self.device)
+        return {"full": mean_metrics(result.full, numbers), "sampled": mean_metrics(result.sampled, numbers)}
+
+    def _numbers(self, history: list[str]) -> list[int]:
+        unknown = [item for item in dict.fromkeys(history) if item not in self.item_numbers]
+        if unknown:
+            shown = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+            hint = nearest(unknown[0], list(self.item_numbers)) if len(unknown) == 1 else ""
+            raise InputError(f"the history has items that the model does not know: {shown}{hint}")
+        return [self.item_numbers[item] for item in history]
+
+    def _user(self, user: str | None) -> int:
+        if user is None:
+            raise InputError("the model was trained with user vectors, so a user id is needed")
+        if user not in self.vocabulary.users:
+            raise InputError(f"the model does not know the user {user!r}")
+        return self.vocabulary.users.index(user)
+
+
+def load(run: str | Path, device: str = "auto") -> Recommender:
+    """The best model of a run directory, ready for use.
+
+    Raises:
+        InputError: it is not a run directory, or has no weights yet.
+        RunError: a file in it is corrupt.
+    """
+    directory = RunDirectory.open(run)
+    config, vocabulary = directory.config(), directory.vocabulary()
+    tensors = directory.weights()
+    model = build_model(config, len(vocabulary.items), len(vocabulary.users))
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise RunError(f"the weights of {directory} do not fit its configuration") from error
+    target = choose_device(device)
+    return Recommender(model.to(target).eval(), config, vocabulary, directory, target)

@@ -1,0 +1,62 @@
+"""Makes command-line options out of the fields of `TrainConfig`, so that no option is declared twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, Optional, get_type_hints
+
+import typer
+
+from attnrec.errors import InputError
+from attnrec.training.config import TrainConfig, flag
+
+
+def with_config_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add an option for every field of `TrainConfig` to a command whose last parameter is ``**given``.
+
+    An option that the user leaves out arrives as None, so that a configuration file can fill it.
+    """
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    types = get_type_hints(TrainConfig)
+    fields = [_parameter(field, types[field.name]) for field in dataclasses.fields(TrainConfig)]
+    command.__signature__ = inspect.Signature([*fields, *own])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in (*fields, *own)}
+    return command
+
+
+def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
+    meta = field.metadata
+    choices = meta.get("choices")
+    metavar = None
+    if choices:
+        metavar = "|".join(choices)
+    elif wanted == tuple[int, ...]:
+        metavar = "N,N,..."
+    default = field.default
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    name = flag(field.name)
+    if wanted is bool:
+        name, shown = f"{name}/--no-{name[2:]}", ("yes" if default else "no")
+    option = typer.Option(
+        None, name, help=meta["help"], metavar=metavar, show_default=shown, rich_help_panel=meta["group"]
+    )
+    accepted = wanted if wanted in (int, float, bool) else str
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=Optional[accepted])
+
+
+def parse_cutoffs(text: str) -> tuple[int, ...]:
+    """``1,5,10`` as numbers; InputError otherwise."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--cutoffs {text!r} is not a list of whole numbers such as 1,5,10,20") from None
+
+
+def given_options(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that the user gave, as `TrainConfig.from_mapping` takes them."""
+    values = {name: value for name, value in given.items() if value is not None}
+    if "cutoffs" in values:
+        values["cutoffs"] = parse_cutoffs(values["cutoffs"])
+    return values

@@ -1,0 +1,91 @@
+"""What a training shows while it runs: a live line on a terminal, a line an evaluation elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Column
+
+from attnrec.cli.output import console
+from attnrec.training.loop import Observer
+
+if TYPE_CHECKING:
+    from attnrec.training.loop import Metrics, Trainer
+
+
+class TrainingDisplay(Observer):
+    """Shows a training on stderr; a context manager around it."""
+
+    def __init__(self) -> None:
+        wide = console.width >= 100
+        texts = ["epoch {task.fields[epoch]}", "loss {task.fields[loss]}", "|g| {task.fields[norm]}"]
+        rate = [TextColumn("{task.fields[rate]} pos/s")] if wide else []
+        columns = [TextColumn(text, table_column=Column(no_wrap=True)) for text in texts]
+        self.bar = Bar(
+            columns[0],
+            BarColumn(bar_width=None if wide else 8),
+            *columns[1:],
+            *rate,
+            TimeRemainingColumn(compact=True),
+            TextColumn("NDCG@10 {task.fields[score]}", table_column=Column(no_wrap=True)),
+            console=console,
+            disable=not console.is_terminal,
+            expand=wide,
+        )
+
+    def __enter__(self) -> TrainingDisplay:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def started(self, trainer: Trainer) -> None:
+        data, split, config = trainer.data, trainer.split, trainer.config
+        parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+        console.print(
+            f"{data.name}: {data.num_users:,} users, {data.num_items:,} items, {data.num_interactions:,} interactions; "
+            f"{len(split.held_out):,} users evaluated"
+        )
+        console.print(f"{config.attention}: {parameters:,} parameters on {trainer.device}, loss {config.loss}")
+        steps = len(trainer.batches)
+        done = (trainer.progress.epoch - 1) * steps + trainer.progress.step
+        if done:
+            console.print(f"resumed after {done:,} steps")
+        self.task = self.bar.add_task(
+            "", total=config.epochs * steps, completed=done, epoch="-", loss="-", norm="-", rate="-", score="-"
+        )
+
+    def stepped(self, trainer: Trainer) -> None:
+        progress = trainer.progress
+        self.bar.update(
+            self.task,
+            completed=(progress.epoch - 1) * len(trainer.batches) + progress.step,
+            epoch=f"{progress.epoch}/{trainer.config.epochs}",
+            loss=f"{progress.loss:.4f}",
+            norm=f"{progress.grad_norm:.3f}",
+            rate=f"{progress.positions_per_second:,.0f}",
+        )
+
+    def evaluated(self, trainer: Trainer, metrics: Metrics) -> None:
+        progress = trainer.progress
+        full, sampled = (metrics[protocol][trainer.selected] for protocol in ("full", "sampled"))
+        if console.is_terminal:
+            self.bar.update(self.task, score=f"{full:.4f} (sampled {sampled:.4f})")
+            return
+        best = " *" if progress.waited == 0 else ""
+        console.print(
+            f"epoch {progress.epoch:4d}  loss {progress.loss:.4f}  |g| {progress.grad_norm:.3f}  "
+            f"{progress.positions_per_second:9,.0f} pos/s  valid {trainer.selected} {full:.4f} "
+            f"(sampled {sampled:.4f}){best}",
+            soft_wrap=True,
+        )
+
+    def testing(self, trainer: Trainer, interrupted: bool) -> None:
+        if interrupted:
+            console.print("interrupted: testing the best epoch so far; `--resume` continues this run")

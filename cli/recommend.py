@@ -1,0 +1,40 @@
+"""`attnrec recommend`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from attnrec.cli.output import console, plain_table, print_json
+from attnrec.errors import InputError
+
+
+def recommend(
+    run: Path = typer.Argument(help="Run directory that `attnrec train` left."),
+    history: str = typer.Option(
+        ..., help="Original item ids, oldest first, separated by white space (or commas); `-` reads them from stdin."
+    ),
+    top: int = typer.Option(10, help="How many items to recommend.", min=1),
+    include_seen: bool = typer.Option(False, "--include-seen", help="Items of the history may be recommended too."),
+    user: Optional[str] = typer.Option(None, help="Original user id, for a model trained with --user-vector."),
+    device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda"),
+    json: bool = typer.Option(False, "--json", help="Print the result as the last line of stdout."),
+) -> None:
+    """Recommend the next items for a history."""
+    text = sys.stdin.read() if history == "-" else history
+    if not text.strip():
+        raise InputError("--history is empty: give at least one item id")
+    from attnrec.recommender import load
+
+    recommender = load(run, device)
+    items = text.split()
+    if len(items) == 1 and "," in text and items[0] not in recommender.item_numbers:
+        items = [item for item in items[0].split(",") if item]
+    found = recommender.recommend(items, top=top, include_seen=include_seen, user=user)
+    rows = [(str(place), item, f"{score:.4f}") for place, (item, score) in enumerate(found, 1)]
+    console.print(plain_table(("rank", "item", "score"), rows, numbers=(0, 2)))
+    if json:
+        print_json({"recommendations": [{"item": item, "score": score} for item, score in found]})

@@ -1,0 +1,241 @@
+"""The command line as a user types it: output, exit codes, one clear line for each error."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnrec.cli import main as entry
+
+FAST = ["--epochs", "2", "--dim", "8", "--max-len", "10", "--cutoffs", "1,5,10", "--eval-every", "1"]
+
+
+class Result:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def json(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.out.splitlines()[-1])
+        return found
+
+
+@pytest.fixture
+def attnrec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    """Runs the command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["attnrec", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            entry.main()
+        captured = capsys.readouterr()
+        return Result(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def run(attnrec: Any, small_file: Path) -> Path:
+    assert attnrec("train", "--dataset", small_file, "--out", "run", *FAST).code == 0
+    return Path("run")
+
+
+def test_train_evaluate_recommend(attnrec: Any, small_file: Path) -> None:
+    trained = attnrec("train", "--attention", "sdpa", "--dataset", small_file, "--out", "run", "--json", *FAST)
+    assert trained.code == 0
+    summary = trained.json()
+    assert {
+        "run", "attention", "dataset", "epochs", "best_epoch", "seconds_per_epoch", "parameters", "grad_norm", "valid", "test",
+    } <= set(summary)  # fmt: skip
+    assert set(summary["grad_norm"]) == {"mean", "max", "last"}
+    assert set(summary["test"]) == {"full", "sampled"}
+    assert {"NDCG@1", "NDCG@10", "Hit@5", "MRR"} <= set(summary["test"]["full"])
+    assert trained.out.count("\n") == 1  # everything else went to stderr
+    assert "Test at epoch" in trained.err
+    evaluated = attnrec("evaluate", "run", "--cutoffs", "3,10", "--json")
+    assert evaluated.json()["full"]["NDCG@10"] == pytest.approx(summary["test"]["full"]["NDCG@10"])
+    assert "NDCG@3" in evaluated.err
+    for history in ("i1 i2", "i1,i2"):
+        found = attnrec("recommend", "run", "--history", history, "--top", "4", "--json").json()["recommendations"]
+        assert len(found) == 4
+        assert not {"i1", "i2"} & {entry["item"] for entry in found}
+    plain = attnrec("recommend", "run", "--history", "i1")
+    assert (plain.code, plain.out) == (0, "")
+    assert "score" in plain.err
+
+
+def test_a_configuration_file_and_the_command_line(attnrec: Any, small_file: Path) -> None:
+    Path("c.toml").write_text(
+        f"dataset = {json.dumps(str(small_file))}\ndim = 4\nepochs = 1\ncutoffs = [1, 10]\nposition = false\n"
+    )
+    assert attnrec("train", "--config", "c.toml", "--dim", "6", "--out", "run").code == 0
+    text = Path("run/config.toml").read_text()
+    assert "dim = 6\n" in text
+    assert "epochs = 1\n" in text
+    assert "position = false\n" in text
+    # a run's own file is a configuration file
+    assert attnrec("train", "--config", "run/config.toml", "--out", "again").code == 0
+    assert Path("again/config.toml").read_text() == text
+
+
+def test_resume(attnrec: Any, run: Path) -> None:
+    longer = attnrec("train", "--resume", "--out", run, "--epochs", "4", "--json")
+    assert longer.json()["epochs"] == 4
+    assert "resumed after" in longer.err
+
+
+def test_out_has_a_name_of_its_own_by_default(attnrec: Any, small_file: Path) -> None:
+    summary = attnrec("train", "--dataset", small_file, "--json", *FAST).json()
+    assert Path(summary["run"]).parent == Path("runs")
+    assert Path(summary["run"]).name.startswith("small-sdpa-")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--attention", "sdpaa"], "unknown attention variant 'sdpaa'; did you mean sdpa?"),
+        (["train", "--attention", "sdpa:x=1"], "has no option 'x'"),
+        (["train", "--dataset", "nowhere.txt"], "there is no data set or file 'nowhere.txt'"),
+        (["train", "--epochs", "0"], "--epochs must be at least 1, not 0"),
+        (["train", "--epochs", "many"], "--epochs"),
+        (["train", "--lr", "0"], "--lr must be above 0.0"),
+        (["train", "--dropout", "1"], "--dropout must be below 1.0"),
+        (["train", "--norm", "per"], "--norm 'per' is not one of pre, post, original"),
+        (["train", "--heads", "3"], "--heads 3 does not divide --dim 50"),
+        (["train", "--cutoffs", "1,x"], "--cutoffs '1,x' is not a list of whole numbers"),
+        (["train", "--cutoffs", "501"], "N = 501 is not between 1 and the number of items, 500"),
+        (["train", "--config", "nowhere.toml"], "cannot read nowhere.toml"),
+        (["train", "--config", "bad.toml"], "bad.toml is not valid TOML"),
+        (["train", "--config", "key.toml"], "key.toml: unknown option 'epoch'; did you mean epochs?"),
+        (["train", "--config", "type.toml"], "type.toml: epochs must be int, not 'ten'"),
+        (["train", "--resume"], "--resume needs the run directory"),
+        (["train", "--resume", "--out", "nowhere"], "there is no run directory nowhere"),
+        (["train", "--resume", "--out", "."], "is not a run directory"),
+        (["train", "--losss", "ce"], "No such option: --losss"),
+        (["train", "--out", "bad.toml"], "is not a directory"),
+        (["trian"], "No such command 'trian'"),
+        (["evaluate", "nowhere"], "there is no run directory nowhere"),
+        (["evaluate", "."], "is not a run directory"),
+        (["evaluate", ".", "--part", "train"], "--part 'train' is not one of test, valid"),
+        (["recommend", "nowhere", "--history", "1"], "there is no run directory nowhere"),
+        (["recommend", ".", "--history", " "], "--history is empty"),
+        (["variants", "sdp"], "unknown attention variant 'sdp'"),
+        (["data", "empty.txt"], "empty.txt is empty"),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line_and_exit_code_2(attnrec: Any, arguments: list[str], message: str) -> None:
+    Path("bad.toml").write_text("epochs =")
+    Path("key.toml").write_text("epoch = 3")
+    Path("type.toml").write_text("epochs = 'ten'")
+    Path("empty.txt").write_text("")
+    before = sorted(Path().rglob("*"))
+    result = attnrec(*arguments)
+    assert result.code == 2
+    assert message in result.err
+    assert result.err.count("\n") == 1
+    assert result.err.startswith("attnrec: error: ")
+    assert result.out == ""
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_what_a_run_refuses(attnrec: Any, run: Path, small_file: Path) -> None:
+    for arguments, code, message in (
+        (["recommend", run, "--history", "i1 nope"], 2, "does not know: 'nope'"),
+        (["evaluate", run, "--cutoffs", "31"], 2, "N = 31 is not between"),
+        (["train", "--resume", "--out", run, "--dim", "9"], 2, "was started with --dim 8, not 9"),
+        (["train", "--out", run], 2, "already holds a run; continue it with --resume"),
+    ):
+        result = attnrec(*arguments)
+        assert result.code == code
+        assert message in result.err
+        assert result.err.count("\n") == 1
+    (run / "weights.safetensors").write_bytes(b"broken")
+    result = attnrec("evaluate", run)
+    assert result.code == 1
+    assert "is corrupt" in result.err
+
+
+def test_not_finite(attnrec: Any, small_file: Path) -> None:
+    result = attnrec("train", "--dataset", small_file, "--lr", "1e30", "--out", "run", *FAST)
+    assert result.code == 1
+    assert result.err.splitlines()[-1].startswith("attnrec: error: the ")
+    assert "try a smaller --lr" in result.err
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["attnrec", "--debug", "evaluate", "nowhere"])
+    with pytest.raises(ValueError, match="no run directory"):
+        entry.main()
+
+
+def test_variants_and_data(attnrec: Any, small_file: Path) -> None:
+    assert "sdpa" in attnrec("variants", "--json").json()
+    assert "softmax" in attnrec("variants", "sdpa").err
+    figures = attnrec("data", small_file, "--json").json()
+    assert (figures["users"], figures["items"], figures["evaluated_users"]) == (40, 30, 38)
+    assert attnrec().code == 2
+    assert "Usage" in attnrec("--help").out
+
+
+COMMAND = [sys.executable, "-c", "from attnrec.cli.main import main; main()"]
+
+
+def test_ctrl_c_leaves_a_usable_run(small_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = [
+        "--dataset",
+        str(small_file),
+        "--out",
+        str(out),
+        "--dim",
+        "8",
+        "--epochs",
+        "1000000",
+        "--patience",
+        "0",
+        "--json",
+    ]
+    process = subprocess.Popen(
+        [*COMMAND, "train", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    log = out / "weights.safetensors"
+    deadline = time.monotonic() + 120
+    while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=120)
+    assert "Traceback" not in stderr
+    assert "interrupted" in stderr
+    assert process.returncode == 130
+    summary = json.loads(stdout.splitlines()[-1])
+    assert summary["interrupted"]
+    assert summary["best_epoch"] >= 1
+    assert (out / "state").exists()
+    assert not list(out.glob(".*"))
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    result = subprocess.run(
+        " ".join(["exec", f"'{sys.executable}'", "-c", "'from attnrec.cli.main import main; main()'", "--help", "| true"]),
+        shell=True, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in result.stderr
+
+
+def test_help_and_light_errors_import_no_torch() -> None:
+    script = (
+        "import sys\nfrom attnrec.cli import main as entry\nimport attnrec\n"
+        "sys.argv = ['attnrec', 'train', '--help']\n"
+        "try:\n    entry.main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'matplotlib', 'triton'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

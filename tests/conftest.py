@@ -1,0 +1,49 @@
+"""Fixtures shared by all tests: a small data set, and where real files are looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from attnrec.data.interactions import Interactions, from_codes
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def small() -> Interactions:
+    """40 users with 1 to 20 interactions over 30 items, repeats included."""
+    rng = np.random.default_rng(7)
+    lengths = np.concatenate([[1, 2, 3, 4], rng.integers(3, 21, 36)])
+    users = np.repeat(np.arange(40), lengths)
+    items = rng.integers(1, 31, len(users))
+    return from_codes("small", users, items, tuple(f"u{u}" for u in range(40)), tuple(f"i{i + 1}" for i in range(30)))
+
+
+@pytest.fixture
+def small_file(small: Interactions, tmp_path: Path) -> Path:
+    """The same data as a file of pairs."""
+    path = tmp_path / "small.txt"
+    lines = [
+        f"{small.user_ids[user]} {small.item_ids[item - 1]}\n"
+        for user in range(small.num_users)
+        for item in small.history(user)
+    ]
+    path.write_text("".join(lines))
+    return path
+
+
+def real_file(name: str) -> Path:
+    """A real interaction file, or a skip that says why."""
+    path = REAL_DATA / name
+    if not path.is_file():
+        pytest.skip(f"the real data set {name} is not beside this checkout")
+    return path

@@ -1,0 +1,273 @@
+"""Whole trainings on small data: what is learned, logged, stopped, resumed, and refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import attnrec
+from attnrec.data.load import load_interactions
+from attnrec.errors import InputError, RunError
+from attnrec.training import loop
+from attnrec.training.config import TrainConfig
+from attnrec.training.gradients import global_gradient_norm
+from attnrec.training.loop import Observer, Trainer, train
+from attnrec.training.run_directory import RunDirectory
+
+
+@pytest.fixture
+def config(small_file: Path) -> TrainConfig:
+    return TrainConfig(
+        dataset=str(small_file), epochs=6, batch_size=8, dim=8, max_len=10, lr=0.01, eval_every=2, cutoffs=(1, 5, 10)
+    )
+
+
+def log_lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+class StopAt(Observer):
+    """Interrupts at a step, as Ctrl-C would."""
+
+    def __init__(self, epoch: int, step: int) -> None:
+        self.at = (epoch, step)
+
+    def stepped(self, trainer: Trainer) -> None:
+        if (trainer.progress.epoch, trainer.progress.step) >= self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def _read_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_FLUSH_EVERY", 1)
+
+
+def test_a_run_leaves_what_it_promises(config: TrainConfig, tmp_path: Path) -> None:
+    summary = train(config, tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.toml",
+        "vocabulary.json",
+        "metrics.jsonl",
+        "weights.safetensors",
+        "state",
+        "summary.json",
+    }
+    lines = log_lines(tmp_path / "run")
+    steps = [line for line in lines if "loss" in line]
+    evaluations = [line for line in lines if "valid" in line]
+    assert [line["step"] for line in steps] == list(range(1, 6 * math.ceil(38 / 8) + 1))
+    assert [line["epoch"] for line in evaluations] == [2, 4, 6]
+    norms = [line["grad_norm"] for line in steps]
+    assert summary["grad_norm"]["mean"] == pytest.approx(sum(norms) / len(norms))
+    assert summary["grad_norm"]["max"] == max(norms)
+    assert summary["grad_norm"]["last"] == norms[-1]
+    best = max(evaluations, key=lambda line: line["valid"]["full"]["NDCG@10"])
+    assert summary["best_epoch"] == best["epoch"]
+    assert summary["valid"] == best["valid"]
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
+    assert RunDirectory.open(tmp_path / "run").config() == config
+    assert steps[0]["loss"] == pytest.approx(2 * math.log(2), rel=0.3)
+    assert steps[-1]["loss"] < steps[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "ce"},
+        {"loss": "gbce", "negatives": 5},
+        {"negatives": 3},
+        {"norm": "original", "position": False},
+        {"norm": "post", "shared_embedding": False},
+        {"user_vector": True, "heads": 2},
+        {"residual": False, "blocks": 1},
+        {"blocks": 0},
+        {"attention_dropout": 0.3},
+        {"precision": "bf16"},
+        {"schedule": "cosine", "warmup": 5, "clip_norm": 0.5, "init_std": 0.1},
+    ],
+    ids=str,
+)
+def test_every_option_trains(config: TrainConfig, tmp_path: Path, changes: dict[str, Any]) -> None:
+    summary = train(replace(config, **changes), tmp_path / "run")
+    lines = [line for line in log_lines(tmp_path / "run") if "loss" in line]
+    first, last = (sum(line["loss"] for line in part) for part in (lines[:5], lines[-5:]))
+    assert last < first
+    assert 0 <= summary["test"]["full"]["NDCG@10"] <= 1
+    tables = [name for name in RunDirectory(tmp_path / "run").weights() if "item_embedding" in name]
+    for name in tables:
+        assert (RunDirectory(tmp_path / "run").weights()[name][0] == 0).all()
+
+
+def test_the_padding_row_is_never_trained(config: TrainConfig, tmp_path: Path) -> None:
+    for shared in (True, False):
+        out = tmp_path / f"run{shared}"
+        train(replace(config, shared_embedding=shared), out)
+        for name, tensor in RunDirectory(out).weights().items():
+            if name in ("item_embedding.weight", "output_embedding.weight"):
+                assert (tensor[0] == 0).all()
+
+
+@pytest.mark.usefixtures("_read_every_step")
+@pytest.mark.parametrize("at", [(1, 1), (3, 2), (4, 5)], ids=str)
+def test_stop_and_resume_gives_the_same_weights(config: TrainConfig, tmp_path: Path, at: tuple[int, int]) -> None:
+    config = replace(config, schedule="cosine", warmup=4, patience=0)
+    whole = train(config, tmp_path / "whole")
+    stopped = train(config, tmp_path / "stopped", StopAt(*at))
+    assert stopped["interrupted"]
+    assert stopped["test"]["full"]["NDCG@10"] >= 0  # usable as it is
+    resumed = train(config, tmp_path / "stopped", resume=True)
+    assert not resumed["interrupted"]
+    for key in ("epochs", "grad_norm", "best_epoch", "valid", "test"):
+        assert resumed[key] == whole[key], key
+    states = [RunDirectory(tmp_path / name).state() for name in ("whole", "stopped")]
+    for name, tensor in states[0]["model"].items():
+        assert tensor.equal(states[1]["model"][name]), name
+    assert log_lines(tmp_path / "whole") == log_lines(tmp_path / "stopped")
+
+
+def test_more_epochs_can_be_added(config: TrainConfig, tmp_path: Path) -> None:
+    train(config, tmp_path / "whole")
+    train(replace(config, epochs=4), tmp_path / "longer")
+    train(config, tmp_path / "longer", resume=True)
+    one, other = (RunDirectory(tmp_path / name).state()["model"] for name in ("whole", "longer"))
+    assert all(tensor.equal(other[name]) for name, tensor in one.items())
+
+
+def test_the_same_seed_gives_the_same_run(config: TrainConfig, tmp_path: Path) -> None:
+    one = train(config, tmp_path / "a")
+    assert train(config, tmp_path / "b")["test"] == one["test"]
+    assert train(replace(config, seed=1), tmp_path / "c")["grad_norm"] != one["grad_norm"]
+
+
+def test_early_stopping(config: TrainConfig, tmp_path: Path) -> None:
+    summary = train(replace(config, epochs=100, lr=1e-12, eval_every=1, patience=3), tmp_path / "run")
+    assert summary["stopped_early"]
+    assert summary["epochs"] == summary["best_epoch"] + 3 < 100
+
+
+def test_the_gradient_norm_is_that_of_all_gradients_before_clipping() -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((3,), (2, 2), (1,))]
+    for parameter, value in zip(parameters[:2], (2.0, -3.0), strict=True):
+        parameter.grad = torch.full_like(parameter, value)
+    expected = math.sqrt(3 * 4 + 4 * 9)
+    assert float(global_gradient_norm(parameters)) == pytest.approx(expected)
+    assert parameters[0].grad is not None
+    assert float(parameters[0].grad[0]) == 2.0
+    assert float(global_gradient_norm(parameters, clip=1.0)) == pytest.approx(expected)
+    assert float(global_gradient_norm(parameters)) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"is (nan|inf) at step \d+ \(epoch \d+\); try a smaller --lr than 1e\+30"):
+        train(replace(config, lr=1e30), tmp_path / "run")
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attention": "nothing"}, "unknown attention variant 'nothing'"),
+        ({"dataset": "nowhere.txt"}, "there is no data set or file 'nowhere.txt'"),
+        ({"dataset": "synthetc"}, "did you mean synthetic?"),
+        ({"cutoffs": (1, 31)}, "N = 31 is not between 1 and the number of items, 30"),
+    ],
+    ids=str,
+)
+def test_bad_input_writes_nothing(config: TrainConfig, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        train(replace(config, **changes), tmp_path / "run")
+    assert message in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_without_a_gpu(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--device cuda: no CUDA GPU"):
+        train(replace(config, device="cuda"), tmp_path / "run")
+
+
+def test_a_directory_with_something_in_it_is_left_alone(config: TrainConfig, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("keep")
+    with pytest.raises(InputError, match="already holds files"):
+        train(config, tmp_path / "notes")
+    assert (tmp_path / "notes" / "mine.txt").read_text() == "keep"
+    train(config, tmp_path / "run")
+    with pytest.raises(InputError, match="already holds a run; continue it with --resume"):
+        train(config, tmp_path / "run")
+    with pytest.raises(InputError, match="is not a directory"):
+        train(config, tmp_path / "notes" / "mine.txt")
+
+
+@pytest.mark.usefixtures("_read_every_step")
+def test_resuming_what_cannot_be_resumed(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no run directory"):
+        train(config, tmp_path / "nowhere", resume=True)
+    with pytest.raises(InputError, match="is not a run directory"):
+        train(config, tmp_path, resume=True)
+    run = tmp_path / "run"
+    train(config, run, StopAt(2, 1))
+    state = (run / "state").read_bytes()
+    for broken in (state[:1000], b"", b"nonsense", state[:-500] + b"x" * 500):
+        (run / "state").write_bytes(broken)
+        with pytest.raises(RunError, match="state.* is corrupt"):
+            train(config, run, resume=True)
+    (run / "state").write_bytes(state)
+    path = Path(config.dataset)
+    path.write_text(path.read_text() + "u0 i1\n")
+    with pytest.raises(InputError, match="has changed since"):
+        train(config, run, resume=True)
+    (run / "state").unlink()
+    with pytest.raises(InputError, match="cannot be resumed"):
+        train(config, run, resume=True)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from attnrec.training import run_directory
+
+    path = tmp_path / "file"
+    run_directory.write_atomically(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_directory.os, "fsync", full)
+    with pytest.raises(RunError, match=r"cannot write .*file: No space left on device"):
+        run_directory.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_negatives_never_are_items_of_the_training_history(config: TrainConfig, small_file: Path) -> None:
+    from attnrec.data.batches import TrainingBatches
+    from attnrec.data.splits import leave_one_out
+    from attnrec.training.objective import Objective
+
+    data = load_interactions(str(small_file))
+    split = leave_one_out(data)
+    objective = Objective(config, split, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    held_out_drawn = 0
+    for epoch in range(20):
+        for batch in TrainingBatches(split, 10, 8, 0).epoch(epoch):
+            users = torch.repeat_interleave(batch.users, batch.lengths)
+            drawn = objective.unseen.draw(users[:, None], (len(users), 2), generator)
+            for user, items in zip(users.tolist(), drawn.tolist(), strict=True):
+                history = data.history(user).tolist()
+                training = history[: split.train_lengths[user]]
+                assert not set(items) & set(training)
+                held_out_drawn += len(set(items) & (set(history) - set(training)))
+    assert held_out_drawn > 0  # training must not know what is held out
+
+
+def test_python_interface(config: TrainConfig, tmp_path: Path) -> None:
+    assert attnrec.train(config, tmp_path / "run")["run"] == str(tmp_path / "run")
+    assert attnrec.load(tmp_path / "run").recommend(["i1"], top=3)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = attnrec.nothing
