@@ -9,7 +9,7 @@ import torch
 
 from attnrec.data.batches import batch_from_histories
 from attnrec.data.load import fingerprint, load_interactions
-from attnrec.data.splits import Part, leave_one_out
+from attnrec.data.splits import PARTS, leave_one_out
 from attnrec.errors import InputError, RunError, nearest
 from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs, mean_metrics
 from attnrec.evaluation.ranking import Evaluator
@@ -59,7 +59,7 @@ class Recommender:
         numbers = self._numbers([str(item) for item in history])
         batch = batch_from_histories([numbers], self.config.max_len)
         if self.config.user_vector:
-            batch = batch.with_users(torch.tensor([self._user(user)]))
+            batch = batch.of_user(self._user(user))
         output = self.model.last_output(batch.to(self.device)).float()
         scores = (output @ self.model.item_vectors.T)[0]
         scores[0] = -torch.inf
@@ -73,12 +73,14 @@ class Recommender:
         ]
 
     def evaluate(
-        self, *, part: Part = "test", cutoffs: Sequence[int] = DEFAULT_CUTOFFS, dataset: str | None = None
+        self, *, part: str = "test", cutoffs: Sequence[int] = DEFAULT_CUTOFFS, dataset: str | None = None
     ) -> dict[str, dict[str, float]]:
         """Metrics of full ranking (``full``) and sampled-100 (``sampled``) over all users.
 
         Raises InputError when the data set is not the one the run was trained on, or a cut-off is not usable.
         """
+        if part not in PARTS:
+            raise InputError(f"part {part!r} is not one of {', '.join(PARTS)}")
         data = load_interactions(dataset or self.config.dataset, self.config.format)
         summary = self.run.summary()
         if data.item_ids != self.vocabulary.items or (

@@ -9,7 +9,6 @@ import typer
 
 from attnrec.cli.options import parse_cutoffs
 from attnrec.cli.output import console, metrics_table, print_json
-from attnrec.errors import InputError
 
 
 def evaluate(
@@ -22,8 +21,6 @@ def evaluate(
 ) -> None:
     """Evaluate a run: full ranking and sampled-100, over all users."""
     numbers = parse_cutoffs(cutoffs)
-    if part not in ("test", "valid"):
-        raise InputError(f"--part {part!r} is not one of test, valid")
     from attnrec.recommender import load
 
     metrics = load(run, device).evaluate(part=part, cutoffs=numbers, dataset=dataset)

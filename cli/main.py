@@ -35,7 +35,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (what is not known below is raised again)
         _report(error)
     except KeyboardInterrupt:
         _fail("interrupted", 130)

@@ -6,9 +6,11 @@ Packed: the N real items only, one history after another, nothing computed for p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -48,36 +50,19 @@ class Group:
     Attributes:
         rows: the group's rows in the packed batch.
         ctx: lengths, width and slots of its rectangle.
+        cells: int64 [N], cell of each packed row in the flattened rectangle [B * T], history at the right end.
+        start_cells: the same with each history at the left end (padding on the right).
     """
 
     rows: slice
     ctx: SequenceContext
+    cells: Tensor
+    start_cells: Tensor
 
-    @cached_property
-    def within(self) -> Tensor:
-        """Place of each packed row in its history, counted from 0, int64 [N]."""
-        lengths = self.ctx.lengths
-        starts = torch.cumsum(lengths, 0) - lengths
-        count = self.rows.stop - self.rows.start
-        places = torch.arange(count, device=lengths.device)
-        return places - torch.repeat_interleave(starts, lengths, output_size=count)
-
-    @cached_property
-    def history(self) -> Tensor:
-        """History number of each packed row within the group, int64 [N]."""
-        lengths = self.ctx.lengths
-        numbers = torch.arange(len(lengths), device=lengths.device)
-        return torch.repeat_interleave(numbers, lengths, output_size=self.rows.stop - self.rows.start)
-
-    @cached_property
-    def cells(self) -> Tensor:
-        """Cell of each packed row in the flattened rectangle [B * T], history at the right end, int64 [N]."""
-        return self.start_cells + (self.ctx.width - self.ctx.lengths)[self.history]
-
-    @cached_property
-    def start_cells(self) -> Tensor:
-        """As `cells`, with each history at the left end (padding on the right)."""
-        return self.history * self.ctx.width + self.within
+    @property
+    def full(self) -> bool:
+        """Whether the rectangle has no padding, so that the layouts coincide."""
+        return len(self.cells) == len(self.ctx.lengths) * self.ctx.width
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,48 +78,88 @@ class Packing:
     slots: Tensor
 
 
-def make_packing(lengths: Tensor, max_len: int, groups: int = 1, timestamps: Tensor | None = None) -> Packing:
+def make_packing(
+    lengths: npt.NDArray[np.int64],
+    max_len: int,
+    groups: int = 1,
+    timestamps: Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Packing:
     """Lay out a batch of histories.
+
+    All places are computed on the host and moved once, so that a GPU is never waited for.
 
     Args:
         lengths: int64 [B], each 1..max_len, ascending where ``groups`` is to save anything.
         max_len: slots of the model.
         groups: how many rectangles the batch is cut into, of about equal numbers of histories.
         timestamps: float64 [N] or None.
+        device: of the tensors returned.
     """
-    host = lengths.tolist()
-    size = -(-len(host) // max(1, min(groups, len(host))))
+    count = len(lengths)
+    size = -(-count // max(1, min(groups, count)))
+    firsts = np.arange(0, count, size)
+    widths = np.maximum.reduceat(lengths, firsts)
+    ends = np.cumsum(lengths)
+    history = np.repeat(np.arange(count), lengths)
+    within = np.arange(ends[-1]) - (ends - lengths)[history]
+    padding = (np.repeat(widths, size)[:count] - lengths)[history]
+    start_cells = (history % size) * widths[history // size] + within
+    slots = max_len - lengths[history] + within
+    moved = torch.from_numpy(np.stack([slots, start_cells, start_cells + padding])).to(device, non_blocking=True)
+    all_lengths = torch.from_numpy(lengths).to(device, non_blocking=True)
     parts = []
-    end = 0
-    for low in range(0, len(host), size):
-        chosen = host[low : low + size]
-        start, end = end, end + sum(chosen)
-        width = max(chosen)
-        ctx = SequenceContext(lengths[low : low + size], width, max_len - width)
-        group = Group(slice(start, end), ctx)
+    row = 0
+    for first, width in zip(firsts.tolist(), widths.tolist(), strict=True):
+        last = min(first + size, count)
+        rows = slice(row, row := int(ends[last - 1]))
+        ctx = SequenceContext(all_lengths[first:last], width, max_len - width)
+        group = Group(rows, ctx, cells=moved[2, rows], start_cells=moved[1, rows])
         if timestamps is not None:
-            times = pad(timestamps[start:end, None, None], group)[:, 0, :, 0]
-            ctx = SequenceContext(ctx.lengths, width, ctx.offset, times)
-            group = Group(group.rows, ctx)
+            times = pad(timestamps[rows, None, None], group)[:, 0, :, 0]
+            group = replace(group, ctx=replace(ctx, timestamps=times))
         parts.append(group)
-    slots = torch.cat([g.within + (max_len - g.ctx.lengths)[g.history] for g in parts])
-    return Packing(tuple(parts), slots)
+    return Packing(tuple(parts), moved[0])
+
+
+class _Pad(torch.autograd.Function):
+    """Rows [N, ...] to cells [cells, ...], zero where no row belongs; `_Pack` is its inverse and its transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, places: Tensor, cells: int) -> Tensor:
+        ctx.save_for_backward(places)
+        return x.new_zeros(cells, *x.shape[1:]).index_copy_(0, places, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (places,) = ctx.saved_tensors
+        return _Pack.apply(grad_outputs[0], places), None, None
+
+
+class _Pack(torch.autograd.Function):
+    """Cells to rows. torch's own index_select would add up its gradient, as if a cell could be taken twice."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.cells = len(x)
+        return x.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        return _Pad.apply(grad_outputs[0], places, ctx.cells), None
 
 
 def pad(x: Tensor, group: Group, *, start: bool = False) -> Tensor:
     """Packed [N, H, D] to padded [B, H, T, D], zeros at padding; histories at the left end if ``start``."""
-    cells = group.start_cells if start else group.cells
     batch, width = len(group.ctx.lengths), group.ctx.width
-    if len(x) == batch * width:  # no padding: the layouts coincide
-        flat = x
-    else:
-        flat = x.new_zeros(batch * width, *x.shape[1:]).index_copy(0, cells, x)
+    places = group.start_cells if start else group.cells
+    flat = x if group.full else _Pad.apply(x, places, batch * width)
     return flat.view(batch, width, *x.shape[1:]).transpose(1, 2)
 
 
 def pack(x: Tensor, group: Group, *, start: bool = False) -> Tensor:
     """Padded [B, H, T, D] to packed [N, H, D], the inverse of `pad`."""
     flat = x.transpose(1, 2).flatten(0, 1)
-    if len(flat) == group.rows.stop - group.rows.start:
-        return flat
-    return flat.index_select(0, group.start_cells if start else group.cells)
+    return flat if group.full else _Pack.apply(flat, group.start_cells if start else group.cells)

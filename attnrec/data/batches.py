@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attnrec.data.interactions import DataError, Interactions
-from attnrec.data.splits import LeaveOneOut, Part
+from attnrec.data.splits import LeaveOneOut
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,21 +24,26 @@ class SequenceBatch:
 
     Attributes:
         items: int64 [N], the input items of the histories one after another, oldest first.
-        lengths: int64 [B], all at least 1; their sum is N.
-        users: int64 [B].
+        lengths: int64 [B] on the host, whatever the device of the rest; all at least 1, their sum is N.
+        users: int64 [N], the user of each row.
         targets: int64 [N], the item that follows each input item; None outside training.
         timestamps: float64 [N] or None.
     """
 
     items: Tensor
-    lengths: Tensor
+    lengths: npt.NDArray[np.int64]
     users: Tensor
     targets: Tensor | None = None
     timestamps: Tensor | None = None
 
-    def with_users(self, users: Tensor) -> SequenceBatch:
-        """The same histories as those of other users, int64 [B]."""
-        return replace(self, users=users)
+    @property
+    def last_rows(self) -> Tensor:
+        """The row of the last item of each history, int64 [B]."""
+        return torch.from_numpy(np.cumsum(self.lengths) - 1).to(self.items.device)
+
+    def of_user(self, user: int) -> SequenceBatch:
+        """The same histories as those of one given user."""
+        return replace(self, users=torch.full_like(self.users, user))
 
     def to(self, device: torch.device) -> SequenceBatch:
         """The same batch on another device."""
@@ -48,7 +53,7 @@ class SequenceBatch:
 
         return SequenceBatch(
             self.items.to(device, non_blocking=True),
-            self.lengths.to(device, non_blocking=True),
+            self.lengths,
             self.users.to(device, non_blocking=True),
             move(self.targets),
             move(self.timestamps),
@@ -101,8 +106,7 @@ class TrainingBatches:
         items = torch.from_numpy(self.data.items[rows].astype(np.int64))
         targets = torch.from_numpy(self.data.items[rows + 1].astype(np.int64))
         times = None if self.data.timestamps is None else torch.from_numpy(self.data.timestamps[rows])
-        user_tensor = torch.from_numpy(self.users[order])
-        length_tensor = torch.from_numpy(lengths)
+        users = torch.from_numpy(np.repeat(self.users[order], lengths))
         row_ends = np.concatenate([[0], np.cumsum(lengths)])
         for number in range(first, len(self)):
             low = number * self.batch_size
@@ -110,15 +114,15 @@ class TrainingBatches:
             part = slice(int(row_ends[low]), int(row_ends[high]))
             yield SequenceBatch(
                 items[part],
-                length_tensor[low:high],
-                user_tensor[low:high],
+                lengths[low:high],
+                users[part],
                 targets[part],
                 None if times is None else times[part],
             )
 
 
 def evaluation_batches(
-    split: LeaveOneOut, part: Part, max_len: int, batch_size: int
+    split: LeaveOneOut, part: str, max_len: int, batch_size: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], SequenceBatch]]:
     """The histories of all held-out users, shortest first, so that batches waste little.
 
@@ -143,23 +147,23 @@ def _gather(
     rows = ragged_arange(starts, lengths)
     return SequenceBatch(
         torch.from_numpy(data.items[rows].astype(np.int64)),
-        torch.from_numpy(lengths),
-        torch.from_numpy(users),
+        lengths,
+        torch.from_numpy(np.repeat(users, lengths)),
         timestamps=None if data.timestamps is None else torch.from_numpy(data.timestamps[rows]),
     )
 
 
 def batch_from_histories(histories: list[list[int]], max_len: int) -> SequenceBatch:
-    """A batch of item-number histories given by hand, each non-empty; ordered by length as the model expects.
+    """A batch of item-number histories given by hand, in their order; users are numbered 0, 1, ...
 
-    ``users`` holds each history's place in the given list. Raises DataError for an empty history.
+    Raises DataError for an empty history.
     """
     if any(not history for history in histories):
         raise DataError("a history needs at least one item")
-    order = sorted(range(len(histories)), key=lambda place: min(len(histories[place]), max_len))
-    kept = [histories[place][-max_len:] for place in order]
+    kept = [history[-max_len:] for history in histories]
+    lengths = np.array([len(history) for history in kept])
     return SequenceBatch(
         torch.tensor([item for history in kept for item in history]),
-        torch.tensor([len(history) for history in kept]),
-        torch.tensor(order),
+        lengths,
+        torch.from_numpy(np.repeat(np.arange(len(kept)), lengths)),
     )

@@ -7,15 +7,13 @@ Users with fewer than three interactions are in the training part only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from attnrec.data.interactions import DataError, Interactions
 
-Part = Literal["valid", "test"]
-PARTS: tuple[Part, ...] = ("valid", "test")
+PARTS = ("valid", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +30,7 @@ class LeaveOneOut:
     train_lengths: npt.NDArray[np.int64]
     held_out: npt.NDArray[np.int64]
 
-    def history_lengths(self, part: Part) -> npt.NDArray[np.int64]:
+    def history_lengths(self, part: str) -> npt.NDArray[np.int64]:
         """How much of each held-out user's history may be seen when ``part`` is predicted, int64 [M].
 
         The test history includes the validation item.
@@ -40,7 +38,7 @@ class LeaveOneOut:
         lengths = self.data.lengths[self.held_out]
         return lengths - (2 if part == "valid" else 1)
 
-    def targets(self, part: Part) -> npt.NDArray[np.int32]:
+    def targets(self, part: str) -> npt.NDArray[np.int32]:
         """The held-out item of each held-out user, int32 [M]."""
         starts = self.data.offsets[self.held_out]
         return self.data.items[starts + self.history_lengths(part)]

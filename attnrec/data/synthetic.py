@@ -50,7 +50,8 @@ class SyntheticProcess:
 
     def __init__(self, seed: int = 0, users: int = _USERS) -> None:
         self.rng = np.random.default_rng((seed, 0x5A5))
-        self.popularity: _Floats = 1.0 / (self.rng.permutation(_ITEMS) + 1.0) ** _ZIPF
+        ranks: _Floats = self.rng.permutation(_ITEMS).astype(np.float64)
+        self.popularity: _Floats = np.power(ranks + 1, -_ZIPF)
         self.category: _Ints = self.rng.permutation(_ITEMS) % _CATEGORIES
         self.successors: _Ints = np.stack([self.rng.permutation(_ITEMS) for _ in range(_SUCCESSORS)], 1)
         self.unseen = np.tile(self.popularity, (users, 1))

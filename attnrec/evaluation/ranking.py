@@ -18,7 +18,7 @@ from torch import Tensor
 
 from attnrec.data.batches import SequenceBatch, evaluation_batches, ragged_arange
 from attnrec.data.negatives import UnseenItems
-from attnrec.data.splits import LeaveOneOut, Part
+from attnrec.data.splits import LeaveOneOut
 from attnrec.errors import RunError
 from attnrec.evaluation.metrics import Ranks
 
@@ -58,7 +58,7 @@ class Evaluator:
         batch_size: histories in a forward pass.
     """
 
-    def __init__(self, split: LeaveOneOut, part: Part, max_len: int, seed: int = 0, batch_size: int = 512) -> None:
+    def __init__(self, split: LeaveOneOut, part: str, max_len: int, seed: int = 0, batch_size: int = 512) -> None:
         self.split, self.part, self.max_len, self.batch_size = split, part, max_len, batch_size
         data, users = split.data, split.held_out
         unseen = UnseenItems(data.items, data.lengths, data.num_items)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from einops import rearrange
@@ -27,8 +26,6 @@ from attnrec.attention.packing import make_packing
 from attnrec.data.batches import SequenceBatch
 from attnrec.errors import InputError
 from attnrec.models.dropout import dropout_masks
-
-Norm = Literal["pre", "post", "original"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class SASRecConfig:
     heads: int = 1
     dropout: float = 0.2
     attention_dropout: float = 0.0
-    norm: Norm = "pre"
+    norm: str = "pre"
     position: bool = True
     shared_embedding: bool = True
     residual: bool = True
@@ -164,18 +161,14 @@ class SASRec(nn.Module):
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """Outputs F_t at every real position of the batch, [N, d]."""
-        return self.encode(self.item_embedding.weight.index_select(0, batch.items), batch)
-
-    def encode(self, item_rows: Tensor, batch: SequenceBatch) -> Tensor:
-        """As `forward`, given the embedding rows of ``batch.items`` [N, d].
-
-        A training step looks up inputs, targets and negatives at once, for one gradient of the table.
-        """
         config = self.config
-        packing = make_packing(batch.lengths, config.max_len, self.attention_groups, batch.timestamps)
+        items = self.item_embedding.weight.index_select(0, batch.items)
+        packing = make_packing(
+            batch.lengths, config.max_len, self.attention_groups, batch.timestamps, device=items.device
+        )
         drop = config.dropout if self.training else 0.0
-        first, *masks = dropout_masks(item_rows, drop, 1 + 2 * config.blocks)
-        x = item_rows * config.dim**0.5
+        first, *masks = dropout_masks(items, drop, 1 + 2 * config.blocks)
+        x = items * config.dim**0.5
         if self.position_embedding is not None:
             x = x + self.position_embedding.weight.index_select(0, packing.slots)
         if first is not None:
@@ -184,10 +177,9 @@ class SASRec(nn.Module):
             x = block(x, packing, masks[2 * number : 2 * number + 2])
         x = self.final_norm(x)
         if self.user_embedding is not None:
-            x = x + torch.repeat_interleave(self.user_embedding(batch.users), batch.lengths, dim=0)
+            x = x + self.user_embedding.weight.index_select(0, batch.users)
         return x
 
     def last_output(self, batch: SequenceBatch) -> Tensor:
         """Output at the last item of each history, [B, d]."""
-        ends: Tensor = torch.cumsum(batch.lengths, 0) - 1
-        return self(batch)[ends]
+        return self(batch)[batch.last_rows]

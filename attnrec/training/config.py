@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -120,12 +121,12 @@ def _check(option: dataclasses.Field[Any], value: Any) -> None:
     if "choices" in limits and value not in limits["choices"]:
         raise InputError(f"{flag(option.name)} {value!r} is not one of {', '.join(limits['choices'])}")
     for limit, holds, words in (
-        ("min", lambda bound: value >= bound, "at least"),
-        ("max", lambda bound: value <= bound, "at most"),
-        ("above", lambda bound: value > bound, "above"),
-        ("below", lambda bound: value < bound, "below"),
+        ("min", operator.ge, "at least"),
+        ("max", operator.le, "at most"),
+        ("above", operator.gt, "above"),
+        ("below", operator.lt, "below"),
     ):
-        if limit in limits and not holds(limits[limit]):
+        if limit in limits and not holds(value, limits[limit]):
             raise InputError(f"{flag(option.name)} must be {words} {limits[limit]}, not {value}")
 
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from attnrec.attention import parse_attention
-from attnrec.data.batches import TrainingBatches
+from attnrec.data.batches import SequenceBatch, TrainingBatches
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import fingerprint, load_interactions
-from attnrec.data.splits import Part, leave_one_out
+from attnrec.data.splits import leave_one_out
 from attnrec.errors import InputError, RunError
 from attnrec.evaluation.metrics import check_cutoffs, mean_metrics
 from attnrec.evaluation.ranking import Evaluator
@@ -156,7 +156,7 @@ class Trainer:
         self.model.train()
         try:
             for batch in self.batches.epoch(progress.epoch, first):
-                pending.append(self._step(batch.to(self.device)))
+                pending.append(self.step(batch.to(self.device)))
                 progress.step += 1
                 done += len(batch.items)
                 if len(pending) == _FLUSH_EVERY or progress.step == len(self.batches):
@@ -168,14 +168,14 @@ class Trainer:
         if first == 0:
             progress.seconds_per_epoch.append(time.perf_counter() - begun)
 
-    def _step(self, batch: Any) -> Tensor:
+    def step(self, batch: SequenceBatch) -> Tensor:
         """One optimiser step; the loss and the gradient norm, [2]."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             loss = self.objective(self.model, batch, self.generator)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = global_gradient_norm(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         return torch.stack([loss.detach(), norm])
@@ -212,7 +212,7 @@ class Trainer:
 
     # -- evaluation ------------------------------------------------------------------------------------
 
-    def _evaluator(self, part: Part) -> Evaluator:
+    def _evaluator(self, part: str) -> Evaluator:
         return Evaluator(self.split, part, self.config.max_len)
 
     def _evaluate(self, evaluator: Evaluator) -> Metrics:

@@ -39,6 +39,5 @@ class Objective:
         outputs = model(batch).float()
         if self.loss == "ce":
             return full_softmax_loss(outputs, model.item_vectors, batch.targets)
-        users = torch.repeat_interleave(batch.users, batch.lengths, output_size=len(batch.items))[:, None]
-        negatives = self.unseen.draw(users, (len(batch.items), self.negatives), generator)
+        negatives = self.unseen.draw(batch.users[:, None], (len(batch.items), self.negatives), generator)
         return sampled_loss(outputs, model.item_vectors, batch.targets, negatives, self.positive_weight)

@@ -74,7 +74,7 @@ def test_bad_files_are_one_clear_line(tmp_path: Path, text: str, file_format: st
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot read .*nowhere"):
+    with pytest.raises(DataError, match=r"cannot read .*nowhere"):
         read_interactions(tmp_path / "nowhere")
     with pytest.raises(DataError, match="cannot read"):
         read_interactions(tmp_path)

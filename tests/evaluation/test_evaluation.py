@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attnrec.data.batches import SequenceBatch
 from attnrec.data.interactions import Interactions, from_codes
-from attnrec.data.splits import PARTS, Part, leave_one_out
+from attnrec.data.splits import PARTS, leave_one_out
 from attnrec.errors import InputError, RunError
 from attnrec.evaluation import ranking
 from attnrec.evaluation.metrics import Ranks, check_cutoffs, mean_metrics, per_user_metrics
@@ -58,7 +58,7 @@ def place(scores: Tensor, true: int, candidates: list[int]) -> tuple[int, int]:
 @pytest.mark.parametrize("levels", [None, 1])
 @pytest.mark.parametrize("max_len", [3, 50])
 def test_evaluation_is_the_plain_loop_over_users(
-    small: Interactions, part: Part, levels: int | None, max_len: int, monkeypatch: pytest.MonkeyPatch
+    small: Interactions, part: str, levels: int | None, max_len: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranking, "NUM_SAMPLED", 9)
     monkeypatch.setattr(ranking, "_CHUNK_ELEMENTS", 100)  # three users at a time

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -187,8 +188,8 @@ def test_dropout_masks_have_the_stated_law(p: float) -> None:
 def test_an_oracle_batch_keeps_its_own_user_vector() -> None:
     model = build(user_vector=True)
     batch = batch_from_histories([[1, 2]], 10)
-    one = model.last_output(batch.with_users(torch.tensor([1])))
-    other = model.last_output(batch.with_users(torch.tensor([2])))
+    one = model.last_output(batch.of_user(1))
+    other = model.last_output(batch.of_user(2))
     table = model.user_embedding
     assert table is not None
     torch.testing.assert_close(one - other, (table.weight[1] - table.weight[2])[None])
@@ -206,7 +207,7 @@ def test_a_plain_softmax_layer_agrees_with_torchs_own_block() -> None:
     x = torch.randn(1, 6, 8, dtype=torch.float64)
     causal = torch.ones(6, 6).triu(1).bool()
     expected = reference(x, x, x, attn_mask=causal)[0][0]
-    batch = SequenceBatch(torch.ones(6, dtype=torch.int64), torch.tensor([6]), torch.tensor([0]))
+    batch = SequenceBatch(torch.ones(6, dtype=torch.int64), np.array([6]), torch.zeros(6, dtype=torch.int64))
     from attnrec.attention.packing import make_packing
 
     found = block._attend(x[0], x[0], make_packing(batch.lengths, 10))
