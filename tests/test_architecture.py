@@ -19,7 +19,8 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": {"data", "errors"},
     "training": {"models", "attention", "data", "evaluation", "errors"},
     "recommender": {"training", "models", "data", "evaluation", "errors"},
-    "cli": {"recommender", "training", "models", "attention", "data", "evaluation", "errors"},
+    "analysis": {"training", "errors"},
+    "cli": {"analysis", "recommender", "training", "models", "attention", "data", "evaluation", "errors"},
 }
 """For each room, the other rooms that it may import."""
 

@@ -1,17 +1,19 @@
 r"""The embedded data set: made from a seed, with a known best achievable NDCG@10.
 
 Items belong to categories and have a popularity (Zipf). After item i of category c the next item is drawn
-from a mixture, within each component by popularity among the items that are not yet in the history:
+from a mixture, within each component by popularity among the items of the *other* categories that are not yet
+in the history:
 
 | share | component |
 |---|---|
 | `FOLLOW` | second order: items of the category that came after the first visit of c *in this history* |
+| `REVISIT` | items of the categories that occur in this history |
 | `SUCCESSOR` | first order: the fixed successors of i |
 | the rest | all items |
 
-A component without candidates gives its share to the last one. The second-order rule cannot be read off
-the last item: a model has to find the earlier visit of c and look at what followed it, which is what
-attention does; it is a user's own, so nothing about it carries over from other users.
+A component without candidates gives its share to the next one. The first two cannot be read off the last
+item: a model has to look back at what the history holds, and at what followed the earlier visit of c, which
+is what attention does; both are a user's own, so nothing about them carries over from other users.
 
 Every probability depends on the history alone, so the best possible scorer is known: it ranks items by
 their probability. Its expected NDCG@10, averaged over the test histories, is `Interactions.best_ndcg`.
@@ -27,10 +29,11 @@ import numpy.typing as npt
 from attnrec.data.interactions import Interactions, from_codes
 
 NAME = "synthetic"
-FOLLOW, SUCCESSOR = 0.6, 0.25
-_USERS, _ITEMS, _CATEGORIES, _SUCCESSORS = 2000, 500, 10, 3
-_SHORTEST, _LONGEST = 20, 60  # length of a history, inclusive
-_ZIPF = 0.8
+FOLLOW, REVISIT, SUCCESSOR = 0.6, 0.25, 0.1
+_SHARES = (FOLLOW, REVISIT, SUCCESSOR, 1 - FOLLOW - REVISIT - SUCCESSOR)
+_USERS, _ITEMS, _CATEGORIES, _SUCCESSORS = 2000, 500, 25, 3
+_SHORTEST, _LONGEST = 15, 35  # length of a history, inclusive
+_ZIPF = 1.0
 
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
@@ -44,6 +47,7 @@ class SyntheticProcess:
         category: of each item, [items].
         successors: of each item, [items, 3].
         unseen: popularity of the items not yet in a user's history, else 0, [users, items].
+        visited: whether a category occurs in a history, [users, categories].
         followed_by: category that came after a user's first visit of a category, or -1, [users, categories].
         last: item at the end of each history, [users].
     """
@@ -59,41 +63,48 @@ class SyntheticProcess:
         self.rows = np.arange(users)
         self.last: _Ints = self._draw(self.unseen)
         self.unseen[self.rows, self.last] = 0.0
+        self.visited = np.zeros((users, _CATEGORIES), dtype=bool)
+        self.visited[self.rows, self.category[self.last]] = True
 
-    def probabilities(self) -> _Floats:
-        """Distribution of every user's next item, [users, items]."""
-        follow, successor, anything = self._components()
-        result = np.zeros_like(self.unseen)
-        rest = np.ones(len(self.rows))
-        for share, weights in ((FOLLOW, follow), (SUCCESSOR, successor)):
+    def probabilities(self, rows: _Ints) -> _Floats:
+        """Distribution of the next item of the given users, [len(rows), items]."""
+        result = np.zeros((len(rows), _ITEMS))
+        share = np.zeros(len(rows))
+        for extra, weights in zip(_SHARES, self._components(rows), strict=True):
+            share = share + extra
             total = weights.sum(1)
-            taken = np.where(total > 0, share, 0.0)
-            result += weights * (taken / np.where(total > 0, total, 1.0))[:, None]
-            rest -= taken
-        return result + anything * (rest / anything.sum(1))[:, None]
+            used = total > 0
+            result[used] += weights[used] * (share[used] / total[used])[:, None]
+            share[used] = 0.0
+        return result
 
     def step(self) -> _Ints:
         """Draw every user's next item and append it; item numbers from 0, [users]."""
-        fractions = self.rng.random(len(self.rows))[:, None]
-        follow, successor, anything = self._components()
-        chosen = np.where(fractions < FOLLOW, follow, np.where(fractions < FOLLOW + SUCCESSOR, successor, anything))
-        empty = chosen.sum(1) == 0
-        chosen[empty] = anything[empty]
+        chosen = np.zeros_like(self.unseen)
+        fractions = self.rng.random(len(self.rows))
+        for end, weights in zip(np.cumsum(_SHARES), self._components(self.rows), strict=True):
+            wanting = (fractions < end) & ~chosen.any(1)
+            chosen[wanting] = weights[wanting]
         items = self._draw(chosen)
         was, now = self.category[self.last], self.category[items]
         first_visit = self.followed_by[self.rows, was] < 0
         self.followed_by[self.rows[first_visit], was[first_visit]] = now[first_visit]
+        self.visited[self.rows, now] = True
         self.unseen[self.rows, items] = 0.0
         self.last = items
         return items
 
-    def _components(self) -> tuple[_Floats, _Floats, _Floats]:
-        wanted = self.followed_by[self.rows, self.category[self.last]]
-        follow = self.unseen * (self.category == wanted[:, None])
-        successor = np.zeros_like(self.unseen)
-        places = (self.rows[:, None], self.successors[self.last])
-        successor[places] = self.unseen[places]
-        return follow, successor, self.unseen
+    def _components(self, rows: _Ints) -> tuple[_Floats, _Floats, _Floats, _Floats]:
+        """Weights of the items in each component of the mixture, [len(rows), items] each."""
+        last = self.last[rows]
+        current = self.category[last]
+        unseen = self.unseen[rows] * (self.category != current[:, None])
+        follow = unseen * (self.category == self.followed_by[rows, current][:, None])
+        revisit = unseen * self.visited[rows][:, self.category]
+        successor = np.zeros_like(unseen)
+        places = (np.arange(len(rows))[:, None], self.successors[last])
+        successor[places] = unseen[places]
+        return follow, revisit, successor, unseen
 
     def _draw(self, weights: _Floats) -> _Ints:
         """One item a row, with probability proportional to its weight."""
@@ -110,7 +121,7 @@ def expected_ndcg(probabilities: _Floats, cutoff: int = 10) -> _Floats:
 
 
 def synthetic(seed: int = 0) -> Interactions:
-    """2,000 users, 500 items and about 80,000 interactions; the same seed gives the same data."""
+    """2,000 users, 500 items and about 50,000 interactions; the same seed gives the same data."""
     process = SyntheticProcess(seed)
     lengths = process.rng.integers(_SHORTEST, _LONGEST + 1, _USERS)
     histories = np.empty((_USERS, _LONGEST), dtype=np.int64)
@@ -119,7 +130,7 @@ def synthetic(seed: int = 0) -> Interactions:
     for place in range(1, _LONGEST):
         ends = lengths == place + 1
         if ends.any():
-            best[ends] = expected_ndcg(process.probabilities()[ends])
+            best[ends] = expected_ndcg(process.probabilities(np.flatnonzero(ends)))
         histories[:, place] = process.step()
     kept = np.arange(_LONGEST) < lengths[:, None]
     data = from_codes(

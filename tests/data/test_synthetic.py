@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnrec.data.synthetic import FOLLOW, SyntheticProcess, expected_ndcg, synthetic
+from attnrec.data.synthetic import FOLLOW, REVISIT, SUCCESSOR, SyntheticProcess, expected_ndcg, synthetic
 
 
 def test_the_data_set_is_as_documented() -> None:
@@ -25,12 +25,17 @@ def test_steps_follow_the_stated_probabilities() -> None:
     process = SyntheticProcess(users=20_000)
     process.unseen[:] = process.unseen[0]  # all users alike: the draws estimate one distribution
     process.last[:] = process.last[0]
-    process.followed_by[:, process.category[process.last[0]]] = 3
-    stated = process.probabilities()
+    current = process.category[process.last[0]]
+    followed, visited = (current + 1) % 25, (current + 2) % 25
+    process.visited[:] = False
+    process.visited[:, [current, visited]] = True
+    process.followed_by[:, current] = followed
+    stated = process.probabilities(np.array([0, 19_999]))
     assert np.allclose(stated.sum(1), 1)
-    assert (stated[0] == stated[-1]).all()
-    inside = stated[0][process.category == 3].sum()
-    assert FOLLOW < inside < FOLLOW + 0.2
+    assert (stated[0] == stated[1]).all()
+    assert FOLLOW < stated[0][process.category == followed].sum() < FOLLOW + SUCCESSOR + 0.01
+    assert REVISIT < stated[0][process.category == visited].sum() < REVISIT + SUCCESSOR + 0.01
+    assert stated[0][process.category == current].sum() == 0
     drawn = np.bincount(process.step(), minlength=500) / 20_000
     assert np.abs(drawn - stated[0]).max() < 5 * np.sqrt(stated[0].max() / 20_000)
     assert drawn[stated[0] == 0].sum() == 0

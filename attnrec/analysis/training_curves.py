@@ -1,0 +1,105 @@
+"""How a training went: loss and gradient norm by step, validation NDCG@10 by epoch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from attnrec.errors import InputError, RunError
+from attnrec.training.run_directory import METRICS, RunDirectory
+
+_BLUE, _ORANGE, _GREY = "#0b6fa4", "#d1731f", "#8a8a8a"
+
+
+def training_figure(run: str | Path) -> Figure:
+    """Three panels: loss by step, global gradient norm by step (each with a running mean), validation NDCG@10 by epoch.
+
+    Raises:
+        InputError: not a run directory, or nothing is logged yet.
+        RunError: the log is corrupt.
+    """
+    directory = RunDirectory.open(run)
+    steps, evaluations = _read(directory)
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    for axes, key, label in ((left, "loss", "loss"), (middle, "grad_norm", "global gradient norm")):
+        _draw_steps(axes, np.array([line["step"] for line in steps]), np.array([line[key] for line in steps]), label)
+    _draw_evaluations(right, evaluations, directory.config().select)
+    config = directory.config()
+    figure.suptitle(
+        f"{Path(config.dataset).stem}, {config.attention}, loss {config.loss}", x=0.01, ha="left", fontweight="bold"
+    )
+    return figure
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write PNG (200 dots an inch) and SVG; returns their paths. RunError if they cannot be written."""
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
+            figure.savefig(temporary, dpi=200)
+            temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return paths
+
+
+def _read(run: RunDirectory) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    path = run.path / METRICS
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    except FileNotFoundError:
+        lines = []
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is corrupt ({error})") from error
+    steps = [line for line in lines if "loss" in line]
+    if not steps:
+        raise InputError(f"{run} has nothing to plot yet: {METRICS} has no step")
+    return steps, [line for line in lines if "valid" in line]
+
+
+def _draw_steps(
+    axes: Axes, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64], label: str, window: int = 50
+) -> None:
+    axes.plot(steps, values, color=_BLUE, alpha=0.25, linewidth=0.6, label="each step")
+    width = min(window, len(values))
+    mean = np.convolve(values, np.ones(width) / width, mode="valid")
+    axes.plot(steps[width - 1 :], mean, color=_BLUE, linewidth=1.6, label=f"mean of {width}")
+    axes.set(xlabel="step", ylabel=label)
+    axes.legend(frameon=False, fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_evaluations(axes: Axes, evaluations: list[dict[str, Any]], select: str) -> None:
+    epochs = [line["epoch"] for line in evaluations]
+    for protocol, color, label in (("full", _BLUE, "full ranking"), ("sampled", _ORANGE, "sampled-100")):
+        values = [line["valid"][protocol]["NDCG@10"] for line in evaluations if "NDCG@10" in line["valid"][protocol]]
+        if len(values) != len(epochs) or not values:
+            continue
+        axes.plot(epochs, values, color=color, linewidth=1.6, marker=".", label=label)
+        if protocol == select:
+            best = int(np.argmax(values))
+            axes.axvline(epochs[best], color=_GREY, linewidth=0.8, linestyle="--")
+            axes.annotate(
+                f"chosen: epoch {epochs[best]}",
+                (epochs[best], 0.02),
+                xycoords=("data", "axes fraction"),
+                xytext=(-4, 0),
+                textcoords="offset points",
+                ha="right",
+                fontsize="small",
+                color=_GREY,
+            )
+    axes.set(xlabel="epoch", ylabel="validation NDCG@10")
+    axes.set_ylim(bottom=0)
+    if evaluations:
+        axes.legend(frameon=False, fontsize="small", loc="center right")
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,49 @@
+"""The figure of a training shows what its log says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attnrec.analysis.training_curves import save_figure, training_figure
+from attnrec.errors import InputError, RunError
+from attnrec.training.config import TrainConfig
+from attnrec.training.loop import train
+
+
+@pytest.fixture
+def run(small_file: Path, tmp_path: Path) -> Path:
+    config = TrainConfig(dataset=str(small_file), epochs=4, eval_every=2, dim=8, cutoffs=(10,))
+    train(config, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_the_panels_hold_the_logged_values(run: Path) -> None:
+    loss, norm, valid = training_figure(run).axes
+    for axes in (loss, norm):
+        steps, values = axes.lines[0].get_data()
+        assert list(np.asarray(steps)) == [1, 2, 3, 4]
+        assert np.isfinite(np.asarray(values, dtype=float)).all()
+        assert np.asarray(axes.lines[1].get_ydata())[-1] == pytest.approx(np.mean(np.asarray(values, dtype=float)))
+    assert valid.get_ylabel() == "validation NDCG@10"
+    assert [list(np.asarray(line.get_xdata())) for line in valid.lines[:1]] == [[2, 4]]
+
+
+def test_the_files_are_pictures(run: Path) -> None:
+    png, svg = save_figure(training_figure(run), run / "figures", "training")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in svg.read_text()
+    assert len(list((run / "figures").iterdir())) == 2
+
+
+def test_what_cannot_be_plotted(run: Path) -> None:
+    with pytest.raises(InputError, match="there is no run directory"):
+        training_figure(run / "nowhere")
+    (run / "metrics.jsonl").write_text("{")
+    with pytest.raises(RunError, match="is corrupt"):
+        training_figure(run)
+    (run / "metrics.jsonl").unlink()
+    with pytest.raises(InputError, match="nothing to plot yet"):
+        training_figure(run)
