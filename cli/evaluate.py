@@ -25,6 +25,7 @@ def evaluate(
 
     metrics = load(run, device).evaluate(part=part, cutoffs=numbers, dataset=dataset)
     columns = {"full ranking": metrics["full"], "sampled-100": metrics["sampled"]}
-    console.print(metrics_table(f"{run}, {part}", columns))
+    console.print(f"{run}, {part}:", style="bold")
+    console.print(metrics_table(columns))
     if json:
         print_json({"run": str(run), "part": part, **metrics})

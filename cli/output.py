@@ -17,9 +17,9 @@ def print_json(value: Mapping[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def metrics_table(title: str, columns: Mapping[str, Mapping[str, float]]) -> Table:
+def metrics_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
     """A row a metric, a column an evaluation."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table()
     table.add_column("metric")
     for name in columns:
         table.add_column(name, justify="right")

@@ -20,20 +20,20 @@ class TrainingDisplay(Observer):
     """Shows a training on stderr; a context manager around it."""
 
     def __init__(self) -> None:
-        wide = console.width >= 100
-        texts = ["epoch {task.fields[epoch]}", "loss {task.fields[loss]}", "|g| {task.fields[norm]}"]
-        rate = [TextColumn("{task.fields[rate]} pos/s")] if wide else []
-        columns = [TextColumn(text, table_column=Column(no_wrap=True)) for text in texts]
+        self.wide = console.width >= 100
+        shown = ["epoch {task.fields[epoch]}", "loss {task.fields[loss]}", "|g| {task.fields[norm]}"]
+        if self.wide:
+            shown.append("{task.fields[rate]} pos/s")
+        first, *others = (TextColumn(text, table_column=Column(no_wrap=True)) for text in shown)
         self.bar = Bar(
-            columns[0],
-            BarColumn(bar_width=None if wide else 8),
-            *columns[1:],
-            *rate,
+            first,
+            *([BarColumn(bar_width=None)] if self.wide else []),
+            *others,
             TimeRemainingColumn(compact=True),
             TextColumn("NDCG@10 {task.fields[score]}", table_column=Column(no_wrap=True)),
             console=console,
             disable=not console.is_terminal,
-            expand=wide,
+            expand=self.wide,
         )
 
     def __enter__(self) -> TrainingDisplay:
@@ -76,7 +76,7 @@ class TrainingDisplay(Observer):
         progress = trainer.progress
         full, sampled = (metrics[protocol][trainer.selected] for protocol in ("full", "sampled"))
         if console.is_terminal:
-            self.bar.update(self.task, score=f"{full:.4f} (sampled {sampled:.4f})")
+            self.bar.update(self.task, score=f"{full:.4f} (sampled {sampled:.4f})" if self.wide else f"{full:.4f}")
             return
         best = " *" if progress.waited == 0 else ""
         console.print(

@@ -77,9 +77,11 @@ def _run_name(settings: TrainConfig) -> str:
 
 
 def _report(summary: dict[str, Any]) -> None:
-    test = {name.replace("full", "full ranking"): values for name, values in summary["test"].items()}
-    title = f"Test at epoch {summary['best_epoch']} of {summary['epochs']} (the best on validation)"
-    console.print(metrics_table(title, test))
+    console.print(
+        f"test at epoch {summary['best_epoch']} of {summary['epochs']}, the best on validation:", style="bold"
+    )
+    test = summary["test"]
+    console.print(metrics_table({"full ranking": test["full"], "sampled-100": test["sampled"]}))
     if summary["best_possible_ndcg10"] is not None:
         console.print(
             f"best achievable full-ranking NDCG@10 on this data: {summary['best_possible_ndcg10']:.4f} (in expectation)"

@@ -174,7 +174,8 @@ class Trainer:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            loss = self.objective(self.model, batch, self.generator)
+            outputs = self.model(batch)
+        loss = self.objective(outputs.float(), self.model.item_vectors, batch, self.generator)
         loss.backward()
         norm = global_gradient_norm(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()

@@ -8,7 +8,6 @@ from torch import Tensor
 from attnrec.data.batches import SequenceBatch, ragged_arange
 from attnrec.data.negatives import UnseenItems
 from attnrec.data.splits import LeaveOneOut
-from attnrec.models.sasrec import SASRec
 from attnrec.training.config import TrainConfig
 from attnrec.training.losses import full_softmax_loss, gbce_beta, sampled_loss
 
@@ -33,11 +32,17 @@ class Objective:
             unseen.require(1, users, f"--loss {config.loss} has no negative to draw; use --loss ce")
             self.unseen = unseen.to(device)
 
-    def __call__(self, model: SASRec, batch: SequenceBatch, generator: torch.Generator) -> Tensor:
-        """Mean loss over the positions of ``batch``, a scalar; ``generator`` draws the negatives."""
+    def __call__(self, outputs: Tensor, table: Tensor, batch: SequenceBatch, generator: torch.Generator) -> Tensor:
+        """Mean loss over the positions of a batch, a scalar.
+
+        Args:
+            outputs: of the model at each position, [N, d].
+            table: item vectors [num_items + 1, d].
+            batch: with targets.
+            generator: draws the negatives.
+        """
         assert batch.targets is not None
-        outputs = model(batch).float()
         if self.loss == "ce":
-            return full_softmax_loss(outputs, model.item_vectors, batch.targets)
+            return full_softmax_loss(outputs, table, batch.targets)
         negatives = self.unseen.draw(batch.users[:, None], (len(batch.items), self.negatives), generator)
-        return sampled_loss(outputs, model.item_vectors, batch.targets, negatives, self.positive_weight)
+        return sampled_loss(outputs, table, batch.targets, negatives, self.positive_weight)

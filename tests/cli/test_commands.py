@@ -58,7 +58,7 @@ def test_train_evaluate_recommend(attnrec: Any, small_file: Path) -> None:
     assert set(summary["test"]) == {"full", "sampled"}
     assert {"NDCG@1", "NDCG@10", "Hit@5", "MRR"} <= set(summary["test"]["full"])
     assert trained.out.count("\n") == 1  # everything else went to stderr
-    assert "Test at epoch" in trained.err
+    assert "test at epoch" in trained.err
     evaluated = attnrec("evaluate", "run", "--cutoffs", "3,10", "--json")
     assert evaluated.json()["full"]["NDCG@10"] == pytest.approx(summary["test"]["full"]["NDCG@10"])
     assert "NDCG@3" in evaluated.err

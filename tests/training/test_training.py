@@ -89,6 +89,7 @@ def test_a_run_leaves_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
         {"blocks": 0},
         {"attention_dropout": 0.3},
         {"precision": "bf16"},
+        {"precision": "bf16", "loss": "ce"},
         {"schedule": "cosine", "warmup": 5, "clip_norm": 0.5, "init_std": 0.1},
     ],
     ids=str,
