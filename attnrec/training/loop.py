@@ -28,6 +28,7 @@ from attnrec.evaluation.ranking import Evaluator
 from attnrec.models.sasrec import SASRec, SASRecConfig
 from attnrec.training.config import TrainConfig
 from attnrec.training.gradients import GradientNormStatistics, global_gradient_norm
+from attnrec.training.interrupts import InterruptRequest
 from attnrec.training.objective import Objective
 from attnrec.training.run_directory import MetricsLog, RunDirectory, Vocabulary
 
@@ -102,6 +103,7 @@ class Trainer:
         self.progress = Progress()
         self.gradients = GradientNormStatistics()
         self.best_metrics: Metrics = {}
+        self.interrupt = InterruptRequest()
         self.log_size = 0
 
     # -- the run ---------------------------------------------------------------------------------------
@@ -109,25 +111,25 @@ class Trainer:
     def fit(self) -> dict[str, Any]:
         """Train, write the run directory, and return the summary.
 
-        A KeyboardInterrupt ends the training but not the run: the state is saved, the best model tested.
+        The first Ctrl-C ends the training after the step in progress, but not the run: the state is saved,
+        the best model tested. A second one stops at once, and the state last saved remains.
 
         Raises:
             RunError: the loss is not finite, or a file cannot be written.
         """
-        interrupted = False
         self.log = MetricsLog(self.run, self.log_size)
         self.validator = self._evaluator("valid")
         self.observer.started(self)
-        try:
-            self._train_epochs()
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            self.log.close()
+        with self.interrupt:
+            try:
+                self._train_epochs()
+            finally:
+                self.log.close()
+        interrupted = self.interrupt.requested and not self._finished()
         self.observer.testing(self, interrupted)
         self._save_state()
         if not self.progress.best_epoch:
-            self._validate()
+            self._validate()  # so that a run interrupted early can be used
         summary = self._summary(interrupted)
         self.run.write_summary(summary)
         return summary
@@ -135,8 +137,9 @@ class Trainer:
     def _train_epochs(self) -> None:
         progress, config = self.progress, self.config
         saved = time.monotonic()
-        while progress.epoch <= config.epochs and not self._out_of_patience():
-            self._train_epoch()
+        while not (self._finished() or self.interrupt.requested):
+            if not self._train_epoch():
+                return
             if progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs:
                 self._validate()
             progress.epoch += 1
@@ -145,10 +148,14 @@ class Trainer:
                 self._save_state()
                 saved = time.monotonic()
 
+    def _finished(self) -> bool:
+        return self.progress.epoch > self.config.epochs or self._out_of_patience()
+
     def _out_of_patience(self) -> bool:
         return 0 < self.config.patience <= self.progress.waited
 
-    def _train_epoch(self) -> None:
+    def _train_epoch(self) -> bool:
+        """The steps left of the current epoch; False when interrupted before its end."""
         progress = self.progress
         begun, done = time.perf_counter(), 0
         first = progress.step
@@ -159,14 +166,18 @@ class Trainer:
                 pending.append(self.step(batch.to(self.device)))
                 progress.step += 1
                 done += len(batch.items)
-                if len(pending) == _FLUSH_EVERY or progress.step == len(self.batches):
+                stopping = self.interrupt.requested
+                if stopping or len(pending) == _FLUSH_EVERY or progress.step == len(self.batches):
                     self._read(pending)
                     progress.positions_per_second = done / (time.perf_counter() - begun)
                     self.observer.stepped(self)
+                if stopping and progress.step < len(self.batches):
+                    return False
         finally:
             self._read(pending)
         if first == 0:
             progress.seconds_per_epoch.append(time.perf_counter() - begun)
+        return True
 
     def step(self, batch: SequenceBatch) -> Tensor:
         """One optimiser step; the loss and the gradient norm, [2]."""
@@ -277,12 +288,12 @@ class Trainer:
                 "generator": self.generator.get_state(),
                 "torch_generator": torch.get_rng_state(),
                 "cuda_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-                "log_size": self.run_log_size(),
+                "log_size": self._log_size(),
                 "data": fingerprint(self.data),
             }
         )
 
-    def run_log_size(self) -> int:
+    def _log_size(self) -> int:
         return self.log.path.stat().st_size if self.log.file.closed else self.log.size()
 
     def restore(self) -> None:

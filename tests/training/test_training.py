@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,14 @@ def log_lines(run: Path) -> list[dict[str, Any]]:
 
 
 class StopAt(Observer):
-    """Interrupts at a step, as Ctrl-C would."""
+    """Sends the signal of Ctrl-C at a step."""
 
     def __init__(self, epoch: int, step: int) -> None:
         self.at = (epoch, step)
 
     def stepped(self, trainer: Trainer) -> None:
-        if (trainer.progress.epoch, trainer.progress.step) >= self.at:
-            raise KeyboardInterrupt
+        if (trainer.progress.epoch, trainer.progress.step) == self.at:
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture
@@ -271,3 +272,15 @@ def test_python_interface(config: TrainConfig, tmp_path: Path) -> None:
     assert attnrec.load(tmp_path / "run").recommend(["i1"], top=3)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = attnrec.nothing
+
+
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    from attnrec.training.interrupts import InterruptRequest
+
+    before = signal.getsignal(signal.SIGINT)
+    with InterruptRequest() as request:
+        signal.raise_signal(signal.SIGINT)
+        assert request.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
