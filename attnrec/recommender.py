@@ -15,8 +15,8 @@ from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs, mean_metr
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.models.sasrec import SASRec
 from attnrec.training.config import TrainConfig
-from attnrec.training.loop import build_model, choose_device
 from attnrec.training.run_directory import RunDirectory, Vocabulary
+from attnrec.training.setup import build_model, choose_device
 
 
 class Recommender:

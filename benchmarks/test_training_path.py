@@ -15,7 +15,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.training.config import TrainConfig
-from attnrec.training.loop import Observer, Trainer
+from attnrec.training.loop import Trainer
+from attnrec.training.observer import Observer
 from attnrec.training.run_directory import RunDirectory
 from benchmarks.conftest import load
 

@@ -10,10 +10,10 @@ from rich.progress import Progress as Bar
 from rich.table import Column
 
 from attnrec.cli.output import console
-from attnrec.training.loop import Observer
+from attnrec.training.observer import Metrics, Observer
 
 if TYPE_CHECKING:
-    from attnrec.training.loop import Metrics, Trainer
+    from attnrec.training.loop import Trainer
 
 
 class TrainingDisplay(Observer):

@@ -92,28 +92,30 @@ def make_packing(
     Args:
         lengths: int64 [B], each 1..max_len, ascending where ``groups`` is to save anything.
         max_len: slots of the model.
-        groups: how many rectangles the batch is cut into, of about equal numbers of histories.
+        groups: how many rectangles the batch is cut into at most, each of half the histories left.
         timestamps: float64 [N] or None.
         device: of the tensors returned.
     """
     count = len(lengths)
-    size = -(-count // max(1, min(groups, count)))
-    firsts = np.arange(0, count, size)
+    # halves of what is left: histories have few long and many short ones, and the long ones cost most
+    firsts = np.unique([count - (count >> number) for number in range(groups)])
+    firsts = firsts[firsts < count]
+    sizes = np.diff(firsts, append=count)
     widths = np.maximum.reduceat(lengths, firsts)
     ends = np.cumsum(lengths)
     history = np.repeat(np.arange(count), lengths)
     within = np.arange(ends[-1]) - (ends - lengths)[history]
-    padding = (np.repeat(widths, size)[:count] - lengths)[history]
-    start_cells = (history % size) * widths[history // size] + within
+    width = np.repeat(widths, sizes)
+    start_cells = ((np.arange(count) - np.repeat(firsts, sizes)) * width)[history] + within
+    padding = (width - lengths)[history]
     slots = max_len - lengths[history] + within
     moved = torch.from_numpy(np.stack([slots, start_cells, start_cells + padding])).to(device, non_blocking=True)
     all_lengths = torch.from_numpy(lengths).to(device, non_blocking=True)
     parts = []
     row = 0
-    for first, width in zip(firsts.tolist(), widths.tolist(), strict=True):
-        last = min(first + size, count)
-        rows = slice(row, row := int(ends[last - 1]))
-        ctx = SequenceContext(all_lengths[first:last], width, max_len - width)
+    for first, size, widest in zip(firsts.tolist(), sizes.tolist(), widths.tolist(), strict=True):
+        rows = slice(row, row := int(ends[first + size - 1]))
+        ctx = SequenceContext(all_lengths[first : first + size], widest, max_len - widest)
         group = Group(rows, ctx, cells=moved[2, rows], start_cells=moved[1, rows])
         if timestamps is not None:
             times = pad(timestamps[rows, None, None], group)[:, 0, :, 0]

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attnrec.attention import parse_attention
 from attnrec.data.batches import SequenceBatch, TrainingBatches
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import fingerprint, load_interactions
@@ -25,56 +24,16 @@ from attnrec.data.splits import leave_one_out
 from attnrec.errors import InputError, RunError
 from attnrec.evaluation.metrics import check_cutoffs, mean_metrics
 from attnrec.evaluation.ranking import Evaluator
-from attnrec.models.sasrec import SASRec, SASRecConfig
 from attnrec.training.config import TrainConfig
 from attnrec.training.gradients import GradientNormStatistics, global_gradient_norm
 from attnrec.training.interrupts import InterruptRequest
 from attnrec.training.objective import Objective
+from attnrec.training.observer import Metrics, Observer, Progress
 from attnrec.training.run_directory import MetricsLog, RunDirectory, Vocabulary
+from attnrec.training.setup import build_model, choose_device
 
 _FLUSH_EVERY = 16  # steps between readings of losses and norms, each of which waits for a GPU
 _SECONDS_BETWEEN_STATES = 20.0
-
-Metrics = dict[str, dict[str, float]]
-
-
-@dataclass
-class Progress:
-    """Where a training stands; what an observer is shown.
-
-    Attributes:
-        epoch: the epoch in progress, from 1.
-        step: steps done in it.
-        loss: of the last step read.
-        grad_norm: of the last step read.
-        positions_per_second: of the current epoch.
-        seconds_per_epoch: of the epochs done in this session (training alone).
-        best_epoch: 0 before the first evaluation.
-        best_score: validation NDCG@10 at the best epoch.
-        waited: evaluations since then.
-    """
-
-    epoch: int = 1
-    step: int = 0
-    loss: float = math.nan
-    grad_norm: float = math.nan
-    positions_per_second: float = 0.0
-    seconds_per_epoch: list[float] = field(default_factory=list)
-    best_epoch: int = 0
-    best_score: float = -1.0
-    waited: int = 0
-
-
-class Observer:
-    """Is told what happens during a training; every method may be overridden, none has to be."""
-
-    def started(self, trainer: Trainer) -> None: ...
-
-    def stepped(self, trainer: Trainer) -> None: ...
-
-    def evaluated(self, trainer: Trainer, metrics: Metrics) -> None: ...
-
-    def testing(self, trainer: Trainer, interrupted: bool) -> None: ...
 
 
 class Trainer:
@@ -321,38 +280,6 @@ class Trainer:
             if isinstance(error, InputError):
                 raise
             raise RunError(f"the state of {self.run} is corrupt or of another version ({error})") from error
-
-
-def choose_device(name: str) -> torch.device:
-    """The device for ``auto``, ``cpu`` or ``cuda``; InputError for ``cuda`` on a machine without one."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: no CUDA GPU is available to torch here; use --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def build_model(config: TrainConfig, num_items: int, num_users: int) -> SASRec:
-    """The untrained model that ``config`` describes; InputError for an unknown variant or option of it."""
-    return SASRec(
-        SASRecConfig(
-            num_items=num_items,
-            num_users=num_users,
-            max_len=config.max_len,
-            dim=config.dim,
-            blocks=config.blocks,
-            heads=config.heads,
-            dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
-            norm=config.norm,
-            position=config.position,
-            shared_embedding=config.shared_embedding,
-            residual=config.residual,
-            user_vector=config.user_vector,
-            init_std=config.init_std,
-            attention=parse_attention(config.attention),
-        )
-    )
 
 
 def train(

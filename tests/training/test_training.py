@@ -18,7 +18,8 @@ from attnrec.errors import InputError, RunError
 from attnrec.training import loop
 from attnrec.training.config import TrainConfig
 from attnrec.training.gradients import global_gradient_norm
-from attnrec.training.loop import Observer, Trainer, train
+from attnrec.training.loop import Trainer, train
+from attnrec.training.observer import Observer
 from attnrec.training.run_directory import RunDirectory
 
 
