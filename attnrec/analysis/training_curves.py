@@ -90,7 +90,7 @@ def _draw_evaluations(axes: Axes, evaluations: list[dict[str, Any]], select: str
             axes.axvline(epochs[best], color=_GREY, linewidth=0.8, linestyle="--")
             axes.annotate(
                 f"chosen: epoch {epochs[best]}",
-                (epochs[best], 0.02),
+                (epochs[best], 0.2),
                 xycoords=("data", "axes fraction"),
                 xytext=(-4, 0),
                 textcoords="offset points",
@@ -101,5 +101,5 @@ def _draw_evaluations(axes: Axes, evaluations: list[dict[str, Any]], select: str
     axes.set(xlabel="epoch", ylabel="validation NDCG@10")
     axes.set_ylim(bottom=0)
     if evaluations:
-        axes.legend(frameon=False, fontsize="small", loc="center right")
+        axes.legend(frameon=False, fontsize="small", loc="center")
     axes.spines[["top", "right"]].set_visible(False)
