@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Optional, get_type_hints
 
 import typer
@@ -57,6 +58,8 @@ def parse_cutoffs(text: str) -> tuple[int, ...]:
 def given_options(given: dict[str, Any]) -> dict[str, Any]:
     """The options that the user gave, as `TrainConfig.from_mapping` takes them."""
     values = {name: value for name, value in given.items() if value is not None}
+    if Path(values.get("dataset", "")).is_file():
+        values["dataset"] = str(Path(values["dataset"]).resolve())  # so that the run can be used from any folder
     if "cutoffs" in values:
         values["cutoffs"] = parse_cutoffs(values["cutoffs"])
     return values

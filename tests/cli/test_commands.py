@@ -85,6 +85,13 @@ def test_a_configuration_file_and_the_command_line(attnrec: Any, small_file: Pat
     assert Path("again/config.toml").read_text() == text
 
 
+def test_a_run_can_be_used_from_another_folder(attnrec: Any, small_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert attnrec("train", "--dataset", small_file.name, "--out", "run", *FAST).code == 0
+    monkeypatch.chdir("run")
+    assert attnrec("evaluate", ".").code == 0
+    assert attnrec("train", "--resume", "--out", ".", "--dataset", "../small.txt").code == 0
+
+
 def test_resume(attnrec: Any, run: Path) -> None:
     longer = attnrec("train", "--resume", "--out", run, "--epochs", "4", "--json")
     assert longer.json()["epochs"] == 4
