@@ -49,7 +49,7 @@ class TrainConfig:
     )
     negatives: int = _option(1, "Training", "Sampled negatives a position (bce, gbce).", min=1)
     gbce_t: float = _option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
-    epochs: int = _option(200, "Training", "Epochs at most.", min=1)
+    epochs: int = _option(100, "Training", "Epochs at most.", min=1)
     batch_size: int = _option(128, "Training", "Users in a batch.", min=1)
     lr: float = _option(1e-3, "Training", "Learning rate of Adam (betas 0.9, 0.98).", above=0.0)
     schedule: str = _option(
