@@ -26,7 +26,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-LOSSES = ("bce", "ce", "gbce")
 _CHUNK_ELEMENTS = 1 << 21
 _SAFE_EXPONENT = 60.0  # exp of scores within +-60 and sums of them stay inside float32
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import torch
 
 from attnrec.attention import parse_attention
@@ -21,22 +23,6 @@ def choose_device(name: str) -> torch.device:
 
 def build_model(config: TrainConfig, num_items: int, num_users: int) -> SASRec:
     """The untrained model that ``config`` describes; InputError for an unknown variant or option of it."""
-    return SASRec(
-        SASRecConfig(
-            num_items=num_items,
-            num_users=num_users,
-            max_len=config.max_len,
-            dim=config.dim,
-            blocks=config.blocks,
-            heads=config.heads,
-            dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
-            norm=config.norm,
-            position=config.position,
-            shared_embedding=config.shared_embedding,
-            residual=config.residual,
-            user_vector=config.user_vector,
-            init_std=config.init_std,
-            attention=parse_attention(config.attention),
-        )
-    )
+    shared = {option.name for option in fields(SASRecConfig)} & {option.name for option in fields(TrainConfig)}
+    options = {name: getattr(config, name) for name in shared} | {"attention": parse_attention(config.attention)}
+    return SASRec(SASRecConfig(num_items=num_items, num_users=num_users, **options))
