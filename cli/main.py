@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from attnrec.cli import data, evaluate, plot, recommend, train, variants
+from attnrec.cli import compare, data, evaluate, plot, recommend, train, variants
 from attnrec.errors import InputError, RunError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train.train, evaluate.evaluate, recommend.recommend, plot.plot, variants.variants, data.data):
+for command in (train.train, compare.compare, evaluate.evaluate, recommend.recommend, plot.plot, variants.variants, data.data):
     app.command()(command)
 
 _show_traceback = False

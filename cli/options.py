@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Optional, get_type_hints
 
@@ -14,17 +14,29 @@ from attnrec.errors import InputError
 from attnrec.training.config import TrainConfig, flag
 
 
-def with_config_options(command: Callable[..., None]) -> Callable[..., None]:
+def with_config_options(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add an option for every field of `TrainConfig` to a command whose last parameter is ``**given``.
 
-    An option that the user leaves out arrives as None, so that a configuration file can fill it.
+    An option that the user leaves out arrives as None, so that a configuration file can fill it. Fields named
+    in ``without`` are left to the command itself.
     """
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    types = get_type_hints(TrainConfig)
-    fields = [_parameter(field, types[field.name]) for field in dataclasses.fields(TrainConfig)]
-    command.__signature__ = inspect.Signature([*fields, *own])  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in (*fields, *own)}
-    return command
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in _parameters(command) if p.kind is not p.VAR_KEYWORD]
+        types = get_type_hints(TrainConfig)
+        fields = [
+            _parameter(field, types[field.name]) for field in dataclasses.fields(TrainConfig) if field.name not in without
+        ]
+        parameters = [p for p in own if p.name in without] + fields + [p for p in own if p.name not in without]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+def _parameters(command: Callable[..., None]) -> list[inspect.Parameter]:
+    return list(inspect.signature(command, eval_str=True).parameters.values())
 
 
 def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:

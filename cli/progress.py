@@ -1,18 +1,21 @@
-"""What a training shows while it runs: a live line on a terminal, a line an evaluation elsewhere."""
+"""What trainings show while they run: live lines on a terminal; elsewhere a line an evaluation, or a line a run."""
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 
 from attnrec.cli.output import console
+from attnrec.experiments.pool import ComparisonObserver
 from attnrec.training.observer import Metrics, Observer
 
 if TYPE_CHECKING:
+    from attnrec.experiments.compare import Comparison
     from attnrec.training.loop import Trainer
 
 
@@ -89,3 +92,64 @@ class TrainingDisplay(Observer):
     def testing(self, trainer: Trainer, interrupted: bool) -> None:
         if interrupted:
             console.print("interrupted: testing the best epoch so far; `--resume` continues this run")
+
+
+class ComparisonDisplay(ComparisonObserver):
+    """Shows the runs of a comparison on stderr; a context manager around it."""
+
+    def __init__(self) -> None:
+        self.bar = Bar(
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1, overflow="ellipsis")),
+            *([BarColumn(bar_width=20)] if console.width >= 100 else []),
+            TextColumn("{task.percentage:3.0f} %"),
+            TextColumn("{task.fields[text]}", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            disable=not console.is_terminal,
+            expand=True,
+        )
+        self.tasks: dict[tuple[str, int], TaskID] = {}
+        self.begun: dict[tuple[str, int], float] = {}
+
+    def __enter__(self) -> ComparisonDisplay:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def started(self, comparison: Comparison, waiting: list[tuple[str, int]]) -> None:
+        total = len(comparison.runs())
+        console.print(
+            f"{len(comparison.variants)} variants x {len(comparison.seeds)} seeds = {total} runs in {comparison.path}"
+            + (f", {total - len(waiting)} of them already finished" if len(waiting) < total else ""),
+            soft_wrap=True,
+            markup=False,
+        )
+        self.overall = self.bar.add_task("all runs", total=float(len(waiting)), text="")
+        self.shares: dict[tuple[str, int], float] = {}
+
+    def run_started(self, variant: str, seed: int) -> None:
+        self.begun[variant, seed] = time.monotonic()
+        self.tasks[variant, seed] = self.bar.add_task(_label(variant, seed), total=1.0, text="")
+
+    def run_progressed(self, variant: str, seed: int, progress: dict[str, Any]) -> None:
+        text = f"loss {progress['loss']:.4f}  |g| {progress['grad_norm']:.3f}  NDCG@10 {progress['best']:.4f}"
+        self.bar.update(self.tasks[variant, seed], completed=progress["done"], text=text)
+        self.shares[variant, seed] = progress["done"]
+        self.bar.update(self.overall, completed=sum(self.shares.values()))
+
+    def run_ended(self, variant: str, seed: int, failure: str | None) -> None:
+        self.bar.remove_task(self.tasks.pop((variant, seed)))
+        self.shares[variant, seed] = 1.0
+        self.bar.update(self.overall, completed=sum(self.shares.values()))
+        seconds = time.monotonic() - self.begun[variant, seed]
+        console.print(
+            f"{_label(variant, seed)}: {failure or 'done'} in {seconds:,.0f} s", soft_wrap=True, markup=False
+        )
+
+
+def _label(variant: str, seed: int) -> str:
+    return f"{variant}, seed {seed}"

@@ -16,7 +16,7 @@ from attnrec.training.config import TrainConfig, flag, read_toml
 _MAY_CHANGE = {"epochs", "patience", "eval_every", "device"}
 
 
-@with_config_options
+@with_config_options()
 def train(
     *,
     out: Optional[Path] = typer.Option(

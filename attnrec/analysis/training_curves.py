@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attnrec.errors import InputError, RunError
+from attnrec.analysis.style import GREY, PALETTE, tidy
+from attnrec.errors import InputError
 from attnrec.training.run_directory import METRICS, RunDirectory
 
-_BLUE, _ORANGE, _GREY = "#0b6fa4", "#d1731f", "#8a8a8a"
+_BLUE, _ORANGE = PALETTE[:2]
 
 
 def training_figure(run: str | Path) -> Figure:
@@ -38,28 +38,8 @@ def training_figure(run: str | Path) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write PNG (200 dots an inch) and SVG; returns their paths. RunError if they cannot be written."""
-    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
-            figure.savefig(temporary, dpi=200)
-            temporary.replace(path)
-    except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error
-    return paths
-
-
 def _read(run: RunDirectory) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    path = run.path / METRICS
-    try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-    except FileNotFoundError:
-        lines = []
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is corrupt ({error})") from error
+    lines = run.log()
     steps = [line for line in lines if "loss" in line]
     if not steps:
         raise InputError(f"{run} has nothing to plot yet: {METRICS} has no step")
@@ -75,7 +55,7 @@ def _draw_steps(
     axes.plot(steps[width - 1 :], mean, color=_BLUE, linewidth=1.6, label=f"mean of {width}")
     axes.set(xlabel="step", ylabel=label)
     axes.legend(frameon=False, fontsize="small")
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
 
 
 def _draw_evaluations(axes: Axes, evaluations: list[dict[str, Any]], select: str) -> None:
@@ -87,7 +67,7 @@ def _draw_evaluations(axes: Axes, evaluations: list[dict[str, Any]], select: str
         axes.plot(epochs, values, color=color, linewidth=1.6, marker=".", label=label)
         if protocol == select:
             best = int(np.argmax(values))
-            axes.axvline(epochs[best], color=_GREY, linewidth=0.8, linestyle="--")
+            axes.axvline(epochs[best], color=GREY, linewidth=0.8, linestyle="--")
             axes.annotate(
                 f"chosen: epoch {epochs[best]}",
                 (epochs[best], 0.2),
@@ -96,10 +76,10 @@ def _draw_evaluations(axes: Axes, evaluations: list[dict[str, Any]], select: str
                 textcoords="offset points",
                 ha="right",
                 fontsize="small",
-                color=_GREY,
+                color=GREY,
             )
     axes.set(xlabel="epoch", ylabel="validation NDCG@10")
     axes.set_ylim(bottom=0)
     if evaluations:
         axes.legend(frameon=False, fontsize="small", loc="center")
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)

@@ -1,6 +1,6 @@
 """Attention operators: the interface, the registry and the built-in variants, one file each."""
 
-from attnrec.attention import sdpa  # noqa: F401  (registers itself)
+from attnrec.attention import awr, sdpa  # noqa: F401  (they register themselves)
 from attnrec.attention.operator import (
     AttentionOperator,
     OperatorSpec,
@@ -10,6 +10,7 @@ from attnrec.attention.operator import (
     operator_options,
     parse_attention,
     register_attention,
+    resolved_options,
 )
 from attnrec.attention.packing import Packing, SequenceContext
 
@@ -24,4 +25,5 @@ __all__ = [
     "operator_options",
     "parse_attention",
     "register_attention",
+    "resolved_options",
 ]

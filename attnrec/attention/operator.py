@@ -29,6 +29,7 @@ __all__ = [
     "operator_options",
     "parse_attention",
     "register_attention",
+    "resolved_options",
 ]
 
 
@@ -75,6 +76,13 @@ class AttentionOperator(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no attention weights")
 
+    def named_weights(self, q: Tensor, k: Tensor, ctx: SequenceContext) -> dict[str, Tensor]:
+        """Every weights matrix worth a look, by name, each [B, H, T, T]; ``weights`` alone unless a variant has more.
+
+        Raises NotImplementedError where the variant has none.
+        """
+        return {"weights": self.weights(q, k, ctx)}
+
     def forward_packed(self, q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
         """Mix values given without padding; this is what the trunk calls.
 
@@ -97,6 +105,13 @@ class AttentionOperator(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return f"num_heads={self.num_heads}, head_dim={self.head_dim}, dropout={self.dropout}"
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last axis where ``mask`` is True and 0 elsewhere; a row without any True is all 0."""
+    # a finite sentinel: such a row would be NaN with -inf
+    lowest = torch.finfo(scores.dtype).min
+    return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0.0)
 
 
 @dataclass(frozen=True)
@@ -166,18 +181,24 @@ def build_attention(
     spec: OperatorSpec, num_heads: int, head_dim: int, max_len: int, dropout: float
 ) -> AttentionOperator:
     """Construct the operator that ``spec`` names; InputError for an unknown option or a value of the wrong type."""
+    options = resolved_options(spec, defaults=False)
+    try:
+        return find_attention(spec.name)(num_heads, head_dim, max_len, dropout, **options)
+    except ValueError as error:
+        raise InputError(f"--attention {spec}: {error}") from error
+
+
+def resolved_options(spec: OperatorSpec, *, defaults: bool = True) -> dict[str, Any]:
+    """The options of ``spec`` as values, filled up with ``defaults`` or not; InputError as `build_attention`."""
     cls = find_attention(spec.name)
     known = operator_options(cls)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {key: parameter.default for key, parameter in known.items()} if defaults else {}
     for key, value in spec.options:
         if key not in known:
             hint = nearest(key, list(known)) if known else "; it has no options"
             raise InputError(f"attention variant {spec.name!r} has no option {key!r}{hint}")
         options[key] = _convert(spec.name, key, value, known[key].annotation)
-    try:
-        return cls(num_heads, head_dim, max_len, dropout, **options)
-    except ValueError as error:
-        raise InputError(f"--attention {spec}: {error}") from error
+    return options
 
 
 def _convert(name: str, key: str, value: str, annotation: Any) -> Any:

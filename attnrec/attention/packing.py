@@ -6,12 +6,14 @@ Packed: the N real items only, one history after another, nothing computed for p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -125,43 +127,96 @@ def make_packing(
 
 
 class _Pad(torch.autograd.Function):
-    """Rows [N, ...] to cells [cells, ...], zero where no row belongs; `_Pack` is its inverse and its transpose."""
+    """Rows [N, ..., D] to cells [cells, ..., W >= D], zero where nothing belongs; its transpose is `_Pack`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, places: Tensor, cells: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, places: Tensor, cells: int, width: int) -> Tensor:
         ctx.save_for_backward(places)
-        return x.new_zeros(cells, *x.shape[1:]).index_copy_(0, places, x)
+        ctx.dim = x.shape[-1]
+        padded = x.new_zeros(cells, *x.shape[1:-1], width)
+        padded[..., : ctx.dim].index_copy_(0, places, x)
+        return padded
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+        (places,) = ctx.saved_tensors
+        return _Pack.apply(grad_outputs[0], places, ctx.dim), None, None, None
+
+
+class _Pack(torch.autograd.Function):
+    """Cells to rows, of the first D columns.
+
+    torch's own index_select would add up its gradient, as if a cell could be taken twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, places: Tensor, dim: int) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.cells, ctx.width = len(x), x.shape[-1]
+        return x.index_select(0, places) if dim == ctx.width else x[..., :dim][places]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (places,) = ctx.saved_tensors
-        return _Pack.apply(grad_outputs[0], places), None, None
+        return _Pad.apply(grad_outputs[0], places, ctx.cells, ctx.width), None, None
 
 
-class _Pack(torch.autograd.Function):
-    """Cells to rows. torch's own index_select would add up its gradient, as if a cell could be taken twice."""
+def pad(x: Tensor, group: Group, *, start: bool = False, width: int | None = None) -> Tensor:
+    """Packed [N, H, D] to padded [B, H, T, D], zeros at padding; histories at the left end if ``start``.
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, places: Tensor) -> Tensor:
-        ctx.save_for_backward(places)
-        ctx.cells = len(x)
-        return x.index_select(0, places)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        (places,) = ctx.saved_tensors
-        return _Pad.apply(grad_outputs[0], places, ctx.cells), None
-
-
-def pad(x: Tensor, group: Group, *, start: bool = False) -> Tensor:
-    """Packed [N, H, D] to padded [B, H, T, D], zeros at padding; histories at the left end if ``start``."""
-    batch, width = len(group.ctx.lengths), group.ctx.width
+    Columns of zeros are appended up to ``width``, if it is given.
+    """
+    width = width or x.shape[-1]
+    batch, slots = len(group.ctx.lengths), group.ctx.width
     places = group.start_cells if start else group.cells
-    flat = x if group.full else _Pad.apply(x, places, batch * width)
-    return flat.view(batch, width, *x.shape[1:]).transpose(1, 2)
+    if group.full:
+        flat = x if width == x.shape[-1] else F.pad(x, (0, width - x.shape[-1]))
+    else:
+        flat = _Pad.apply(x, places, batch * slots, width)
+    return flat.view(batch, slots, *flat.shape[1:]).transpose(1, 2)
 
 
 def pack(x: Tensor, group: Group, *, start: bool = False) -> Tensor:
     """Padded [B, H, T, D] to packed [N, H, D], the inverse of `pad`."""
     flat = x.transpose(1, 2).flatten(0, 1)
-    return flat if group.full else _Pack.apply(flat, group.start_cells if start else group.cells)
+    return flat if group.full else _Pack.apply(flat, group.start_cells if start else group.cells, flat.shape[-1])
+
+
+def mix_at_start(mix: Callable[..., Tensor], inputs: tuple[Tensor, ...], ctx: SequenceContext) -> Tensor:
+    """Apply a plain causal computation to padded inputs, with every history moved to the left end and back.
+
+    There a real slot has real slots alone before it, so that being causal is all the masking ``mix`` needs.
+
+    Args:
+        mix: maps tensors [B, H, T, *] to [B, H, T, Dv]; slot t of its result may depend on slots up to t only.
+        inputs: tensors [B, H, T, *], histories at the right end.
+        ctx: which slots are real.
+
+    Returns:
+        [B, H, T, Dv], histories at the right end, zero at padding.
+    """
+    columns = torch.arange(ctx.width, device=ctx.lengths.device)
+    padding = (ctx.width - ctx.lengths)[:, None]
+    to_start = (columns + padding) % ctx.width
+    to_end = (columns - padding) % ctx.width
+    mixed = mix(*(_rotate(x, to_start) for x in inputs))
+    return _rotate(mixed, to_end).masked_fill(~ctx.real()[:, None, :, None], 0.0)
+
+
+def mix_packed_at_start(
+    mix: Callable[..., Tensor], inputs: tuple[Tensor, ...], packing: Packing, width: int | None = None
+) -> Tensor:
+    """`mix_at_start` for packed inputs [N, H, *]; the result is packed too, [N, H, Dv].
+
+    ``mix`` gets the inputs with columns of zeros appended up to ``width``, if it is given.
+    """
+    mixed = []
+    for group in packing.groups:
+        padded = [pad(x[group.rows], group, start=True, width=width) for x in inputs]
+        mixed.append(pack(mix(*padded), group, start=True))
+    return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
+def _rotate(x: Tensor, index: Tensor) -> Tensor:
+    """Permute the slots of ``x`` [B, H, T, D] row by row; ``index`` is int64 [B, T]."""
+    return x.gather(2, index[:, None, :, None].expand_as(x))

@@ -13,7 +13,9 @@ Shape legend: N real items of the batch, B histories, d model width, H heads, D 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -116,6 +118,17 @@ class Block(nn.Module):
         return x + update if self.residual else update
 
 
+@contextmanager
+def seeded(seed: int, name: str) -> Iterator[None]:
+    """Random numbers of the CPU that depend on ``seed`` and ``name`` alone, and leave the generator as it was.
+
+    So two models that differ in their attention get the same values for the parameters that they share.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed ^ zlib.crc32(name.encode()))
+        yield
+
+
 class SASRec(nn.Module):
     """The model; see the head of this file.
 
@@ -132,26 +145,40 @@ class SASRec(nn.Module):
         )
         self.position_embedding = nn.Embedding(config.max_len, d) if config.position else None
         self.user_embedding = nn.Embedding(config.num_users, d) if config.user_vector else None
-        self.trunk = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        seed = int(torch.randint(2**62, ()))
+        self.trunk = nn.ModuleList()
+        for number in range(config.blocks):
+            with seeded(seed, f"block {number}"):
+                self.trunk.append(Block(config))
         self.final_norm = nn.LayerNorm(d, eps=1e-8)
         self.attention_groups = 4
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Glorot initialisation of the trunk, and of the tables unless ``init_std`` gives their deviation."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Embedding):
-                if self.config.init_std > 0:
-                    nn.init.normal_(module.weight, std=self.config.init_std)
-                else:
-                    nn.init.xavier_normal_(module.weight)
-                if module.padding_idx is not None:
-                    with torch.no_grad():
-                        module.weight[module.padding_idx].zero_()
+        """Glorot initialisation of the trunk, and of the tables unless ``init_std`` gives their deviation.
+
+        Operators initialise themselves.
+        """
+        inside = {part for block in self.trunk for part in block.attention.modules()}
+        seed = int(torch.randint(2**62, ()))
+        for name, module in self.named_modules():
+            if module not in inside:
+                with seeded(seed, name):
+                    self._initialise(module)
+
+    def _initialise(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            if self.config.init_std > 0:
+                nn.init.normal_(module.weight, std=self.config.init_std)
+            else:
+                nn.init.xavier_normal_(module.weight)
+            if module.padding_idx is not None:
+                with torch.no_grad():
+                    module.weight[module.padding_idx].zero_()
 
     @property
     def item_vectors(self) -> Tensor:

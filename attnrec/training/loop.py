@@ -23,14 +23,14 @@ from attnrec.data.load import fingerprint, load_interactions
 from attnrec.data.splits import leave_one_out
 from attnrec.errors import InputError, RunError
 from attnrec.evaluation.metrics import check_cutoffs, mean_metrics
-from attnrec.evaluation.ranking import Evaluator
+from attnrec.evaluation.ranking import Evaluation, Evaluator
 from attnrec.training.config import TrainConfig
 from attnrec.training.gradients import GradientNormStatistics, global_gradient_norm
 from attnrec.training.interrupts import InterruptRequest
 from attnrec.training.objective import Objective
 from attnrec.training.observer import Metrics, Observer, Progress
 from attnrec.training.run_directory import MetricsLog, RunDirectory, Vocabulary
-from attnrec.training.setup import build_model, choose_device
+from attnrec.training.setup import build_model, choose_device, peak_memory
 
 _FLUSH_EVERY = 16  # steps between readings of losses and norms, each of which waits for a GPU
 _SECONDS_BETWEEN_STATES = 20.0
@@ -57,10 +57,12 @@ class Trainer:
         self.selected = f"NDCG@{min(10, data.num_items)}"
         torch.manual_seed(config.seed)
         self.model = build_model(config, data.num_items, data.num_users).to(self.device)
+        torch.manual_seed(config.seed)  # so that dropout does not depend on how much a variant's start has drawn
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=(0.9, 0.98), fused=True)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.progress = Progress()
         self.gradients = GradientNormStatistics()
+        self.last_batch_gradients = GradientNormStatistics()
         self.best_metrics: Metrics = {}
         self.interrupt = InterruptRequest()
         self.log_size = 0
@@ -172,6 +174,8 @@ class Trainer:
                 what = "loss" if not math.isfinite(loss) else "gradient norm"
                 raise self._diverged(f"the {what} is {loss if what == 'loss' else norm} at step {step}")
             self.gradients.add(norm)
+            if step % len(self.batches) == 0:
+                self.last_batch_gradients.add(norm)
             self.log.write({"step": step, "epoch": progress.epoch, "loss": loss, "grad_norm": norm})
         progress.loss, progress.grad_norm = values[-1]
 
@@ -188,7 +192,9 @@ class Trainer:
 
     def _evaluate(self, evaluator: Evaluator) -> Metrics:
         self.model.eval()
-        result = evaluator.run(self.model, self.device)
+        return self._means(evaluator.run(self.model, self.device))
+
+    def _means(self, result: Evaluation) -> Metrics:
         return {
             "full": mean_metrics(result.full, self.cutoffs),
             "sampled": mean_metrics(result.sampled, self.cutoffs),
@@ -214,6 +220,9 @@ class Trainer:
     def _summary(self, interrupted: bool) -> dict[str, Any]:
         progress, config = self.progress, self.config
         self.model.load_state_dict(self.run.weights())
+        self.model.eval()
+        test = self._evaluator("test").run(self.model, self.device)
+        self.run.write_test_ranks(test)
         steps = (progress.epoch - 1) * len(self.batches) + progress.step
         return {
             "run": str(self.run.path),
@@ -226,8 +235,10 @@ class Trainer:
             "seconds_per_epoch": statistics.median(progress.seconds_per_epoch or [0.0]),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "grad_norm": self.gradients.summary(),
+            "grad_norm_last_batch_of_epoch": self.last_batch_gradients.summary(),
+            "peak_memory_bytes": peak_memory(self.device),
             "valid": self.best_metrics,
-            "test": self._evaluate(self._evaluator("test")),
+            "test": self._means(test),
             "best_possible_ndcg10": self.data.best_ndcg,
             "data_fingerprint": fingerprint(self.data),
             "torch": torch.__version__,
@@ -243,6 +254,7 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "progress": asdict(self.progress),
                 "gradients": asdict(self.gradients),
+                "last_batch_gradients": asdict(self.last_batch_gradients),
                 "best_metrics": self.best_metrics,
                 "generator": self.generator.get_state(),
                 "torch_generator": torch.get_rng_state(),
@@ -270,6 +282,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.progress = Progress(**state["progress"])
             self.gradients = GradientNormStatistics(**state["gradients"])
+            self.last_batch_gradients = GradientNormStatistics(**state["last_batch_gradients"])
             self.best_metrics = state["best_metrics"]
             self.generator.set_state(state["generator"])
             torch.set_rng_state(state["torch_generator"])

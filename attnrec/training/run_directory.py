@@ -7,6 +7,7 @@
 | `metrics.jsonl` | a line a step (loss, grad_norm) and a line an evaluation |
 | `weights.safetensors` | the model at its best validation score |
 | `state` | what `--resume` needs |
+| `test_ranks.safetensors` | the rank of every user's test item at the chosen epoch: `full_above`, `full_tied`, `sampled_above`, `sampled_tied` |
 | `summary.json` | the result; written last, so a run without it is unfinished |
 """
 
@@ -27,10 +28,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from attnrec.errors import InputError, RunError
+from attnrec.evaluation.metrics import Ranks
+from attnrec.evaluation.ranking import Evaluation
 from attnrec.training.config import TrainConfig, read_toml, to_toml
 
 CONFIG, VOCABULARY, METRICS = "config.toml", "vocabulary.json", "metrics.jsonl"
-WEIGHTS, STATE, SUMMARY = "weights.safetensors", "state", "summary.json"
+WEIGHTS, TEST_RANKS, STATE, SUMMARY = "weights.safetensors", "test_ranks.safetensors", "state", "summary.json"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -95,6 +98,10 @@ class RunDirectory:
     def is_run(self) -> bool:
         return (self.path / CONFIG).is_file() and (self.path / VOCABULARY).is_file()
 
+    def has_state(self) -> bool:
+        """Whether there is something to resume."""
+        return (self.path / STATE).is_file()
+
     def write_config(self, config: TrainConfig) -> None:
         write_atomically(self.path / CONFIG, to_toml(config.to_mapping()).encode())
 
@@ -110,19 +117,50 @@ class RunDirectory:
             raise RunError(f"{self.path / VOCABULARY} is corrupt") from error
 
     def write_weights(self, tensors: dict[str, Tensor]) -> None:
-        on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomically(self.path / WEIGHTS, save_tensors(on_host))
+        self._write_tensors(WEIGHTS, tensors)
 
     def weights(self) -> dict[str, Tensor]:
         """The best weights; InputError if the run has none yet, RunError if the file is corrupt."""
-        path = self.path / WEIGHTS
+        return self._tensors(WEIGHTS)
+
+    def write_test_ranks(self, result: Evaluation) -> None:
+        full, sampled = result.full, result.sampled
+        ranks = {"full_above": full.above, "full_tied": full.tied}
+        ranks |= {"sampled_above": sampled.above, "sampled_tied": sampled.tied}
+        self._write_tensors(TEST_RANKS, ranks)
+
+    def test_ranks(self) -> Evaluation:
+        """Ranks of the test items; InputError if the run has none yet, RunError if the file is corrupt."""
+        found = self._tensors(TEST_RANKS)
+        try:
+            full = Ranks(found["full_above"], found["full_tied"])
+            return Evaluation(full, Ranks(found["sampled_above"], found["sampled_tied"]))
+        except KeyError as error:
+            raise RunError(f"{self.path / TEST_RANKS} is corrupt (it has no {error})") from error
+
+    def _write_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
+        on_host = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        write_atomically(self.path / name, save_tensors(on_host))
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        path = self.path / name
         try:
             return load_tensors(path.read_bytes())
         except FileNotFoundError:
-            raise InputError(f"{self} has no {WEIGHTS} yet: the run has not been evaluated once") from None
+            raise InputError(f"{self} has no {name} yet: the run has not been evaluated once") from None
         except OSError as error:
             raise RunError(f"cannot read {path}: {error.strerror or error}") from error
         except (SafetensorError, ValueError) as error:
+            raise RunError(f"{path} is corrupt ({error})") from error
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`, none if there is no such file; RunError if it is corrupt."""
+        path = self.path / METRICS
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
             raise RunError(f"{path} is corrupt ({error})") from error
 
     def write_state(self, state: dict[str, Any]) -> None:

@@ -1,8 +1,12 @@
-"""What a configuration stands for: the device, and the untrained model."""
+"""What a configuration stands for: the device, and the untrained model; and what a training took."""
 
 from __future__ import annotations
 
+import re
+import resource
+import sys
 from dataclasses import fields
+from pathlib import Path
 
 import torch
 
@@ -19,6 +23,18 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most memory that this process has held so far, in bytes: resident, or on a GPU what torch allocated there."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():
+        # unlike getrusage's figure, this one does not include what the parent held when it started us
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) << 10  # type: ignore[index]
+    unit = 1 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def build_model(config: TrainConfig, num_items: int, num_users: int) -> SASRec:

@@ -1,0 +1,134 @@
+"""Figures of a comparison: NDCG against N, validation by epoch, gradient norm by step and by epoch.
+
+Every variant has its own colour and line style, so that a figure reads in print; a band spans the seeds from
+the lowest to the highest, around their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from attnrec.analysis.style import LINE_STYLES, MARKERS, PALETTE, tidy
+from attnrec.errors import InputError
+from attnrec.experiments.compare import Comparison
+from attnrec.experiments.report import PROTOCOLS, epoch_means
+from attnrec.training.run_directory import RunDirectory
+
+_WINDOW = 50  # steps of the running mean
+_Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
+    """Every figure by name; InputError if no run is finished."""
+    runs = {
+        variant: [comparison.run(variant, seed) for seed in comparison.seeds if comparison.finished(variant, seed)]
+        for variant in comparison.variants
+    }
+    runs = {variant: found for variant, found in runs.items() if found}
+    if not runs:
+        raise InputError(f"{comparison.path} has no finished run to plot yet")
+    return {
+        "ndcg-by-cutoff": _by_protocol(runs, _ndcg_by_cutoff, "N", "test NDCG@N"),
+        "validation-by-epoch": _by_protocol(runs, _validation, "epoch", "validation NDCG@10"),
+        "gradient-norm-by-step": _gradient_figure(runs, _norm_by_step, "step", f"mean over {_WINDOW} steps"),
+        "gradient-norm-by-epoch": _gradient_figure(runs, _norm_by_epoch, "epoch", "mean over the epoch"),
+    }
+
+
+def _by_protocol(
+    runs: dict[str, list[RunDirectory]], curve: Callable[[RunDirectory, str], _Curve], xlabel: str, ylabel: str
+) -> Figure:
+    figure = Figure(figsize=(9.5, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, (protocol, words) in zip(panels, PROTOCOLS.items(), strict=True):
+        for place, (variant, found) in enumerate(runs.items()):
+            _draw(axes, place, variant, [curve(run, protocol) for run in found], marked=True)
+        axes.set(xlabel=xlabel, ylabel=ylabel, title=words)
+        tidy(axes)
+    if xlabel == "N":
+        for axes in panels:
+            _cutoff_ticks(axes)
+    _legend(figure, panels[0], runs)
+    return figure
+
+
+def _gradient_figure(
+    runs: dict[str, list[RunDirectory]], curve: Callable[[RunDirectory], _Curve], xlabel: str, what: str
+) -> Figure:
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for place, (variant, found) in enumerate(runs.items()):
+        _draw(axes, place, variant, [curve(run) for run in found], marked=False)
+    axes.set(xlabel=xlabel, ylabel=f"global gradient norm\n({what})")
+    tidy(axes)
+    _legend(figure, axes, runs)
+    return figure
+
+
+def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, marked: bool) -> None:
+    """Mean over seeds as a line and their range as a band, as far as every seed goes."""
+    length = min(len(values) for _, values in curves)
+    if not length:
+        return
+    x = curves[0][0][:length]
+    values = np.stack([y[:length] for _, y in curves])
+    color = PALETTE[place % len(PALETTE)]
+    axes.plot(
+        x,
+        values.mean(0),
+        color=color,
+        linestyle=LINE_STYLES[place % len(LINE_STYLES)],
+        marker=MARKERS[place % len(MARKERS)] if marked else None,
+        markersize=4,
+        linewidth=1.6,
+        label=label,
+    )
+    if len(values) > 1:
+        axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
+
+
+def _legend(figure: Figure, axes: Axes, runs: dict[str, Any]) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    seeds = max(len(found) for found in runs.values())
+    title = f"mean and range of {seeds} seeds" if seeds > 1 else None
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=2, frameon=False, title=title, title_fontsize="small"
+    )
+
+
+def _cutoff_ticks(axes: Axes) -> None:
+    places = sorted({float(x) for line in axes.get_lines() for x in np.asarray(line.get_xdata())})
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+
+
+# -- curves of one run -------------------------------------------------------------------------------------
+
+
+def _ndcg_by_cutoff(run: RunDirectory, protocol: str) -> _Curve:
+    test = (run.summary() or {})["test"][protocol]
+    found = {int(name.split("@")[1]): value for name, value in test.items() if name.startswith("NDCG@")}
+    return np.array(list(found), dtype=np.float64), np.array(list(found.values()))
+
+
+def _validation(run: RunDirectory, protocol: str) -> _Curve:
+    lines = [line for line in run.log() if "NDCG@10" in line.get("valid", {}).get(protocol, {})]
+    epochs = np.array([line["epoch"] for line in lines], dtype=np.float64)
+    return epochs, np.array([line["valid"][protocol]["NDCG@10"] for line in lines])
+
+
+def _norm_by_step(run: RunDirectory) -> _Curve:
+    norms = np.array([line["grad_norm"] for line in run.log() if "grad_norm" in line])
+    width = min(_WINDOW, len(norms))
+    mean = np.convolve(norms, np.ones(width) / width, mode="valid")
+    return np.arange(width, len(norms) + 1, dtype=np.float64), mean
+
+
+def _norm_by_epoch(run: RunDirectory) -> _Curve:
+    means = np.array(epoch_means(run))
+    return np.arange(1, len(means) + 1, dtype=np.float64), means

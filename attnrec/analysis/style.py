@@ -1,0 +1,34 @@
+"""How figures look: colours that colour-blind readers can tell apart (Okabe & Ito, 2008), and saving them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from attnrec.errors import RunError
+
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444")
+LINE_STYLES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#8a8a8a"
+
+
+def tidy(axes: Axes) -> None:
+    """No frame where there is no axis."""
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write PNG (200 dots an inch) and SVG; returns their paths. RunError if they cannot be written."""
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
+            figure.savefig(temporary, dpi=200)
+            temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return paths

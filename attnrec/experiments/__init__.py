@@ -1,0 +1,1 @@
+"""Experiments: comparisons of variants over seeds."""

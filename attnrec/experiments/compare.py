@@ -1,0 +1,174 @@
+"""Compare variants over seeds: the same split, batches, negatives, candidates and initial values for all.
+
+A comparison is a folder of ordinary run directories:
+
+| path | content |
+|---|---|
+| `comparison.toml` | the options that all runs share, the variants and the seeds |
+| `runs/VARIANT/seed-S/` | one run, as `attnrec train` leaves it |
+| `comparison.json`, `comparison.md` | the result |
+| `figures/` | the figures |
+
+Run again with the same folder, it repeats no finished run and resumes one that was interrupted; more variants
+or seeds may be asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from attnrec.attention import parse_attention
+from attnrec.attention.operator import resolved_options
+from attnrec.data.interactions import Interactions
+from attnrec.data.load import fingerprint, load_interactions
+from attnrec.errors import InputError
+from attnrec.evaluation.metrics import check_cutoffs
+from attnrec.training.config import TrainConfig, flag, read_toml, to_toml
+from attnrec.training.run_directory import RunDirectory, write_atomically
+from attnrec.training.setup import build_model, choose_device
+
+PLAN = "comparison.toml"
+_OF_ONE_RUN = ("attention", "seed")
+_MAY_DIFFER = ("dataset", "device", "format")  # where the data lies and where it is computed; the data is checked itself
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and where.
+
+    Attributes:
+        path: the comparison's folder.
+        config: the options of every run, but for its variant and its seed.
+        variants: as given to ``--attention``; differences are against the first.
+        seeds: of the runs of each variant.
+    """
+
+    path: Path
+    config: TrainConfig
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def run(self, variant: str, seed: int) -> RunDirectory:
+        """The directory of one run, existing or not."""
+        return RunDirectory(self.path / "runs" / folder_name(variant) / f"seed-{seed}")
+
+    def run_config(self, variant: str, seed: int) -> TrainConfig:
+        return replace(self.config, attention=variant, seed=seed)
+
+    def runs(self) -> list[tuple[str, int]]:
+        """All runs, every variant with one seed before the next seed, so that a drift of the machine meets all."""
+        return [(variant, seed) for seed in self.seeds for variant in self.variants]
+
+    def finished(self, variant: str, seed: int) -> bool:
+        """Whether that run has its result."""
+        summary = self.run(variant, seed).summary()
+        return summary is not None and not summary["interrupted"]
+
+    def write_plan(self) -> None:
+        plan = {"variants": self.variants, "seeds": self.seeds} | _shared_options(self.config)
+        write_atomically(self.path / PLAN, to_toml(plan).encode())
+
+
+def plan(config: TrainConfig, variants: Sequence[str], seeds: int, path: str | Path) -> Comparison:
+    """Check what is asked for, before anything is trained or written.
+
+    Args:
+        config: the options of every run; ``attention`` is ignored, and ``seed`` is the first seed.
+        variants: at least two, each as ``NAME[:option=value,...]``.
+        seeds: how many seeds.
+        path: the folder, new or with a comparison of the same options.
+
+    Raises:
+        InputError: a variant, an option, the data or the folder cannot be used.
+    """
+    if seeds < 1:
+        raise InputError(f"--seeds must be at least 1, not {seeds}")
+    if len(variants) < 2:
+        raise InputError("a comparison needs at least two variants: give --attention twice or more")
+    _check_variants(variants)
+    data = load_interactions(config.dataset, config.format)
+    check_cutoffs(config.cutoffs, data.num_items)
+    choose_device(config.device)
+    for variant in variants:
+        build_model(replace(config, attention=variant), data.num_items, data.num_users)
+    comparison = Comparison(Path(path), config, tuple(variants), tuple(range(config.seed, config.seed + seeds)))
+    _check_folder(comparison, data)
+    return comparison
+
+
+def prepare(comparison: Comparison) -> None:
+    """Make the folder, record the plan, and clear away runs that stopped before there was anything to resume."""
+    try:
+        comparison.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot create {comparison.path}: {error.strerror or error}") from error
+    comparison.write_plan()
+    for variant, seed in comparison.runs():
+        run = comparison.run(variant, seed)
+        if run.is_run() and run.summary() is None and not run.has_state():
+            shutil.rmtree(run.path)
+
+
+def open_comparison(path: str | Path) -> Comparison:
+    """The comparison in a folder; InputError if there is none."""
+    file = Path(path) / PLAN
+    if not file.is_file():
+        raise InputError(f"{path} is not a comparison (it has no {PLAN})")
+    values = read_toml(file)
+    try:
+        variants, seeds = tuple(map(str, values.pop("variants"))), tuple(map(int, values.pop("seeds")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file} does not say its variants and seeds") from error
+    return Comparison(Path(path), TrainConfig.from_mapping(values, str(file)), variants, seeds)
+
+
+def is_comparison(path: str | Path) -> bool:
+    return (Path(path) / PLAN).is_file()
+
+
+def folder_name(variant: str) -> str:
+    """A variant as the name of a folder."""
+    return re.sub(r"[^\w.=,-]+", "_", variant)
+
+
+def _shared_options(config: TrainConfig) -> dict[str, Any]:
+    return {name: value for name, value in config.to_mapping().items() if name not in _OF_ONE_RUN}
+
+
+def _check_variants(variants: Sequence[str]) -> None:
+    seen: dict[Any, str] = {}
+    folders: dict[str, str] = {}
+    for variant in variants:
+        spec = parse_attention(variant)
+        same = seen.setdefault((spec.name, tuple(sorted(resolved_options(spec).items()))), variant)
+        if same is not variant:
+            how = f"{same} and {variant} are the same" if same != variant else f"{variant} is given twice"
+            raise InputError(f"two identical variants: {how}")
+        other = folders.setdefault(folder_name(variant), variant)
+        if other is not variant:
+            raise InputError(f"{other} and {variant} would share a folder")
+
+
+def _check_folder(comparison: Comparison, data: Interactions) -> None:
+    path = comparison.path
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is not a directory")
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not is_comparison(path):
+        raise InputError(f"{path} holds other files; choose another --out")
+    before, now = (_shared_options(c.config) for c in (open_comparison(path), comparison))
+    for name, value in now.items():
+        if name not in _MAY_DIFFER and before[name] != value:
+            raise InputError(
+                f"{path} holds a comparison with {flag(name)} {before[name]}, not {value}; choose another --out"
+            )
+    for variant, seed in comparison.runs():
+        summary = comparison.run(variant, seed).summary()
+        if summary is not None and summary["data_fingerprint"] != fingerprint(data):
+            raise InputError(f"{path} holds runs on other data than {comparison.config.dataset}; choose another --out")

@@ -1,0 +1,159 @@
+"""Runs the trainings of a comparison, each in its own process, a few at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from attnrec.experiments.compare import Comparison
+from attnrec.training.config import to_toml
+from attnrec.training.interrupts import InterruptRequest
+
+
+@dataclass
+class Outcome:
+    """How the runs went.
+
+    Attributes:
+        failures: by (variant, seed), what went wrong, in a line.
+        interrupted: whether runs are missing because of Ctrl-C.
+    """
+
+    failures: dict[tuple[str, int], str] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+class ComparisonObserver:
+    """Is told how the runs of a comparison go; every method may be overridden, none has to be."""
+
+    def started(self, comparison: Comparison, waiting: list[tuple[str, int]]) -> None: ...
+
+    def run_started(self, variant: str, seed: int) -> None: ...
+
+    def run_progressed(self, variant: str, seed: int, progress: dict[str, Any]) -> None: ...
+
+    def run_ended(self, variant: str, seed: int, failure: str | None) -> None: ...
+
+
+def run_all(comparison: Comparison, jobs: int = 1, observer: ComparisonObserver | None = None) -> Outcome:
+    """Train what is not yet finished.
+
+    The first Ctrl-C lets the runs in progress save their state and ends the comparison; a second one kills them.
+
+    Args:
+        comparison: what to train.
+        jobs: trainings at a time; the processor's cores are shared out among them.
+        observer: is told how it goes.
+    """
+    watcher = observer or ComparisonObserver()
+    waiting = [run for run in comparison.runs() if not comparison.finished(*run)]
+    watcher.started(comparison, waiting)
+    outcome = Outcome()
+    running: dict[tuple[str, int], _Job] = {}
+    events: queue.Queue[tuple[tuple[str, int], dict[str, Any] | None]] = queue.Queue()
+    with InterruptRequest() as interrupt:
+        try:
+            while running or (waiting and not interrupt.requested):
+                while waiting and len(running) < jobs and not interrupt.requested:
+                    key = waiting.pop(0)
+                    running[key] = _Job(comparison, key, events, max(1, torch.get_num_threads() // jobs))
+                    watcher.run_started(*key)
+                if interrupt.requested:
+                    for job in running.values():
+                        job.interrupt()
+                try:
+                    key, event = events.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                if event is None:
+                    _ended(running.pop(key), outcome, watcher)
+                elif event["event"] == "progress":
+                    watcher.run_progressed(*key, event)
+        finally:
+            for job in running.values():
+                job.process.kill()
+    outcome.interrupted |= bool(waiting)
+    return outcome
+
+
+def _ended(job: _Job, outcome: Outcome, watcher: ComparisonObserver) -> None:
+    kind, message = job.result()
+    if kind == "failed":
+        outcome.failures[job.key] = message
+    outcome.interrupted |= kind == "interrupted"
+    watcher.run_ended(*job.key, message if kind != "finished" else None)
+
+
+class _Job:
+    """A worker process and the thread that reads what it says."""
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        key: tuple[str, int],
+        events: queue.Queue[tuple[tuple[str, int], dict[str, Any] | None]],
+        threads: int,
+    ) -> None:
+        self.key = key
+        self.events = events
+        self.said: dict[str, Any] = {}
+        self.complaint = ""
+        self.told = False
+        run = comparison.run(*key)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "attnrec.experiments.worker", str(run)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            start_new_session=True,  # Ctrl-C at the terminal reaches the workers through us alone, once
+        )
+        assert self.process.stdin is not None
+        self.process.stdin.write(to_toml(comparison.run_config(*key).to_mapping()))
+        self.process.stdin.close()
+        self.errors = threading.Thread(target=self._read_errors, daemon=True)
+        self.errors.start()
+        threading.Thread(target=self._read_events, daemon=True).start()
+
+    def interrupt(self) -> None:
+        if not self.told:
+            self.told = True
+            self.process.send_signal(signal.SIGINT)
+
+    def result(self) -> tuple[str, str]:
+        """``finished``, ``interrupted`` or ``failed``, and a line about it."""
+        code = self.process.wait()
+        self.errors.join()
+        kind = self.said.get("event", "")
+        if kind == "failed":
+            return kind, self.said["message"]
+        if kind in ("finished", "interrupted"):
+            return kind, kind
+        if self.told:
+            return "interrupted", "interrupted"  # before it could answer
+        if code == -signal.SIGKILL:
+            return "failed", "killed, as the system does to a process that runs out of memory"
+        last = self.complaint.strip().splitlines()
+        return "failed", last[-1] if last else f"the training ended with code {code}"
+
+    def _read_events(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                self.said = json.loads(line)
+                self.events.put((self.key, self.said))
+        self.events.put((self.key, None))
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        self.complaint = self.process.stderr.read()

@@ -1,0 +1,95 @@
+"""`attnrec compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+import typer
+
+from attnrec.cli.options import given_options, with_config_options
+from attnrec.cli.output import console, plain_table, print_json
+from attnrec.training.config import TrainConfig, read_toml
+
+if TYPE_CHECKING:
+    from attnrec.experiments.report import ReportTable
+
+
+@with_config_options(without=("attention",))
+def compare(
+    *,
+    attention: list[str] = typer.Option(
+        ...,
+        help="Attention operator: NAME[:option=value,...]; give it twice or more. Differences are against the first.",
+        rich_help_panel="Data",
+    ),
+    seeds: int = typer.Option(3, help="Seeds for each variant, counted up from --seed.", rich_help_panel="Training"),
+    jobs: int = typer.Option(
+        1, help="Trainings at a time; the cores are shared out among them.", min=1, rich_help_panel="Machine"
+    ),
+    out: Optional[Path] = typer.Option(
+        None,
+        help="Folder of the comparison; run again, it goes on where it stopped.",
+        show_default="runs/compare-DATASET",
+        rich_help_panel="Run",
+    ),
+    config: Optional[Path] = typer.Option(
+        None, help="TOML file of options; those on the command line win.", rich_help_panel="Run"
+    ),
+    json: bool = typer.Option(
+        False, "--json", help="Print the result as the last line of stdout.", rich_help_panel="Run"
+    ),
+    **given: Any,
+) -> None:
+    """Compare variants over seeds on equal terms: NDCG@N, gradient norms, cost, and what is more than chance."""
+    settings = TrainConfig.from_mapping(
+        (read_toml(config) if config else {}) | given_options(given), str(config or "options")
+    )
+    directory = out or Path("runs") / f"compare-{Path(settings.dataset).stem}"
+    from attnrec.cli.progress import ComparisonDisplay
+    from attnrec.experiments.compare import plan, prepare
+    from attnrec.experiments.pool import run_all
+    from attnrec.experiments.report import build_result, problems, tables, write_result
+
+    comparison = plan(settings, attention, seeds, directory)
+    prepare(comparison)
+    with ComparisonDisplay() as display:
+        outcome = run_all(comparison, jobs, display)
+    result = build_result(comparison, outcome.failures)
+    write_result(comparison, result)
+    for table in tables(comparison, result):
+        show(table)
+    for line in problems(result):
+        console.print(line, style="bold", soft_wrap=True, markup=False)
+    draw(directory)
+    if json:
+        print_json(result)
+    if outcome.interrupted:
+        console.print("interrupted: the same command goes on where it stopped")
+        raise typer.Exit(130)
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+def show(table: ReportTable) -> None:
+    """Print one table of a comparison."""
+    console.print()
+    console.print(table.title, style="bold", markup=False)
+    console.print(plain_table(table.headers, table.rows, numbers=range(1, len(table.headers))))
+    if table.note:
+        console.print(table.note, style="dim", markup=False)
+
+
+def draw(directory: Path) -> list[Path]:
+    """Draw what figures can be drawn of a comparison; returns their paths."""
+    from attnrec.analysis.comparison_figures import comparison_figures
+    from attnrec.analysis.style import save_figure
+    from attnrec.experiments.compare import open_comparison
+
+    comparison = open_comparison(directory)
+    if not any(comparison.finished(*run) for run in comparison.runs()):
+        return []
+    folder = directory / "figures"
+    paths = [path for name, figure in comparison_figures(comparison).items() for path in save_figure(figure, folder, name)]
+    console.print(f"\nresult: {directory}/comparison.md, comparison.json and figures/", soft_wrap=True, markup=False)
+    return paths
