@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from attnrec.data.batches import batch_from_histories
+from attnrec.data.interactions import Interactions
 from attnrec.data.load import fingerprint, load_interactions
 from attnrec.data.splits import PARTS, leave_one_out
 from attnrec.errors import InputError, RunError, nearest
@@ -81,15 +82,20 @@ class Recommender:
         """
         if part not in PARTS:
             raise InputError(f"part {part!r} is not one of {', '.join(PARTS)}")
+        data = self.interactions(dataset)
+        numbers = check_cutoffs(cutoffs, data.num_items)
+        result = Evaluator(leave_one_out(data), part, self.config.max_len).run(self.model, self.device)
+        return {"full": mean_metrics(result.full, numbers), "sampled": mean_metrics(result.sampled, numbers)}
+
+    def interactions(self, dataset: str | None = None) -> Interactions:
+        """The data of the run, from where it was or from ``dataset``; InputError if that is other data."""
         data = load_interactions(dataset or self.config.dataset, self.config.format)
         summary = self.run.summary()
         if data.item_ids != self.vocabulary.items or (
             summary is not None and summary.get("data_fingerprint") != fingerprint(data)
         ):
             raise InputError(f"{dataset or self.config.dataset} is not the data that {self.run} was trained on")
-        numbers = check_cutoffs(cutoffs, data.num_items)
-        result = Evaluator(leave_one_out(data), part, self.config.max_len).run(self.model, self.device)
-        return {"full": mean_metrics(result.full, numbers), "sampled": mean_metrics(result.sampled, numbers)}
+        return data
 
     def _numbers(self, history: list[str]) -> list[int]:
         unknown = [item for item in dict.fromkeys(history) if item not in self.item_numbers]

@@ -12,6 +12,7 @@ from attnrec.cli.output import console, plain_table, print_json
 from attnrec.training.config import TrainConfig, read_toml
 
 if TYPE_CHECKING:
+    from attnrec.experiments.compare import Comparison
     from attnrec.experiments.report import ReportTable
 
 
@@ -20,7 +21,7 @@ def compare(
     *,
     attention: list[str] = typer.Option(
         ...,
-        help="Attention operator: NAME[:option=value,...]; give it twice or more. Differences are against the first.",
+        help="Attention operator, as for `train`; give it twice or more. Differences are against the first.",
         rich_help_panel="Data",
     ),
     seeds: int = typer.Option(3, help="Seeds for each variant, counted up from --seed.", rich_help_panel="Training"),
@@ -58,10 +59,10 @@ def compare(
     result = build_result(comparison, outcome.failures)
     write_result(comparison, result)
     for table in tables(comparison, result):
-        show(table)
+        _show(table)
     for line in problems(result):
         console.print(line, style="bold", soft_wrap=True, markup=False)
-    draw(directory)
+    _draw(comparison)
     if json:
         print_json(result)
     if outcome.interrupted:
@@ -71,7 +72,7 @@ def compare(
         raise typer.Exit(1)
 
 
-def show(table: ReportTable) -> None:
+def _show(table: ReportTable) -> None:
     """Print one table of a comparison."""
     console.print()
     console.print(table.title, style="bold", markup=False)
@@ -80,16 +81,11 @@ def show(table: ReportTable) -> None:
         console.print(table.note, style="dim", markup=False)
 
 
-def draw(directory: Path) -> list[Path]:
-    """Draw what figures can be drawn of a comparison; returns their paths."""
+def _draw(comparison: Comparison) -> None:
     from attnrec.analysis.comparison_figures import comparison_figures
     from attnrec.analysis.style import save_figure
-    from attnrec.experiments.compare import open_comparison
 
-    comparison = open_comparison(directory)
-    if not any(comparison.finished(*run) for run in comparison.runs()):
-        return []
-    folder = directory / "figures"
-    paths = [path for name, figure in comparison_figures(comparison).items() for path in save_figure(figure, folder, name)]
-    console.print(f"\nresult: {directory}/comparison.md, comparison.json and figures/", soft_wrap=True, markup=False)
-    return paths
+    if any(comparison.finished(*run) for run in comparison.runs()):
+        for name, figure in comparison_figures(comparison).items():
+            save_figure(figure, comparison.path / "figures", name)
+    console.print(f"\nresult: {comparison.path}/comparison.md, comparison.json, figures/", soft_wrap=True, markup=False)

@@ -18,7 +18,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train.train, compare.compare, evaluate.evaluate, recommend.recommend, plot.plot, variants.variants, data.data):
+for command in (
+    train.train,
+    compare.compare,
+    evaluate.evaluate,
+    recommend.recommend,
+    plot.plot,
+    variants.variants,
+    data.data,
+):
     app.command()(command)
 
 _show_traceback = False

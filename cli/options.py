@@ -25,7 +25,9 @@ def with_config_options(*, without: Collection[str] = ()) -> Callable[[Callable[
         own = [p for p in _parameters(command) if p.kind is not p.VAR_KEYWORD]
         types = get_type_hints(TrainConfig)
         fields = [
-            _parameter(field, types[field.name]) for field in dataclasses.fields(TrainConfig) if field.name not in without
+            _parameter(field, types[field.name])
+            for field in dataclasses.fields(TrainConfig)
+            if field.name not in without
         ]
         parameters = [p for p in own if p.name in without] + fields + [p for p in own if p.name not in without]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

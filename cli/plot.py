@@ -3,21 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 import typer
 
 from attnrec.cli.output import console, print_json
+from attnrec.errors import InputError
 
 
 def plot(
-    run: Path = typer.Argument(help="Run directory that `attnrec train` left."),
+    run: Path = typer.Argument(help="Run directory of `attnrec train`, or folder of `attnrec compare`."),
+    attention_map: bool = typer.Option(
+        False, "--attention-map", help="Draw the average attention by slot, for each block and head, instead."
+    ),
+    items: Optional[Path] = typer.Option(
+        None, help="Table of items (TSV or CSV, ids first): draw the attention between their categories too."
+    ),
+    category: str = typer.Option("category", help="Column of --items; several categories are joined by |."),
+    slots: int = typer.Option(30, help="Most recent slots shown in an attention map.", min=2),
+    users: int = typer.Option(1000, help="Users over whom an attention map is averaged.", min=1),
     json: bool = typer.Option(False, "--json", help="Print the paths as the last line of stdout."),
 ) -> None:
-    """Draw how a training went: loss, gradient norm, validation NDCG@10."""
-    from attnrec.analysis.training_curves import save_figure, training_figure
+    """Draw how a training or a comparison went, or what a model attends to."""
+    from attnrec.analysis.style import save_figure
+    from attnrec.experiments.compare import is_comparison
 
-    paths = save_figure(training_figure(run), run / "figures", "training")
+    if items is not None and not attention_map:
+        raise InputError("--items belongs to --attention-map")
+    if is_comparison(run):
+        if attention_map:
+            raise InputError(f"{run} is a comparison; give one of the runs under {run / 'runs'}")
+        from attnrec.analysis.comparison_figures import comparison_figures
+        from attnrec.experiments.compare import open_comparison
+
+        figures = comparison_figures(open_comparison(run))
+    elif attention_map:
+        from attnrec.analysis.attention_maps import attention_figures
+
+        figures = attention_figures(run, items=items, category=category, slots=slots, users=users)
+    else:
+        from attnrec.analysis.training_curves import training_figure
+
+        figures = {"training": training_figure(run)}
+    paths = [path for name, figure in figures.items() for path in save_figure(figure, run / "figures", name)]
     for path in paths:
-        console.print(str(path), soft_wrap=True)
+        console.print(str(path), soft_wrap=True, markup=False)
     if json:
         print_json({"figures": [str(path) for path in paths]})

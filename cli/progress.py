@@ -146,9 +146,7 @@ class ComparisonDisplay(ComparisonObserver):
         self.shares[variant, seed] = 1.0
         self.bar.update(self.overall, completed=sum(self.shares.values()))
         seconds = time.monotonic() - self.begun[variant, seed]
-        console.print(
-            f"{_label(variant, seed)}: {failure or 'done'} in {seconds:,.0f} s", soft_wrap=True, markup=False
-        )
+        console.print(f"{_label(variant, seed)}: {failure or 'done'} in {seconds:,.0f} s", soft_wrap=True, markup=False)
 
 
 def _label(variant: str, seed: int) -> str:

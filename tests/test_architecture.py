@@ -18,10 +18,11 @@ ROOMS: dict[str, set[str]] = {
     "models": {"attention", "data", "errors"},
     "evaluation": {"data", "errors"},
     "training": {"models", "attention", "data", "evaluation", "errors"},
+    "experiments": {"training", "models", "attention", "data", "evaluation", "errors"},
     "recommender": {"training", "models", "data", "evaluation", "errors"},
-    "analysis": {"training", "errors"},
-    "cli": {"analysis", "recommender", "training", "models", "attention", "data", "evaluation", "errors"},
+    "analysis": {"experiments", "recommender", "training", "data", "errors"},
 }
+ROOMS["cli"] = {*ROOMS}
 """For each room, the other rooms that it may import."""
 
 

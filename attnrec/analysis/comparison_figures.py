@@ -7,12 +7,12 @@ the lowest to the highest, around their mean.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from attnrec.analysis.style import LINE_STYLES, MARKERS, PALETTE, tidy
 from attnrec.errors import InputError
@@ -20,7 +20,7 @@ from attnrec.experiments.compare import Comparison
 from attnrec.experiments.report import PROTOCOLS, epoch_means
 from attnrec.training.run_directory import RunDirectory
 
-_WINDOW = 50  # steps of the running mean
+_WINDOW = 50  # steps of the running mean, at most a fifth of the run
 _Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
@@ -36,8 +36,8 @@ def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
     return {
         "ndcg-by-cutoff": _by_protocol(runs, _ndcg_by_cutoff, "N", "test NDCG@N"),
         "validation-by-epoch": _by_protocol(runs, _validation, "epoch", "validation NDCG@10"),
-        "gradient-norm-by-step": _gradient_figure(runs, _norm_by_step, "step", f"mean over {_WINDOW} steps"),
-        "gradient-norm-by-epoch": _gradient_figure(runs, _norm_by_epoch, "epoch", "mean over the epoch"),
+        "gradient-norm-by-step": _norms_by_step(runs),
+        "gradient-norm-by-epoch": _norms_by_epoch(runs),
     }
 
 
@@ -50,24 +50,42 @@ def _by_protocol(
         for place, (variant, found) in enumerate(runs.items()):
             _draw(axes, place, variant, [curve(run, protocol) for run in found], marked=True)
         axes.set(xlabel=xlabel, ylabel=ylabel, title=words)
-        tidy(axes)
+    _finish(figure, panels, runs)
     if xlabel == "N":
         for axes in panels:
             _cutoff_ticks(axes)
-    _legend(figure, panels[0], runs)
     return figure
 
 
-def _gradient_figure(
-    runs: dict[str, list[RunDirectory]], curve: Callable[[RunDirectory], _Curve], xlabel: str, what: str
-) -> Figure:
+def _norms_by_step(runs: dict[str, list[RunDirectory]]) -> Figure:
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     for place, (variant, found) in enumerate(runs.items()):
-        _draw(axes, place, variant, [curve(run) for run in found], marked=False)
-    axes.set(xlabel=xlabel, ylabel=f"global gradient norm\n({what})")
-    tidy(axes)
-    _legend(figure, axes, runs)
+        each = [_norms(run) for run in found]
+        length = min(map(len, each))
+        window = max(1, min(_WINDOW, length // 5))
+        axes.plot(
+            np.arange(1, length + 1),
+            np.mean([norms[:length] for norms in each], 0),
+            color=PALETTE[place % len(PALETTE)],
+            alpha=0.2,
+            linewidth=0.5,
+        )
+        smooth = [np.convolve(norms, np.ones(window) / window, mode="valid") for norms in each]
+        steps = np.arange(window, length + 1, dtype=np.float64)
+        _draw(axes, place, variant, [(steps, norms[: len(steps)]) for norms in smooth], marked=False)
+    axes.set(xlabel="step", ylabel=f"global gradient norm\n(faint: each step; line: mean of {window})")
+    _finish(figure, [axes], runs)
+    return figure
+
+
+def _norms_by_epoch(runs: dict[str, list[RunDirectory]]) -> Figure:
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for place, (variant, found) in enumerate(runs.items()):
+        _draw(axes, place, variant, [_norm_by_epoch(run) for run in found], marked=True)
+    axes.set(xlabel="epoch", ylabel="global gradient norm\n(mean over the epoch)")
+    _finish(figure, [axes], runs)
     return figure
 
 
@@ -93,8 +111,12 @@ def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, marke
         axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
 
 
-def _legend(figure: Figure, axes: Axes, runs: dict[str, Any]) -> None:
-    handles, labels = axes.get_legend_handles_labels()
+def _finish(figure: Figure, panels: Sequence[Axes], runs: dict[str, list[RunDirectory]]) -> None:
+    """Whole numbers on the horizontal axes, no needless frames, and one legend below."""
+    for axes in panels:
+        tidy(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles, labels = panels[0].get_legend_handles_labels()
     seeds = max(len(found) for found in runs.values())
     title = f"mean and range of {seeds} seeds" if seeds > 1 else None
     figure.legend(
@@ -122,11 +144,8 @@ def _validation(run: RunDirectory, protocol: str) -> _Curve:
     return epochs, np.array([line["valid"][protocol]["NDCG@10"] for line in lines])
 
 
-def _norm_by_step(run: RunDirectory) -> _Curve:
-    norms = np.array([line["grad_norm"] for line in run.log() if "grad_norm" in line])
-    width = min(_WINDOW, len(norms))
-    mean = np.convolve(norms, np.ones(width) / width, mode="valid")
-    return np.arange(width, len(norms) + 1, dtype=np.float64), mean
+def _norms(run: RunDirectory) -> npt.NDArray[np.float64]:
+    return np.array([line["grad_norm"] for line in run.log() if "grad_norm" in line])
 
 
 def _norm_by_epoch(run: RunDirectory) -> _Curve:

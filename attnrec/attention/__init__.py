@@ -9,6 +9,7 @@ from attnrec.attention.operator import (
     find_attention,
     operator_options,
     parse_attention,
+    parse_blocks,
     register_attention,
     resolved_options,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "find_attention",
     "operator_options",
     "parse_attention",
+    "parse_blocks",
     "register_attention",
     "resolved_options",
 ]

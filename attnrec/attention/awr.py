@@ -49,7 +49,7 @@ _CHOICES = {
     "mix": ("mean", "sum"),
     "impl": ("torch", "reference"),
 }
-_EPSILON = 1e-12
+_EPSILON = 1e-12  # under the root of the root mean square
 
 
 @register_attention("awr")

@@ -28,6 +28,7 @@ __all__ = [
     "find_attention",
     "operator_options",
     "parse_attention",
+    "parse_blocks",
     "register_attention",
     "resolved_options",
 ]
@@ -175,6 +176,11 @@ def parse_attention(text: str) -> OperatorSpec:
     if len(dict(options)) < len(options):
         raise InputError(f"--attention {text!r} gives an option twice")
     return OperatorSpec(name, tuple(options))
+
+
+def parse_blocks(text: str) -> tuple[OperatorSpec, ...]:
+    """Read one operator for all blocks, or one for each joined by ``+``; InputError as `parse_attention`."""
+    return tuple(parse_attention(part) for part in text.split("+"))
 
 
 def build_attention(

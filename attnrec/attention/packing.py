@@ -199,8 +199,8 @@ def mix_at_start(mix: Callable[..., Tensor], inputs: tuple[Tensor, ...], ctx: Se
     padding = (ctx.width - ctx.lengths)[:, None]
     to_start = (columns + padding) % ctx.width
     to_end = (columns - padding) % ctx.width
-    mixed = mix(*(_rotate(x, to_start) for x in inputs))
-    return _rotate(mixed, to_end).masked_fill(~ctx.real()[:, None, :, None], 0.0)
+    mixed = mix(*(_Rotate.apply(x, to_start, to_end) for x in inputs))
+    return _Rotate.apply(mixed, to_end, to_start).masked_fill(~ctx.real()[:, None, :, None], 0.0)
 
 
 def mix_packed_at_start(
@@ -217,6 +217,19 @@ def mix_packed_at_start(
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
-def _rotate(x: Tensor, index: Tensor) -> Tensor:
-    """Permute the slots of ``x`` [B, H, T, D] row by row; ``index`` is int64 [B, T]."""
-    return x.gather(2, index[:, None, :, None].expand_as(x))
+class _Rotate(torch.autograd.Function):
+    """Permute the slots of ``x`` [B, H, T, D] row by row by ``index`` int64 [B, T], whose inverse is ``back``.
+
+    torch's own gather would keep ``x`` for the backward pass, and add up the gradient as if a slot could be
+    taken twice.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(index, back)
+        return x.gather(2, index[:, None, :, None].expand_as(x))
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        index, back = ctx.saved_tensors
+        return _Rotate.apply(grad_outputs[0], back, index), None, None

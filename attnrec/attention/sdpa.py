@@ -8,7 +8,6 @@ Vaswani et al., "Attention Is All You Need" (NeurIPS 2017), equation 1; as in Ka
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -36,4 +35,3 @@ class ScaledDotProductAttention(AttentionOperator):
 
     def _causal(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True)
-

@@ -22,8 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attnrec.attention import parse_attention
-from attnrec.attention.operator import resolved_options
+from attnrec.attention import parse_blocks, resolved_options
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import fingerprint, load_interactions
 from attnrec.errors import InputError
@@ -34,7 +33,8 @@ from attnrec.training.setup import build_model, choose_device
 
 PLAN = "comparison.toml"
 _OF_ONE_RUN = ("attention", "seed")
-_MAY_DIFFER = ("dataset", "device", "format")  # where the data lies and where it is computed; the data is checked itself
+# where the data lies and where it is computed may differ; the data itself is compared by its fingerprint
+_MAY_DIFFER = ("dataset", "device", "format")
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def _check_variants(variants: Sequence[str]) -> None:
     seen: dict[Any, str] = {}
     folders: dict[str, str] = {}
     for variant in variants:
-        spec = parse_attention(variant)
-        same = seen.setdefault((spec.name, tuple(sorted(resolved_options(spec).items()))), variant)
+        meaning = tuple((spec.name, tuple(sorted(resolved_options(spec).items()))) for spec in parse_blocks(variant))
+        same = seen.setdefault(meaning, variant)
         if same is not variant:
             how = f"{same} and {variant} are the same" if same != variant else f"{variant} is given twice"
             raise InputError(f"two identical variants: {how}")

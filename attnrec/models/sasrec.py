@@ -16,15 +16,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attnrec.attention import OperatorSpec, Packing, build_attention
-from attnrec.attention.packing import make_packing
+from attnrec.attention import AttentionOperator, OperatorSpec, Packing, build_attention
+from attnrec.attention.packing import make_packing, pad
 from attnrec.data.batches import SequenceBatch
 from attnrec.errors import InputError
 from attnrec.models.dropout import dropout_masks
@@ -32,7 +32,7 @@ from attnrec.models.dropout import dropout_masks
 
 @dataclass(frozen=True)
 class SASRecConfig:
-    """Everything that fixes the shape of a model; ``attention`` chooses the operator.
+    """Everything that fixes the shape of a model; ``attention`` chooses the operator, for all blocks or for each.
 
     The switches are the ablations of the paper's Table IV.
     """
@@ -51,11 +51,20 @@ class SASRecConfig:
     residual: bool = True
     user_vector: bool = False
     init_std: float = 0.0
-    attention: OperatorSpec = field(default_factory=lambda: OperatorSpec("sdpa"))
+    attention: tuple[OperatorSpec, ...] = (OperatorSpec("sdpa"),)
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
             raise InputError(f"--heads {self.heads} does not divide --dim {self.dim}")
+        if len(self.attention) not in (1, self.blocks):
+            raise InputError(
+                f"--attention gives {len(self.attention)} operators joined by +, and --blocks is {self.blocks}: "
+                "give one for all blocks, or one for each"
+            )
+
+    def attention_of(self, block: int) -> OperatorSpec:
+        """The operator of a block, counted from 0."""
+        return self.attention[block if len(self.attention) > 1 else 0]
 
 
 class Block(nn.Module):
@@ -65,7 +74,7 @@ class Block(nn.Module):
     authors' code: queries from LN(x), keys and values from x, the residual adds LN(x), no output projection).
     """
 
-    def __init__(self, config: SASRecConfig) -> None:
+    def __init__(self, config: SASRecConfig, attention: OperatorSpec) -> None:
         super().__init__()
         d = config.dim
         self.norm = config.norm
@@ -74,7 +83,7 @@ class Block(nn.Module):
         # no bias: the softmax ignores a key bias, which would be a parameter without a gradient
         self.qkv = nn.Linear(d, 3 * d, bias=False)
         self.attention = build_attention(
-            config.attention, config.heads, d // config.heads, config.max_len, config.attention_dropout
+            attention, config.heads, d // config.heads, config.max_len, config.attention_dropout
         )
         self.out = nn.Identity() if config.norm == "original" else nn.Linear(d, d, bias=False)
         self.attention_norm = nn.LayerNorm(d, eps=1e-8)
@@ -84,16 +93,30 @@ class Block(nn.Module):
     def forward(self, x: Tensor, packing: Packing, masks: Sequence[Tensor | None] = (None, None)) -> Tensor:
         """x [N, d] to [N, d]; ``masks`` are the dropout masks of attention and feed-forward network."""
         first, second = masks
+        for_queries, for_keys = self._sources(x)
+        update = self._attend(for_queries, for_keys, packing)
         if self.norm == "post":
-            x = self.attention_norm(self._add(x, self._attend(x, x, packing), first))
+            x = self.attention_norm(self._add(x, update, first))
             return self.feed_forward_norm(self._add(x, self.feed_forward(x), second))
-        h = self.attention_norm(x)
         if self.norm == "original":
-            x = self._add(h, self._attend(h, x, packing), first)
+            x = self._add(for_queries, update, first)
             h = self.feed_forward_norm(x)
             return self._add(h, self.feed_forward(h), second)
-        x = self._add(x, self._attend(h, h, packing), first)
+        x = self._add(x, update, first)
         return self._add(x, self.feed_forward(self.feed_forward_norm(x)), second)
+
+    def attention_weights(self, x: Tensor, packing: Packing) -> dict[str, Tensor]:
+        """The operator's weights on rows [N, d] of one group, by name, each [B, H, T, T]."""
+        (group,) = packing.groups
+        q, k, _ = (pad(rows, group) for rows in self.queries_keys_values(*self._sources(x)))
+        return self.attention.named_weights(q, k, group.ctx)
+
+    def _sources(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What queries, and what keys and values, are projected from, [N, d] each."""
+        if self.norm == "post":
+            return x, x
+        h = self.attention_norm(x)
+        return h, x if self.norm == "original" else h
 
     def queries_keys_values(self, for_queries: Tensor, for_keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project rows [N, d] to queries, keys and values [N, H, D] each."""
@@ -146,10 +169,11 @@ class SASRec(nn.Module):
         self.position_embedding = nn.Embedding(config.max_len, d) if config.position else None
         self.user_embedding = nn.Embedding(config.num_users, d) if config.user_vector else None
         seed = int(torch.randint(2**62, ()))
-        self.trunk = nn.ModuleList()
+        blocks = []
         for number in range(config.blocks):
             with seeded(seed, f"block {number}"):
-                self.trunk.append(Block(config))
+                blocks.append(Block(config, config.attention_of(number)))
+        self.trunk = nn.ModuleList(blocks)
         self.final_norm = nn.LayerNorm(d, eps=1e-8)
         self.attention_groups = 4
         self.reset_parameters()
@@ -159,7 +183,8 @@ class SASRec(nn.Module):
 
         Operators initialise themselves.
         """
-        inside = {part for block in self.trunk for part in block.attention.modules()}
+        operators = [module for module in self.modules() if isinstance(module, AttentionOperator)]
+        inside = {part for operator in operators for part in operator.modules()}
         seed = int(torch.randint(2**62, ()))
         for name, module in self.named_modules():
             if module not in inside:
@@ -189,15 +214,9 @@ class SASRec(nn.Module):
     def forward(self, batch: SequenceBatch) -> Tensor:
         """Outputs F_t at every real position of the batch, [N, d]."""
         config = self.config
-        items = self.item_embedding.weight.index_select(0, batch.items)
-        packing = make_packing(
-            batch.lengths, config.max_len, self.attention_groups, batch.timestamps, device=items.device
-        )
+        x, packing = self._embedded(batch, self.attention_groups)
         drop = config.dropout if self.training else 0.0
-        first, *masks = dropout_masks(items, drop, 1 + 2 * config.blocks)
-        x = items * config.dim**0.5
-        if self.position_embedding is not None:
-            x = x + self.position_embedding.weight.index_select(0, packing.slots)
+        first, *masks = dropout_masks(x, drop, 1 + 2 * config.blocks)
         if first is not None:
             x = x * first
         for number, block in enumerate(self.trunk):
@@ -206,6 +225,29 @@ class SASRec(nn.Module):
         if self.user_embedding is not None:
             x = x + self.user_embedding.weight.index_select(0, batch.users)
         return x
+
+    def attention_weights(self, batch: SequenceBatch) -> list[dict[str, Tensor]]:
+        """The weights of every block by name (`AttentionOperator.named_weights`), each [B, H, T, T], without dropout.
+
+        Histories stand at the right end of the T slots of the longest one.
+        """
+        x, packing = self._embedded(batch, groups=1)
+        found = []
+        for block in self.trunk:
+            assert isinstance(block, Block)
+            found.append(block.attention_weights(x, packing))
+            x = block(x, packing)
+        return found
+
+    def _embedded(self, batch: SequenceBatch, groups: int) -> tuple[Tensor, Packing]:
+        """Items and positions as rows [N, d], and their layout."""
+        config = self.config
+        items = self.item_embedding.weight.index_select(0, batch.items)
+        packing = make_packing(batch.lengths, config.max_len, groups, batch.timestamps, device=items.device)
+        x = items * config.dim**0.5
+        if self.position_embedding is not None:
+            x = x + self.position_embedding.weight.index_select(0, packing.slots)
+        return x, packing
 
     def last_output(self, batch: SequenceBatch) -> Tensor:
         """Output at the last item of each history, [B, d]."""

@@ -25,7 +25,11 @@ class TrainConfig:
     Raises InputError when a value is outside its limits.
     """
 
-    attention: str = _option("sdpa", "Data", "Attention operator: NAME[:option=value,...]; see `attnrec variants`.")
+    attention: str = _option(
+        "sdpa",
+        "Data",
+        "Attention operator: NAME[:option=value,...], see `attnrec variants`; A+B+... gives one for each block.",
+    )
     dataset: str = _option("synthetic", "Data", "`synthetic` (embedded) or the path of an interaction file.")
     format: str = _option("auto", "Data", "Format of the file.", choices=("auto", "pairs", "sequences", "csv", "tsv"))
 

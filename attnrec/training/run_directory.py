@@ -7,7 +7,7 @@
 | `metrics.jsonl` | a line a step (loss, grad_norm) and a line an evaluation |
 | `weights.safetensors` | the model at its best validation score |
 | `state` | what `--resume` needs |
-| `test_ranks.safetensors` | the rank of every user's test item at the chosen epoch: `full_above`, `full_tied`, `sampled_above`, `sampled_tied` |
+| `test_ranks.safetensors` | the rank of every user's test item at the chosen epoch |
 | `summary.json` | the result; written last, so a run without it is unfinished |
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from attnrec.attention import parse_attention
+from attnrec.attention import parse_blocks
 from attnrec.errors import InputError
 from attnrec.models.sasrec import SASRec, SASRecConfig
 from attnrec.training.config import TrainConfig
@@ -40,5 +40,5 @@ def peak_memory(device: torch.device) -> int:
 def build_model(config: TrainConfig, num_items: int, num_users: int) -> SASRec:
     """The untrained model that ``config`` describes; InputError for an unknown variant or option of it."""
     shared = {option.name for option in fields(SASRecConfig)} & {option.name for option in fields(TrainConfig)}
-    options = {name: getattr(config, name) for name in shared} | {"attention": parse_attention(config.attention)}
+    options = {name: getattr(config, name) for name in shared} | {"attention": parse_blocks(config.attention)}
     return SASRec(SASRecConfig(num_items=num_items, num_users=num_users, **options))

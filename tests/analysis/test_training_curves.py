@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attnrec.analysis.training_curves import save_figure, training_figure
+from attnrec.analysis.style import save_figure
+from attnrec.analysis.training_curves import training_figure
 from attnrec.errors import InputError, RunError
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import train

@@ -57,6 +57,7 @@ def test_a_run_leaves_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
         "vocabulary.json",
         "metrics.jsonl",
         "weights.safetensors",
+        "test_ranks.safetensors",
         "state",
         "summary.json",
     }
@@ -69,6 +70,11 @@ def test_a_run_leaves_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
     assert summary["grad_norm"]["mean"] == pytest.approx(sum(norms) / len(norms))
     assert summary["grad_norm"]["max"] == max(norms)
     assert summary["grad_norm"]["last"] == norms[-1]
+    ends = norms[4::5]
+    assert summary["grad_norm_last_batch_of_epoch"] == pytest.approx(
+        {"mean": sum(ends) / len(ends), "max": max(ends), "last": ends[-1]}
+    )
+    assert 50e6 < summary["peak_memory_bytes"] < 100e9
     best = max(evaluations, key=lambda line: line["valid"]["full"]["NDCG@10"])
     assert summary["best_epoch"] == best["epoch"]
     assert summary["valid"] == best["valid"]
