@@ -164,15 +164,14 @@ def _grid(
     size: float,
 ) -> Figure:
     rows = [(block, head) for block in maps for head in range(len(next(iter(block.matrices.values()))))]
-    columns = max((list(block.matrices) for block in maps), key=len)
-    figure = Figure(figsize=(0.6 + 1.15 * size * len(columns), 0.5 + size * len(rows)), layout="constrained")
-    panels = figure.subplots(len(rows), len(columns), squeeze=False)
+    columns = max(len(block.matrices) for block in maps)
+    figure = Figure(figsize=(0.6 + 1.15 * size * columns, 0.5 + size * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), columns, squeeze=False)
     for (block, head), line in zip(rows, panels, strict=True):
-        for axes, name in zip(line, columns, strict=True):
-            if name not in block.matrices:
-                axes.set_visible(False)
-                continue
-            draw(figure, axes, block.matrices[name][head])
+        for axes in line[len(block.matrices) :]:
+            axes.set_visible(False)
+        for axes, (name, matrices) in zip(line, block.matrices.items(), strict=False):
+            draw(figure, axes, matrices[head])
             axes.set_title(f"block {block.block}, head {head + 1}: {name}", fontsize="small")
             axes.set(xlabel=xlabel, ylabel=ylabel)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")

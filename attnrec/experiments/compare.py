@@ -145,13 +145,14 @@ def _check_variants(variants: Sequence[str]) -> None:
     folders: dict[str, str] = {}
     for variant in variants:
         meaning = tuple((spec.name, tuple(sorted(resolved_options(spec).items()))) for spec in parse_blocks(variant))
-        same = seen.setdefault(meaning, variant)
-        if same is not variant:
+        if meaning in seen:
+            same = seen[meaning]
             how = f"{same} and {variant} are the same" if same != variant else f"{variant} is given twice"
             raise InputError(f"two identical variants: {how}")
-        other = folders.setdefault(folder_name(variant), variant)
-        if other is not variant:
-            raise InputError(f"{other} and {variant} would share a folder")
+        folder = folder_name(variant)
+        if folder in folders:
+            raise InputError(f"{folders[folder]} and {variant} would share a folder")
+        seen[meaning], folders[folder] = variant, variant
 
 
 def _check_folder(comparison: Comparison, data: Interactions) -> None:

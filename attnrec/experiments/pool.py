@@ -121,9 +121,9 @@ class _Job:
         assert self.process.stdin is not None
         self.process.stdin.write(to_toml(comparison.run_config(*key).to_mapping()))
         self.process.stdin.close()
-        self.errors = threading.Thread(target=self._read_errors, daemon=True)
-        self.errors.start()
-        threading.Thread(target=self._read_events, daemon=True).start()
+        self.readers = [threading.Thread(target=read, daemon=True) for read in (self._read_events, self._read_errors)]
+        for reader in self.readers:
+            reader.start()
 
     def interrupt(self) -> None:
         if not self.told:
@@ -133,7 +133,8 @@ class _Job:
     def result(self) -> tuple[str, str]:
         """``finished``, ``interrupted`` or ``failed``, and a line about it."""
         code = self.process.wait()
-        self.errors.join()
+        for reader in self.readers:
+            reader.join()
         kind = self.said.get("event", "")
         if kind == "failed":
             return kind, self.said["message"]
@@ -148,12 +149,14 @@ class _Job:
 
     def _read_events(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                self.said = json.loads(line)
-                self.events.put((self.key, self.said))
+        with self.process.stdout as lines:
+            for line in lines:
+                if line.startswith("{"):
+                    self.said = json.loads(line)
+                    self.events.put((self.key, self.said))
         self.events.put((self.key, None))
 
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
-        self.complaint = self.process.stderr.read()
+        with self.process.stderr as text:
+            self.complaint = text.read()
