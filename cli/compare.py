@@ -76,7 +76,8 @@ def _show(table: ReportTable) -> None:
     """Print one table of a comparison."""
     console.print()
     console.print(table.title, style="bold", markup=False)
-    console.print(plain_table(table.headers, table.rows, numbers=range(1, len(table.headers))))
+    headers, *rows = (tuple(map(_foldable, row)) for row in (table.headers, *table.rows))
+    console.print(plain_table(headers, rows, numbers=range(1, len(headers))))
     if table.note:
         console.print(table.note, style="dim", markup=False)
 
@@ -89,3 +90,9 @@ def _draw(comparison: Comparison) -> None:
         for name, figure in comparison_figures(comparison).items():
             save_figure(figure, comparison.path / "figures", name)
     console.print(f"\nresult: {comparison.path}/comparison.md, comparison.json, figures/", soft_wrap=True, markup=False)
+
+
+def _foldable(cell: str) -> str:
+    """A variant's options on a line of their own where the terminal is narrow; other cells as they are."""
+    name, colon, options = cell.partition(":")
+    return f"{name}:\n{options}" if colon and options[:1].isalpha() and console.width < 110 else cell

@@ -219,15 +219,16 @@ def _differences_table(result: dict[str, Any], done: list[dict[str, Any]], proto
     for entry in done:
         found = entry.get("difference", {}).get(protocol)
         if found:
-            interval = f"{found['low']:+.4f} to {found['high']:+.4f}"
-            p_values = f"{found['p_value']:.3g}", f"{found['p_holm']:.3g}"
-            rows.append((entry["attention"], f"{found['mean']:+.4f}", interval, *p_values, found["verdict"]))
-    headers = ("variant", "difference", "95 % interval", "p", "p (Holm)", "in words")
+            interval = f"{found['mean']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
+            rows.append((entry["attention"], interval, f"{found['p_holm']:.3g}", found["verdict"]))
+    headers = ("variant", "difference [95 % interval]", "p", "in words")
     note = "Paired bootstrap over users" + (
         " and seeds."
         if len(result["seeds"]) > 1
         else " of one seed: it says nothing of how much another seed would change."
     )
+    if len(rows) > 1:
+        note += f" p is adjusted for {len(rows)} comparisons (Holm), the intervals are not."
     return ReportTable(f"{metric} against {first}, {PROTOCOLS[protocol]}", headers, tuple(rows), note)
 
 

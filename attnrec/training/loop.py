@@ -30,7 +30,7 @@ from attnrec.training.interrupts import InterruptRequest
 from attnrec.training.objective import Objective
 from attnrec.training.observer import Metrics, Observer, Progress
 from attnrec.training.run_directory import MetricsLog, RunDirectory, Vocabulary
-from attnrec.training.setup import build_model, choose_device, peak_memory
+from attnrec.training.setup import build_model, choose_device, keep_freed_memory, peak_memory
 
 _FLUSH_EVERY = 16  # steps between readings of losses and norms, each of which waits for a GPU
 _SECONDS_BETWEEN_STATES = 20.0
@@ -48,6 +48,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, run: RunDirectory, data: Interactions, observer: Observer) -> None:
         self.config, self.run, self.data, self.observer = config, run, data, observer
+        keep_freed_memory()
         self.device = choose_device(config.device)
         torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
         self.split = leave_one_out(data)

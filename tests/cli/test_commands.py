@@ -245,3 +245,54 @@ def test_help_and_light_errors_import_no_torch() -> None:
         "heavy = {'torch', 'numpy', 'matplotlib', 'triton'} & set(sys.modules)\nassert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_compare_and_its_figures(attnrec: Any, small_file: Path) -> None:
+    arguments = ("compare", "--attention", "sdpa", "--attention", "awr:width=4", "--seeds", "1", "--jobs", "2")
+    done = attnrec(*arguments, "--dataset", small_file, "--out", "c", "--json", *FAST)
+    assert done.code == 0
+    result = done.json()
+    assert [entry["attention"] for entry in result["variants"]] == ["sdpa", "awr:width=4"]
+    assert result == json.loads(Path("c/comparison.json").read_text())
+    for words in ("Test, full ranking", "NDCG@10 against sdpa", "Global gradient norm", "sdpa, seed 0: done"):
+        assert words in done.err
+    figures = sorted(path.name for path in Path("c/figures").iterdir())
+    assert len(figures) == 8
+    assert attnrec("plot", "c", "--json").json()["figures"] == [
+        f"c/figures/{name}.{kind}"
+        for name in ("ndcg-by-cutoff", "validation-by-epoch", "gradient-norm-by-step", "gradient-norm-by-epoch")
+        for kind in ("png", "svg")
+    ]
+    run = Path("c/runs/awr_width=4/seed-0")
+    assert attnrec("plot", run, "--attention-map", "--users", "5").code == 0
+    assert (run / "figures" / "attention-by-slot.png").is_file()
+    Path("items.tsv").write_text("item\tkind\ni1\ta\n")
+    for wrong, message in (
+        (("plot", "c", "--attention-map"), "c is a comparison; give one of the runs under c/runs"),
+        (("plot", run, "--items", "items.tsv"), "--items belongs to --attention-map"),
+        (
+            ("plot", run, "--attention-map", "--items", "items.tsv", "--category", "genre"),
+            "items.tsv has no column 'genre'; known: kind",
+        ),
+    ):
+        failed = attnrec(*wrong)
+        assert (failed.code, failed.err) == (2, f"attnrec: error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--attention", "sdpa", "--attention", "awr", "--seeds", "0"), "--seeds must be at least 1, not 0"),
+        (("--attention", "sdpa"), "a comparison needs at least two variants: give --attention twice or more"),
+        (("--attention", "sdpa", "--attention", "sdpa"), "two identical variants: sdpa is given twice"),
+        (
+            ("--attention", "sdpa", "--attention", "awr", "--cutoffs", "1,99"),
+            "the cut-off N = 99 is not between 1 and the number of items, 30",
+        ),
+        ((), "Missing option '--attention'."),
+    ],
+)
+def test_compare_refuses(attnrec: Any, small_file: Path, arguments: tuple[str, ...], message: str) -> None:
+    failed = attnrec("compare", "--dataset", small_file, "--out", "c", *arguments)
+    assert (failed.code, failed.err) == (2, f"attnrec: error: {message}\n")
+    assert not Path("c").exists()
