@@ -16,7 +16,7 @@ from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs, mean_metr
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.models.sasrec import SASRec
 from attnrec.training.config import TrainConfig
-from attnrec.training.run_directory import RunDirectory, Vocabulary
+from attnrec.training.run_directory import WEIGHTS, RunDirectory, Vocabulary
 from attnrec.training.setup import build_model, choose_device
 
 
@@ -52,6 +52,7 @@ class Recommender:
 
         Raises:
             InputError: the history is empty or has unknown items, or the user is unknown or missing.
+            RunError: the model's scores are not numbers.
         """
         if top < 1:
             raise InputError(f"top must be at least 1, not {top}")
@@ -66,6 +67,8 @@ class Recommender:
         scores[0] = -torch.inf
         if not include_seen:
             scores[torch.tensor(numbers, device=self.device)] = -torch.inf
+        if scores.isnan().any():
+            raise RunError(f"the outputs of {self.run} are not finite: its {WEIGHTS} are damaged, or it diverged")
         values, found = scores.topk(min(top, len(scores)))
         return [
             (self.vocabulary.items[number - 1], value)

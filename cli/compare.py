@@ -86,13 +86,18 @@ def _draw(comparison: Comparison) -> None:
     from attnrec.analysis.comparison_figures import comparison_figures
     from attnrec.analysis.style import save_figure
 
+    files = "comparison.md, comparison.json"
     if any(comparison.finished(*run) for run in comparison.runs()):
+        files += ", figures/"
         for name, figure in comparison_figures(comparison).items():
             save_figure(figure, comparison.path / "figures", name)
-    console.print(f"\nresult: {comparison.path}/comparison.md, comparison.json, figures/", soft_wrap=True, markup=False)
+    console.print(f"\nwritten to {comparison.path}: {files}", soft_wrap=True, markup=False)
 
 
 def _foldable(cell: str) -> str:
-    """A variant's options on a line of their own where the terminal is narrow; other cells as they are."""
+    """A variant's options each on a line of its own where the terminal is narrow; other cells as they are."""
     name, colon, options = cell.partition(":")
-    return f"{name}:\n{options}" if colon and options[:1].isalpha() and console.width < 110 else cell
+    if not (colon and options[:1].isalpha() and console.width < 110):
+        return cell
+    folded = f"{name}:\n" + options.replace(",", ",\n")
+    return folded.replace("=", "=\n") if console.width < 80 else folded

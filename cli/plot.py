@@ -19,7 +19,9 @@ def plot(
     items: Optional[Path] = typer.Option(
         None, help="Table of items (TSV or CSV, ids first): draw the attention between their categories too."
     ),
-    category: str = typer.Option("category", help="Column of --items; several categories are joined by |."),
+    category: Optional[str] = typer.Option(
+        None, help="Column of --items; several categories are joined by |.", show_default="category"
+    ),
     slots: int = typer.Option(30, help="Most recent slots shown in an attention map.", min=2),
     users: int = typer.Option(1000, help="Users over whom an attention map is averaged.", min=1),
     json: bool = typer.Option(False, "--json", help="Print the paths as the last line of stdout."),
@@ -30,6 +32,8 @@ def plot(
 
     if items is not None and not attention_map:
         raise InputError("--items belongs to --attention-map")
+    if category is not None and items is None:
+        raise InputError("--category needs --items, the table that has the column")
     if is_comparison(run):
         if attention_map:
             raise InputError(f"{run} is a comparison; give one of the runs under {run / 'runs'}")
@@ -40,7 +44,7 @@ def plot(
     elif attention_map:
         from attnrec.analysis.attention_maps import attention_figures
 
-        figures = attention_figures(run, items=items, category=category, slots=slots, users=users)
+        figures = attention_figures(run, items=items, category=category or "category", slots=slots, users=users)
     else:
         from attnrec.analysis.training_curves import training_figure
 

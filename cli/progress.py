@@ -123,7 +123,8 @@ class ComparisonDisplay(ComparisonObserver):
     def started(self, comparison: Comparison, waiting: list[tuple[str, int]]) -> None:
         total = len(comparison.runs())
         console.print(
-            f"{len(comparison.variants)} variants x {len(comparison.seeds)} seeds = {total} runs in {comparison.path}"
+            f"{total} runs in {comparison.path}: {len(comparison.variants)} variants, "
+            f"{len(comparison.seeds)} seed{'s' * (len(comparison.seeds) > 1)} each"
             + (f", {total - len(waiting)} of them already finished" if len(waiting) < total else ""),
             soft_wrap=True,
             markup=False,
@@ -146,7 +147,8 @@ class ComparisonDisplay(ComparisonObserver):
         self.shares[variant, seed] = 1.0
         self.bar.update(self.overall, completed=sum(self.shares.values()))
         seconds = time.monotonic() - self.begun[variant, seed]
-        console.print(f"{_label(variant, seed)}: {failure or 'done'} in {seconds:,.0f} s", soft_wrap=True, markup=False)
+        line = f"{_label(variant, seed)}: {'failed' if failure else 'done'} after {seconds:,.0f} s"
+        console.print(line + (f": {failure}" if failure else ""), soft_wrap=True, markup=False)
 
 
 def _label(variant: str, seed: int) -> str:

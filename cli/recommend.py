@@ -31,8 +31,8 @@ def recommend(
 
     recommender = load(run, device)
     items = text.split()
-    if len(items) == 1 and "," in text and items[0] not in recommender.item_numbers:
-        items = [item for item in items[0].split(",") if item]
+    if not all(item in recommender.item_numbers for item in items):  # else commas belong to the ids
+        items = text.replace(",", " ").split()
     found = recommender.recommend(items, top=top, include_seen=include_seen, user=user)
     rows = [(str(place), item, f"{score:.4f}") for place, (item, score) in enumerate(found, 1)]
     console.print(plain_table(("rank", "item", "score"), rows, numbers=(0, 2)))

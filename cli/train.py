@@ -77,9 +77,11 @@ def _run_name(settings: TrainConfig) -> str:
 
 
 def _report(summary: dict[str, Any]) -> None:
-    console.print(
-        f"test at epoch {summary['best_epoch']} of {summary['epochs']}, the best on validation:", style="bold"
-    )
+    if summary["interrupted"]:
+        heading = f"interrupted in epoch {summary['epochs']}; test of epoch {summary['best_epoch']}, as far as it came:"
+    else:
+        heading = f"test at epoch {summary['best_epoch']} of {summary['epochs']}, the best on validation:"
+    console.print(heading, style="bold")
     test = summary["test"]
     console.print(metrics_table({"full ranking": test["full"], "sampled-100": test["sampled"]}))
     if summary["best_possible_ndcg10"] is not None:
@@ -89,6 +91,7 @@ def _report(summary: dict[str, Any]) -> None:
     norm = summary["grad_norm"]
     console.print(
         f"gradient norm: mean {norm['mean']:.3f}, max {norm['max']:.3f}, last {norm['last']:.3f}; "
-        f"{summary['seconds_per_epoch']:.2f} s an epoch; {summary['parameters']:,} parameters"
+        + (f"{summary['seconds_per_epoch']:.2f} s an epoch; " if summary["seconds_per_epoch"] else "")
+        + f"{summary['parameters']:,} parameters"
     )
     console.print(f"run directory: {summary['run']}", soft_wrap=True)

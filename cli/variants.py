@@ -22,10 +22,12 @@ def variants(
     if json:
         print_json({variant: {"options": _options(cls)} for variant, cls in found.items()})
     elif name:
+        from rich.markdown import Markdown
+
         cls = found[name]
-        for text in (inspect.getdoc(inspect.getmodule(cls)), inspect.getdoc(cls)):
-            console.print(text or "", markup=False)
-            console.print()
+        console.print(Markdown(inspect.getdoc(inspect.getmodule(cls)) or ""))
+        console.print()
+        console.print(inspect.getdoc(cls) or "", markup=False, soft_wrap=True)
     else:
         rows = [
             (variant, (inspect.getdoc(cls) or "").splitlines()[0], _options_text(_options(cls)))

@@ -9,6 +9,7 @@ earlier ones), divided by what even attention would give to the same pairs: 1 is
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -67,7 +68,9 @@ def attention_figures(
     figures = {}
     if items is not None:
         maps, names = category_maps(model, items, category, users=users)
-        figures["attention-by-category"] = category_figure(maps, names, f"{name}: attention relative to even")
+        known = sum(bool(found) for found in read_categories(items, category, model.vocabulary.items))
+        title = f"{name}: attention relative to even ({known:,} of {len(model.vocabulary.items):,} items in the table)"
+        figures["attention-by-category"] = category_figure(maps, names, title)
     by_slot = slot_maps(model, users=users, slots=slots)
     return {"attention-by-slot": slot_figure(by_slot, f"{name}: average attention")} | figures
 
@@ -127,14 +130,14 @@ def category_maps(
 
 
 def slot_figure(maps: Sequence[AttentionMaps], title: str) -> Figure:
-    """A heat map for each head of each block (rows) and each name of weights (columns)."""
+    """A heat map for each head of each block (rows, of one scale each) and each name of weights (columns)."""
     slots = next(iter(maps[0].matrices.values())).shape[-1]
     ticks = sorted({0, slots // 2, slots - 1})
     labels = [str(slots - tick) for tick in ticks]
 
-    def draw(figure: Figure, axes: Axes, matrix: _Matrix) -> None:
+    def draw(figure: Figure, axes: Axes, matrix: _Matrix, beside: Sequence[_Matrix]) -> None:
         shown = np.ma.masked_where(np.triu(np.ones_like(matrix), 1) > 0, matrix)
-        image = axes.imshow(shown, cmap="viridis", vmin=0)
+        image = axes.imshow(shown, cmap="viridis", vmin=0, vmax=max(float(other.max()) for other in beside))
         axes.set_xticks(ticks, labels)
         axes.set_yticks(ticks, labels)
         figure.colorbar(image, ax=axes, shrink=0.8)
@@ -145,19 +148,22 @@ def slot_figure(maps: Sequence[AttentionMaps], title: str) -> Figure:
 def category_figure(maps: Sequence[AttentionMaps], names: Sequence[str], title: str) -> Figure:
     """A heat map for each head of each block (rows) and each name of weights (columns); white is 1, even attention."""
 
-    def draw(figure: Figure, axes: Axes, matrix: _Matrix) -> None:
-        reach = max(1.1, float(np.quantile(np.abs(np.log(matrix.clip(1e-3))), 0.98)))
-        image = axes.imshow(matrix.clip(1e-3), cmap="RdBu_r", norm=LogNorm(np.exp(-reach), np.exp(reach)))
+    def draw(figure: Figure, axes: Axes, matrix: _Matrix, beside: Sequence[_Matrix]) -> None:
+        reach = max(math.log(1.25), *(float(np.quantile(np.abs(np.log(x.clip(1e-3))), 0.98)) for x in beside))
+        image = axes.imshow(matrix.clip(1e-3), cmap="RdBu_r", norm=LogNorm(math.exp(-reach), math.exp(reach)))
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
         axes.set_yticks(range(len(names)), names, fontsize=6)
-        figure.colorbar(image, ax=axes, shrink=0.8)
+        bar = figure.colorbar(image, ax=axes, shrink=0.8)
+        bar.minorticks_off()
+        marks = [math.exp(-reach), math.exp(-reach / 2), 1.0, math.exp(reach / 2), math.exp(reach)]
+        bar.set_ticks(marks, labels=[f"{mark:.2g}" for mark in marks], fontsize=7)
 
     return _grid(maps, draw, title, "from", "to", size=4.2)
 
 
 def _grid(
     maps: Sequence[AttentionMaps],
-    draw: Callable[[Figure, Axes, _Matrix], None],
+    draw: Callable[[Figure, Axes, _Matrix, Sequence[_Matrix]], None],
     title: str,
     ylabel: str,
     xlabel: str,
@@ -171,7 +177,7 @@ def _grid(
         for axes in line[len(block.matrices) :]:
             axes.set_visible(False)
         for axes, (name, matrices) in zip(line, block.matrices.items(), strict=False):
-            draw(figure, axes, matrices[head])
+            draw(figure, axes, matrices[head], [other[head] for other in block.matrices.values()])
             axes.set_title(f"block {block.block}, head {head + 1}: {name}", fontsize="small")
             axes.set(xlabel=xlabel, ylabel=ylabel)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")

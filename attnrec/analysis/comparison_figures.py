@@ -7,12 +7,12 @@ the lowest to the highest, around their mean.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from attnrec.analysis.style import LINE_STYLES, MARKERS, PALETTE, tidy
 from attnrec.errors import InputError
@@ -33,12 +33,16 @@ def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
     runs = {variant: found for variant, found in runs.items() if found}
     if not runs:
         raise InputError(f"{comparison.path} has no finished run to plot yet")
-    return {
+    figures = {
         "ndcg-by-cutoff": _by_protocol(runs, _ndcg_by_cutoff, "N", "test NDCG@N"),
         "validation-by-epoch": _by_protocol(runs, _validation, "epoch", "validation NDCG@10"),
         "gradient-norm-by-step": _norms_by_step(runs),
         "gradient-norm-by-epoch": _norms_by_epoch(runs),
     }
+    for figure in figures.values():
+        title = f"{Path(comparison.config.dataset).stem}, loss {comparison.config.loss}"
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return figures
 
 
 def _by_protocol(
@@ -68,11 +72,11 @@ def _norms_by_step(runs: dict[str, list[RunDirectory]]) -> Figure:
             np.arange(1, length + 1),
             np.mean([norms[:length] for norms in each], 0),
             color=PALETTE[place % len(PALETTE)],
-            alpha=0.2,
+            alpha=0.12,
             linewidth=0.5,
         )
         smooth = [np.convolve(norms, np.ones(window) / window, mode="valid") for norms in each]
-        steps = np.arange(window, length + 1, dtype=np.float64)
+        steps = np.arange(window, length + 1, dtype=np.float64) - (window - 1) / 2  # the middle of what is averaged
         _draw(axes, place, variant, [(steps, norms[: len(steps)]) for norms in smooth], marked=False)
     axes.set(xlabel="step", ylabel=f"global gradient norm\n(faint: each step; line: mean of {window})")
     _finish(figure, [axes], runs)
@@ -112,10 +116,9 @@ def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, marke
 
 
 def _finish(figure: Figure, panels: Sequence[Axes], runs: dict[str, list[RunDirectory]]) -> None:
-    """Whole numbers on the horizontal axes, no needless frames, and one legend below."""
+    """No needless frames, and one legend below."""
     for axes in panels:
         tidy(axes)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = panels[0].get_legend_handles_labels()
     seeds = max(len(found) for found in runs.values())
     title = f"mean and range of {seeds} seeds" if seeds > 1 else None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from attnrec.errors import RunError
 
@@ -16,8 +17,12 @@ GREY = "#8a8a8a"
 
 
 def tidy(axes: Axes) -> None:
-    """No frame where there is no axis."""
+    """No frame where there is no axis, and whole numbers (steps, epochs, cut-offs) on the horizontal one."""
     axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    low, high = axes.get_xlim()
+    if high - low < 1:  # a single point
+        axes.set_xlim(low - 0.5, high + 0.5)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:

@@ -1,6 +1,6 @@
 """Attention operators: the interface, the registry and the built-in variants, one file each."""
 
-from attnrec.attention import awr, sdpa  # noqa: F401  (they register themselves)
+from attnrec.attention import awr, sdpa, triton  # noqa: F401  (they register themselves)
 from attnrec.attention.operator import (
     AttentionOperator,
     OperatorSpec,

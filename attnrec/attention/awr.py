@@ -22,8 +22,8 @@ All are causal, and all but mix=sum have rows that sum to one. norm divides a ro
 keys, as A averages the rows of W, and B starts uniform; `docs/awr.md` has the figures.
 
 No n x n matrix is needed: A W_q, A W_k and A V are one causal attention with the values [W_q | W_k | V],
-and B times anything is a second one with queries Q_A and keys K_A. ``impl="torch"`` computes these two
-passes by torch's fused attention; ``impl="reference"`` forms A and B.
+and B times anything is a second one with queries Q_A and keys K_A. `impl=torch` computes these two
+passes by torch's fused attention; `impl=reference` forms A and B.
 
 Dropout of attention weights acts on A, before everything that is made of A, and on B; in either
 implementation by the same law. (torch's fused kernel on the CPU has no dropout: with it, n x n matrices
@@ -54,7 +54,7 @@ _EPSILON = 1e-12  # under the root of the root mean square
 
 @register_attention("awr")
 class AttentionWeightRefinement(AttentionOperator):
-    """Attention over attention weights; the mathematics is at the head of `attnrec/attention/awr.py`.
+    """Attention over attention weights, in three forms (`docs/awr.md`).
 
     Args:
         refinement: `simple`, `value` or `additive`.

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 _DRAWS_AT_ONCE = 1 << 22
+_T_DRAWS = 25  # of Student's t for each draw of users
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,12 @@ def paired_difference(
     means = _resampled_means(table.mean(0), draws, generator)
     if seeds > 1:
         spread = table.mean(1).std(ddof=1) / np.sqrt(seeds)
-        means += spread * generator.standard_t(seeds - 1, draws)
+        of_seeds = spread * generator.standard_t(seeds - 1, (_T_DRAWS, draws))
+        # many draws, and each with both signs: the far tails of t would be noise otherwise
+        means = np.concatenate([means + of_seeds, means - of_seeds]).ravel()
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     below, above = (means <= 0).sum(), (means >= 0).sum()
-    p_value = min(1.0, 2 * (min(below, above) + 1) / (draws + 1))
+    p_value = min(1.0, 2 * (min(below, above) + 1) / (len(means) + 1))
     return Difference(float(table.mean()), float(low), float(high), float(p_value), users, seeds)
 
 

@@ -28,7 +28,7 @@ from attnrec.data.load import fingerprint, load_interactions
 from attnrec.errors import InputError
 from attnrec.evaluation.metrics import check_cutoffs
 from attnrec.training.config import TrainConfig, flag, read_toml, to_toml
-from attnrec.training.run_directory import RunDirectory, write_atomically
+from attnrec.training.run_directory import CONFIG, METRICS, STATE, VOCABULARY, RunDirectory, write_atomically
 from attnrec.training.setup import build_model, choose_device
 
 PLAN = "comparison.toml"
@@ -65,9 +65,10 @@ class Comparison:
         return [(variant, seed) for seed in self.seeds for variant in self.variants]
 
     def finished(self, variant: str, seed: int) -> bool:
-        """Whether that run has its result."""
-        summary = self.run(variant, seed).summary()
-        return summary is not None and not summary["interrupted"]
+        """Whether that run has its result, with every file of it."""
+        run = self.run(variant, seed)
+        summary = run.summary()
+        return summary is not None and not summary["interrupted"] and not run.missing_files()
 
     def write_plan(self) -> None:
         plan = {"variants": self.variants, "seeds": self.seeds} | _shared_options(self.config)
@@ -102,7 +103,7 @@ def plan(config: TrainConfig, variants: Sequence[str], seeds: int, path: str | P
 
 
 def prepare(comparison: Comparison) -> None:
-    """Make the folder, record the plan, and clear away runs that stopped before there was anything to resume."""
+    """Make the folder, record the plan, and clear away runs that can be neither used nor resumed."""
     try:
         comparison.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -110,7 +111,10 @@ def prepare(comparison: Comparison) -> None:
     comparison.write_plan()
     for variant, seed in comparison.runs():
         run = comparison.run(variant, seed)
-        if run.is_run() and run.summary() is None and not run.has_state():
+        summary = run.summary()
+        stopped = summary is None or summary["interrupted"]
+        resumable = stopped and not {CONFIG, VOCABULARY, METRICS, STATE} & set(run.missing_files())
+        if run.path.is_dir() and not resumable and not comparison.finished(variant, seed):
             shutil.rmtree(run.path)
 
 
@@ -162,7 +166,7 @@ def _check_folder(comparison: Comparison, data: Interactions) -> None:
     if not path.is_dir() or not any(path.iterdir()):
         return
     if not is_comparison(path):
-        raise InputError(f"{path} holds other files; choose another --out")
+        raise InputError(f"{path} holds other files, and no {PLAN}; choose another --out")
     before, now = (_shared_options(c.config) for c in (open_comparison(path), comparison))
     for name, value in now.items():
         if name not in _MAY_DIFFER and before[name] != value:

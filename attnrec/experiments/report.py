@@ -195,7 +195,7 @@ def to_markdown(comparison: Comparison, result: dict[str, Any]) -> str:
     parts = [
         f"# {', '.join(comparison.variants)}\n",
         f"`{config.dataset}`, loss `{config.loss}`, n = {config.max_len}, d = {config.dim}, {config.blocks} blocks, "
-        f"{config.heads} heads, batch {config.batch_size}, at most {config.epochs} epochs; "
+        f"{config.heads} head{'s' * (config.heads > 1)}, batch {config.batch_size}, at most {config.epochs} epochs; "
         f"seeds {', '.join(map(str, comparison.seeds))}. Test metrics over all users at the epoch that validation "
         f"({PROTOCOLS[config.select]}) chose; ± is the standard deviation over seeds.\n",
         *(f"- {line}" for line in problems(result)),
@@ -222,10 +222,10 @@ def _differences_table(result: dict[str, Any], done: list[dict[str, Any]], proto
             interval = f"{found['mean']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
             rows.append((entry["attention"], interval, f"{found['p_holm']:.3g}", found["verdict"]))
     headers = ("variant", "difference [95 % interval]", "p", "in words")
-    note = "Paired bootstrap over users" + (
-        " and seeds."
+    note = (
+        "Paired bootstrap over users, and the spread between seeds by Student's t."
         if len(result["seeds"]) > 1
-        else " of one seed: it says nothing of how much another seed would change."
+        else "Paired bootstrap over users of one seed: it says nothing of how much another seed would change."
     )
     if len(rows) > 1:
         note += f" p is adjusted for {len(rows)} comparisons (Holm), the intervals are not."

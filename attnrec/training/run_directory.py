@@ -102,6 +102,11 @@ class RunDirectory:
         """Whether there is something to resume."""
         return (self.path / STATE).is_file()
 
+    def missing_files(self) -> list[str]:
+        """Files that a finished run should have and this one has not."""
+        wanted = (CONFIG, VOCABULARY, METRICS, WEIGHTS, TEST_RANKS, STATE, SUMMARY)
+        return [name for name in wanted if not (self.path / name).is_file()]
+
     def write_config(self, config: TrainConfig) -> None:
         write_atomically(self.path / CONFIG, to_toml(config.to_mapping()).encode())
 
@@ -147,7 +152,8 @@ class RunDirectory:
         try:
             return load_tensors(path.read_bytes())
         except FileNotFoundError:
-            raise InputError(f"{self} has no {name} yet: the run has not been evaluated once") from None
+            why = "the file is gone" if self.summary() else "the run has not been evaluated once"
+            raise InputError(f"{self} has no {name}: {why}") from None
         except OSError as error:
             raise RunError(f"cannot read {path}: {error.strerror or error}") from error
         except (SafetensorError, ValueError) as error:

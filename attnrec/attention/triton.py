@@ -1,0 +1,35 @@
+r"""Vanilla causal attention by this project's Triton kernels: the mathematics of `sdpa`, on an NVIDIA GPU.
+
+    A = softmax(causal(Q K^T / sqrt(d))),   output = A V
+
+The kernels (`attnrec.kernels.causal_attention`) work on histories as they are packed: nothing is computed, loaded or
+stored for padding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attnrec.attention.operator import register_attention
+from attnrec.attention.packing import Packing, SequenceContext
+from attnrec.attention.sdpa import ScaledDotProductAttention
+
+
+@register_attention("triton")
+class TritonAttention(ScaledDotProductAttention):
+    """Causal softmax attention through fused Triton kernels; needs an NVIDIA GPU."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
+        from attnrec.kernels.causal_attention import causal_attention  # triton is imported where it is used
+
+        return causal_attention(q, k, v, ctx.lengths, dropout_p=self.dropout if self.training else 0.0)
+
+    def forward_packed(self, q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
+        from attnrec.kernels.causal_attention import packed_causal_attention
+
+        lengths = torch.cat([group.ctx.lengths for group in packing.groups])
+        starts = lengths.cumsum(0) - lengths
+        longest = max(group.ctx.width for group in packing.groups)
+        dropout = self.dropout if self.training else 0.0
+        return packed_causal_attention(q, k, v, starts, lengths, longest, dropout_p=dropout)
