@@ -126,10 +126,10 @@ def load(run: str | Path, device: str = "auto") -> Recommender:
     directory = RunDirectory.open(run)
     config, vocabulary = directory.config(), directory.vocabulary()
     tensors = directory.weights()
-    model = build_model(config, len(vocabulary.items), len(vocabulary.users))
+    target = choose_device(device)
+    model = build_model(config, len(vocabulary.items), len(vocabulary.users), target)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise RunError(f"the weights of {directory} do not fit its configuration") from error
-    target = choose_device(device)
-    return Recommender(model.to(target).eval(), config, vocabulary, directory, target)
+    return Recommender(model.eval(), config, vocabulary, directory, target)

@@ -137,8 +137,16 @@ def test_broken_runs(run: Path) -> None:
         load(run)
     (run / "vocabulary.json").write_text(vocabulary)
     (run / "weights.safetensors").unlink()
-    with pytest.raises(InputError, match=r"has no weights\.safetensors yet"):
+    with pytest.raises(InputError, match=r"has no weights\.safetensors: the file is gone"):
         load(run)
     (run / "config.toml").write_text("dim = ")
     with pytest.raises(InputError, match="not valid TOML"):
         load(run)
+
+
+def test_scores_that_are_no_numbers_are_refused(run: Path) -> None:
+    model = load(run)
+    with torch.no_grad():
+        model.model.item_vectors.fill_(float("nan"))
+    with pytest.raises(RunError, match="not finite"):
+        model.recommend(["i1"])

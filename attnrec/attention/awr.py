@@ -75,7 +75,7 @@ class AttentionWeightRefinement(AttentionOperator):
         max_len: int,
         dropout: float,
         *,
-        refinement: str = "additive",
+        refinement: str = "value",
         width: int = 32,
         mix: str = "mean",
         normalize: bool = True,

@@ -84,6 +84,9 @@ class AttentionOperator(nn.Module, ABC):
         """
         return {"weights": self.weights(q, k, ctx)}
 
+    def check_device(self, device: torch.device) -> None:
+        """Raise InputError, saying what to use instead, where the operator cannot run on ``device``."""
+
     def forward_packed(self, q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
         """Mix values given without padding; this is what the trunk calls.
 

@@ -14,14 +14,25 @@ from torch import Tensor
 from attnrec.attention.operator import register_attention
 from attnrec.attention.packing import Packing, SequenceContext
 from attnrec.attention.sdpa import ScaledDotProductAttention
+from attnrec.errors import InputError
 
 
 @register_attention("triton")
 class TritonAttention(ScaledDotProductAttention):
     """Causal softmax attention through fused Triton kernels; needs an NVIDIA GPU."""
 
+    def check_device(self, device: torch.device) -> None:
+        try:
+            from attnrec.kernels.causal_attention import require_device  # triton is imported where it is used
+        except ImportError as error:
+            raise InputError(f"--attention triton needs the package triton ({error}); use sdpa") from error
+        try:
+            require_device(device)
+        except RuntimeError as error:
+            raise InputError(f"--attention triton: {error}") from error
+
     def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
-        from attnrec.kernels.causal_attention import causal_attention  # triton is imported where it is used
+        from attnrec.kernels.causal_attention import causal_attention
 
         return causal_attention(q, k, v, ctx.lengths, dropout_p=self.dropout if self.training else 0.0)
 

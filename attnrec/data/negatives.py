@@ -14,6 +14,8 @@ from torch import Tensor
 
 from attnrec.data.interactions import DataError
 
+_ROWS_AT_ONCE = 4096  # users whose draws are in memory as float64 at once
+
 
 class UnseenItems:
     """Draws items a user has not seen, uniformly.
@@ -69,18 +71,29 @@ class UnseenItems:
         Where fewer than ``count`` are unseen, all of them, and the rest of the row is 0.
         """
         limit = self.unseen[users][:, None]
-        shape = (len(users), count)
-        ranks = (torch.rand(shape, generator=generator, dtype=torch.float64) * limit).long()
         few = limit[:, 0] < count
-        ranks[few] = torch.arange(count).expand(int(few.sum()), -1)
         pending = torch.nonzero(~few)[:, 0]
+        ranks = torch.empty(len(users), count, dtype=torch.int64)
+        for rows in torch.arange(len(users)).split(_ROWS_AT_ONCE):
+            ranks[rows] = (self._uniform(rows, count, generator) * limit[rows]).long()
+        ranks[few] = torch.arange(count).expand(int(few.sum()), -1)
         # redrawing only repeats is uniform over sets, because no step prefers an item over another
         while len(pending):
-            ordered, _ = ranks[pending].sort(dim=1)
-            repeated = torch.zeros_like(ordered, dtype=torch.bool)
-            repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-            fresh = torch.rand(ordered.shape, generator=generator, dtype=torch.float64) * limit[pending]
-            ranks[pending] = torch.where(repeated, fresh.long(), ordered)
-            pending = pending[repeated.any(dim=1)]
-        items = self.at(users[:, None], ranks.clamp(max=(limit - 1).clamp(min=0)))
-        return torch.where(ranks < limit, items, 0)
+            again = []
+            for rows in pending.split(_ROWS_AT_ONCE):
+                ordered, _ = ranks[rows].sort(dim=1)
+                repeated = torch.zeros_like(ordered, dtype=torch.bool)
+                repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+                fresh = self._uniform(rows, count, generator) * limit[rows]
+                ranks[rows] = torch.where(repeated, fresh.long(), ordered)
+                again.append(rows[repeated.any(dim=1)])
+            pending = torch.cat(again)
+        for rows in torch.arange(len(users)).split(_ROWS_AT_ONCE):
+            own, most = ranks[rows], limit[rows]
+            items = self.at(users[rows, None], own.clamp(max=(most - 1).clamp(min=0)))
+            ranks[rows] = torch.where(own < most, items, 0)
+        return ranks
+
+    @staticmethod
+    def _uniform(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        return torch.rand((len(rows), count), generator=generator, dtype=torch.float64)

@@ -94,9 +94,9 @@ def plan(config: TrainConfig, variants: Sequence[str], seeds: int, path: str | P
     _check_variants(variants)
     data = load_interactions(config.dataset, config.format)
     check_cutoffs(config.cutoffs, data.num_items)
-    choose_device(config.device)
+    device = choose_device(config.device)
     for variant in variants:
-        build_model(replace(config, attention=variant), data.num_items, data.num_users)
+        build_model(replace(config, attention=variant), data.num_items, data.num_users, device)
     comparison = Comparison(Path(path), config, tuple(variants), tuple(range(config.seed, config.seed + seeds)))
     _check_folder(comparison, data)
     return comparison

@@ -57,7 +57,7 @@ class Trainer:
         self.cutoffs = check_cutoffs(sorted({*config.cutoffs, min(10, data.num_items)}), data.num_items)
         self.selected = f"NDCG@{min(10, data.num_items)}"
         torch.manual_seed(config.seed)
-        self.model = build_model(config, data.num_items, data.num_users).to(self.device)
+        self.model = build_model(config, data.num_items, data.num_users, self.device)
         torch.manual_seed(config.seed)  # so that dropout does not depend on how much a variant's start has drawn
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=(0.9, 0.98), fused=True)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from attnrec.attention import parse_blocks
+from attnrec.attention import AttentionOperator, parse_blocks
 from attnrec.errors import InputError
 from attnrec.models.sasrec import SASRec, SASRecConfig
 from attnrec.training.config import TrainConfig
@@ -55,8 +55,15 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def build_model(config: TrainConfig, num_items: int, num_users: int) -> SASRec:
-    """The untrained model that ``config`` describes; InputError for an unknown variant or option of it."""
+def build_model(config: TrainConfig, num_items: int, num_users: int, device: torch.device) -> SASRec:
+    """The untrained model that ``config`` describes, on ``device``.
+
+    Raises InputError for an unknown variant or option of it, or one that cannot run there.
+    """
     shared = {option.name for option in fields(SASRecConfig)} & {option.name for option in fields(TrainConfig)}
     options = {name: getattr(config, name) for name in shared} | {"attention": parse_blocks(config.attention)}
-    return SASRec(SASRecConfig(num_items=num_items, num_users=num_users, **options))
+    model = SASRec(SASRecConfig(num_items=num_items, num_users=num_users, **options)).to(device)
+    for module in model.modules():
+        if isinstance(module, AttentionOperator):
+            module.check_device(device)
+    return model

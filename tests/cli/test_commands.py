@@ -296,3 +296,23 @@ def test_compare_refuses(attnrec: Any, small_file: Path, arguments: tuple[str, .
     failed = attnrec("compare", "--dataset", small_file, "--out", "c", *arguments)
     assert (failed.code, failed.err) == (2, f"attnrec: error: {message}\n")
     assert not Path("c").exists()
+
+
+def test_triton_without_a_gpu_is_one_line(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", "from attnrec.cli.main import main; main()", "train", "--attention", "triton"]
+    command += ["--device", "cpu", "--out", "run"]
+    failed = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("attnrec: error: --attention triton: the Triton kernels need an NVIDIA GPU")
+    assert failed.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_history_may_be_written_in_several_ways(attnrec: Any, run: Path) -> None:
+    lists = [
+        attnrec("recommend", run, "--history", history, "--json").json()
+        for history in ("i1 i2 i3", "i1,i2,i3", "i1, i2, i3", "i1,i2 i3")
+    ]
+    assert lists[0]["recommendations"]
+    assert all(found == lists[0] for found in lists[1:])

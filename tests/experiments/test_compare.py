@@ -75,13 +75,13 @@ def test_shared_parameters_start_equal(config: TrainConfig) -> None:
     states = []
     for variant in ("sdpa", "awr", "awr:width=3,refinement=simple", "awr+sdpa"):
         torch.manual_seed(5)
-        states.append(build_model(replace(config, attention=variant), 30, 40).state_dict())
+        states.append(build_model(replace(config, attention=variant), 30, 40, torch.device("cpu")).state_dict())
     for state in states[1:]:
         shared = states[0].keys() & state.keys()
         assert shared == states[0].keys()
         assert all(states[0][name].equal(state[name]) for name in shared)
     torch.manual_seed(6)
-    other = build_model(replace(config, attention="sdpa"), 30, 40).state_dict()
+    other = build_model(replace(config, attention="sdpa"), 30, 40, torch.device("cpu")).state_dict()
     assert not states[0]["item_embedding.weight"].equal(other["item_embedding.weight"])
     assert not states[0]["trunk.0.out.weight"].equal(states[0]["trunk.1.out.weight"])
 
@@ -253,6 +253,19 @@ def test_a_run_that_never_saved_a_state_starts_anew(config: TrainConfig, tmp_pat
     assert not broken.path.exists()
 
 
+@pytest.mark.parametrize("gone", ["test_ranks.safetensors", "metrics.jsonl", "config.toml", "weights.safetensors"])
+def test_a_damaged_run_is_trained_again(config: TrainConfig, tmp_path: Path, gone: str) -> None:
+    comparison = plan(config, VARIANTS, 1, tmp_path / "c")
+    prepare(comparison)
+    run = comparison.run("sdpa", 4)
+    train(comparison.run_config("sdpa", 4), run.path)
+    assert comparison.finished("sdpa", 4)
+    (run.path / gone).unlink()
+    assert not comparison.finished("sdpa", 4)
+    prepare(comparison)
+    assert not run.path.exists()
+
+
 # -- failures ----------------------------------------------------------------------------------------------
 
 
@@ -289,7 +302,7 @@ def test_a_killed_worker_reads_as_out_of_memory(config: TrainConfig, tmp_path: P
         (("sdpa", "awr"), 0, {}, "--seeds must be at least 1, not 0"),
         (("sdpa",), 3, {}, "at least two variants"),
         (("sdpa", "sdpa"), 1, {}, "two identical variants: sdpa is given twice"),
-        (("awr", "awr:refinement=additive"), 1, {}, "awr and awr:refinement=additive are the same"),
+        (("awr", "awr:refinement=value"), 1, {}, "awr and awr:refinement=value are the same"),
         (("sdpa", "awr:refinement=cubic"), 1, {}, "refinement=cubic is not one of simple, value, additive"),
         (("sdpa", "aws"), 1, {}, "unknown attention variant 'aws'; did you mean awr?"),
         (("sdpa", "awr"), 1, {"cutoffs": (1, 31)}, "N = 31 is not between 1 and the number of items, 30"),
