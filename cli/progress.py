@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -19,7 +19,22 @@ if TYPE_CHECKING:
     from attnrec.training.loop import Trainer
 
 
-class TrainingDisplay(Observer):
+class _Live:
+    """A display whose bar moves while it is entered."""
+
+    bar: Bar
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+
+class TrainingDisplay(_Live, Observer):
     """Shows a training on stderr; a context manager around it."""
 
     def __init__(self) -> None:
@@ -38,15 +53,6 @@ class TrainingDisplay(Observer):
             disable=not console.is_terminal,
             expand=self.wide,
         )
-
-    def __enter__(self) -> TrainingDisplay:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
 
     def started(self, trainer: Trainer) -> None:
         data, split, config = trainer.data, trainer.split, trainer.config
@@ -94,7 +100,7 @@ class TrainingDisplay(Observer):
             console.print("interrupted: testing the best epoch so far; `--resume` continues this run")
 
 
-class ComparisonDisplay(ComparisonObserver):
+class ComparisonDisplay(_Live, ComparisonObserver):
     """Shows the runs of a comparison on stderr; a context manager around it."""
 
     def __init__(self) -> None:
@@ -110,15 +116,6 @@ class ComparisonDisplay(ComparisonObserver):
         )
         self.tasks: dict[tuple[str, int], TaskID] = {}
         self.begun: dict[tuple[str, int], float] = {}
-
-    def __enter__(self) -> ComparisonDisplay:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
 
     def started(self, comparison: Comparison, waiting: list[tuple[str, int]]) -> None:
         total = len(comparison.runs())

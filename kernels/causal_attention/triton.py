@@ -26,6 +26,14 @@ _LOWEST = tl.constexpr(-1e30)  # finite: a row without keys gives 0, never NaN
 
 
 @triton.jit
+def _sequence(sequence_head, heads, starts_ptr, lengths_ptr):
+    """A program's sequence, head, first slot and length, and the first slot again, wide enough for places."""
+    b, h = sequence_head // heads, sequence_head % heads
+    start, length = tl.load(starts_ptr + b), tl.load(lengths_ptr + b)
+    return b.to(tl.int64), h.to(tl.int64), start, length, start.to(tl.int64)
+
+
+@triton.jit
 def _tile(base, rows, columns, stride, count, UPCAST: tl.constexpr):
     """Load [rows, columns], zero beyond ``count`` rows."""
     places = base + rows[:, None].to(tl.int64) * stride + columns[None, :]
@@ -100,9 +108,7 @@ def forward_kernel(
 ):  # fmt: skip
     """out = drop(softmax(causal(scale q k^T))) v, and the log-sum-exp of each row (base 2, of the scaled scores)."""
     sequence_head, pid = tl.program_id(0), tl.program_id(1)
-    b, h = sequence_head // heads, sequence_head % heads
-    start, length = tl.load(starts_ptr + b), tl.load(lengths_ptr + b)
-    b, h, first = b.to(tl.int64), h.to(tl.int64), start.to(tl.int64)
+    b, h, start, length, first = _sequence(sequence_head, heads, starts_ptr, lengths_ptr)
     d, e = tl.arange(0, D), tl.arange(0, E)
     out_base = out_ptr + b * out_batch + h * out_head
     lse_base = lse_ptr + b * lse_batch + h * lse_head
@@ -169,9 +175,7 @@ def dq_kernel(
 ):  # fmt: skip
     """dq, and delta = sum(out * d_out) of each row, which `dk_dv_kernel` reads."""
     sequence_head, pid = tl.program_id(0), tl.program_id(1)
-    b, h = sequence_head // heads, sequence_head % heads
-    start, length = tl.load(starts_ptr + b), tl.load(lengths_ptr + b)
-    b, h, first = b.to(tl.int64), h.to(tl.int64), start.to(tl.int64)
+    b, h, start, length, first = _sequence(sequence_head, heads, starts_ptr, lengths_ptr)
     d, e = tl.arange(0, D), tl.arange(0, E)
     dq_base = dq_ptr + b * dq_batch + h * dq_head
     if PADDED:
@@ -224,9 +228,7 @@ def dk_dv_kernel(
 ):  # fmt: skip
     """dk and dv, one program for a tile of keys."""
     sequence_head, pid = tl.program_id(0), tl.program_id(1)
-    b, h = sequence_head // heads, sequence_head % heads
-    start, length = tl.load(starts_ptr + b), tl.load(lengths_ptr + b)
-    b, h, first = b.to(tl.int64), h.to(tl.int64), start.to(tl.int64)
+    b, h, start, length, first = _sequence(sequence_head, heads, starts_ptr, lengths_ptr)
     d, e = tl.arange(0, D), tl.arange(0, E)
     dk_base = dk_ptr + b * dk_batch + h * dk_head
     dv_base = dv_ptr + b * dv_batch + h * dv_head
