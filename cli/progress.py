@@ -139,13 +139,14 @@ class ComparisonDisplay(_Live, ComparisonObserver):
         self.shares[variant, seed] = progress["done"]
         self.bar.update(self.overall, completed=sum(self.shares.values()))
 
-    def run_ended(self, variant: str, seed: int, failure: str | None) -> None:
+    def run_ended(self, variant: str, seed: int, kind: str, message: str) -> None:
         self.bar.remove_task(self.tasks.pop((variant, seed)))
-        self.shares[variant, seed] = 1.0
-        self.bar.update(self.overall, completed=sum(self.shares.values()))
+        if kind != "interrupted":
+            self.shares[variant, seed] = 1.0
+            self.bar.update(self.overall, completed=sum(self.shares.values()))
         seconds = time.monotonic() - self.begun[variant, seed]
-        line = f"{_label(variant, seed)}: {'failed' if failure else 'done'} after {seconds:,.0f} s"
-        console.print(line + (f": {failure}" if failure else ""), soft_wrap=True, markup=False)
+        line = f"{_label(variant, seed)}: {kind} after {seconds:,.0f} s"
+        console.print(line + (f": {message}" if message else ""), soft_wrap=True, markup=False)
 
 
 def _label(variant: str, seed: int) -> str:

@@ -45,3 +45,22 @@ def test_the_python_interface(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     names = run(block.replace("epochs=20", "epochs=1"))
     assert names["summary"]["epochs"] == 1
     assert len(names["recommender"].recommend(["item1", "item7"], top=5)) == 5
+
+
+def test_the_figures_of_the_refinement_at_the_start() -> None:
+    """The table of `awr.md` is what its code gives."""
+    (block,) = python_blocks("awr.md")
+    alive = run(block)["alive"]
+    table = (DOCS / "awr.md").read_text()
+    rows = re.findall(r"^\| (.*?) \| (\d+) \| ([\d.]+) \|", table, flags=re.MULTILINE)
+    assert [(row[0], row[1]) for row in rows[::3]] == [
+        ("Glorot W, no normalisation", "50"),
+        ("W of deviation 1, no normalisation", "50"),
+        ("default", "50"),
+        ("`temperature=4`", "50"),
+    ]
+    options = (",normalize=false,init_scale={}", ",normalize=false", "", ",temperature=4")
+    for place, (_, n, documented) in enumerate(rows):
+        if n != "1024":  # takes too long
+            scale = (2 / (int(n) + 32)) ** 0.5
+            assert alive(int(n), options[place // 3].format(scale))[0] == pytest.approx(float(documented), abs=0.02)

@@ -41,7 +41,8 @@ class ComparisonObserver:
 
     def run_progressed(self, variant: str, seed: int, progress: dict[str, Any]) -> None: ...
 
-    def run_ended(self, variant: str, seed: int, failure: str | None) -> None: ...
+    def run_ended(self, variant: str, seed: int, kind: str, message: str) -> None:
+        """``kind`` is ``finished``, ``interrupted`` or ``failed``, and ``message`` says why it failed."""
 
 
 def run_all(comparison: Comparison, jobs: int = 1, observer: ComparisonObserver | None = None) -> Outcome:
@@ -90,7 +91,7 @@ def _ended(job: _Job, outcome: Outcome, watcher: ComparisonObserver) -> None:
     if kind == "failed":
         outcome.failures[job.key] = message
     outcome.interrupted |= kind == "interrupted"
-    watcher.run_ended(*job.key, message if kind != "finished" else None)
+    watcher.run_ended(*job.key, kind, message)
 
 
 class _Job:
@@ -131,7 +132,7 @@ class _Job:
             self.process.send_signal(signal.SIGINT)
 
     def result(self) -> tuple[str, str]:
-        """``finished``, ``interrupted`` or ``failed``, and a line about it."""
+        """``finished``, ``interrupted`` or ``failed``, and a line that says why it failed."""
         code = self.process.wait()
         for reader in self.readers:
             reader.join()
@@ -139,9 +140,9 @@ class _Job:
         if kind == "failed":
             return kind, self.said["message"]
         if kind in ("finished", "interrupted"):
-            return kind, kind
+            return kind, ""
         if self.told:
-            return "interrupted", "interrupted"  # before it could answer
+            return "interrupted", ""  # before it could answer
         if code == -signal.SIGKILL:
             return "failed", "killed, as the system does to a process that runs out of memory"
         last = self.complaint.strip().splitlines()

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attnrec.errors import RunError
 from attnrec.evaluation.metrics import Ranks, per_user_metrics
 from attnrec.evaluation.significance import Difference, holm, paired_difference
 from attnrec.experiments.compare import Comparison
@@ -265,15 +264,3 @@ def _spread(value: dict[str, Any], digits: int) -> str:
 
 def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def read_result(comparison: Comparison) -> dict[str, Any] | None:
-    """The result last written, or None; RunError if it is corrupt."""
-    path = comparison.path / JSON_RESULT
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is corrupt ({error})") from error
-    return found

@@ -254,7 +254,7 @@ def test_compare_and_its_figures(attnrec: Any, small_file: Path) -> None:
     result = done.json()
     assert [entry["attention"] for entry in result["variants"]] == ["sdpa", "awr:width=4"]
     assert result == json.loads(Path("c/comparison.json").read_text())
-    for words in ("Test, full ranking", "NDCG@10 against sdpa", "Global gradient norm", "sdpa, seed 0: done"):
+    for words in ("Test, full ranking", "NDCG@10 against sdpa", "Global gradient norm", "sdpa, seed 0: finished"):
         assert words in done.err
     figures = sorted(path.name for path in Path("c/figures").iterdir())
     assert len(figures) == 8

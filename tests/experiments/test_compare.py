@@ -62,10 +62,10 @@ def finished(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> C
 
 class Recorder(ComparisonObserver):
     def __init__(self) -> None:
-        self.ran: list[tuple[str, int, str | None]] = []
+        self.ran: list[tuple[str, int, str]] = []
 
-    def run_ended(self, variant: str, seed: int, failure: str | None) -> None:
-        self.ran.append((variant, seed, failure))
+    def run_ended(self, variant: str, seed: int, kind: str, message: str) -> None:
+        self.ran.append((variant, seed, kind))
 
 
 # -- equal terms -------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def test_nothing_finished_is_repeated_and_seeds_can_be_added(finished: Compariso
     prepare(again)
     watcher = Recorder()
     assert not run_all(again, observer=watcher).failures
-    assert watcher.ran == [("awr:width=5", 4, None), ("awr:width=5", 5, None)]
+    assert watcher.ran == [("awr:width=5", 4, "finished"), ("awr:width=5", 5, "finished")]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert open_comparison(finished.path).variants == again.variants
     finished.write_plan()
