@@ -36,6 +36,8 @@ padding changes nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +45,12 @@ from torch import Tensor, nn
 
 from attnrec.attention.operator import AttentionOperator, masked_softmax, register_attention
 from attnrec.attention.packing import Packing, SequenceContext, mix_at_start, mix_packed_at_start
+from attnrec.attention.triton import require_kernels, sequence_rows
 
 _CHOICES = {
     "refinement": ("simple", "value", "additive"),
     "mix": ("mean", "sum"),
-    "impl": ("torch", "reference"),
+    "impl": ("torch", "reference", "triton"),
 }
 _EPSILON = 1e-12  # under the root of the root mean square
 
@@ -65,7 +68,8 @@ class AttentionWeightRefinement(AttentionOperator):
             outputs alone, and says how fast an optimiser's steps turn the rows.
         temperature: initial tau.
         learn_temperature: train tau, one a head.
-        impl: `torch` (two fused passes) or `reference` (n x n matrices).
+        impl: `torch` (two fused passes), `triton` (the same by this project's kernels, on an NVIDIA GPU) or
+            `reference` (n x n matrices).
     """
 
     def __init__(
@@ -95,6 +99,8 @@ class AttentionWeightRefinement(AttentionOperator):
                 raise ValueError(f"{name}={number:g} must be above 0")
         self.refinement, self.mix, self.normalize, self.impl = refinement, mix, normalize, impl
         self.width = width or head_dim
+        if impl == "triton" and self.width > 64:
+            raise ValueError(f"impl=triton takes a width up to 64, not {self.width}")
         if normalize and self.width == 1:
             raise ValueError("width=1 with normalize=true leaves nothing but signs; use width=2 or more")
         self.w_q = nn.Parameter(init_scale * torch.randn(num_heads, max_len, self.width))
@@ -102,13 +108,23 @@ class AttentionWeightRefinement(AttentionOperator):
         start = torch.full((num_heads,), math.log(temperature))
         self.log_temperature = nn.Parameter(start, requires_grad=learn_temperature)
 
+    def check_device(self, device: torch.device) -> None:
+        if self.impl == "triton":
+            require_kernels("awr:impl=triton", device)
+
     # -- the two passes --------------------------------------------------------------------------------
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
         if self.impl == "reference":
             return self._reference(q, k, v, ctx)
         slots = slice(ctx.offset, ctx.offset + ctx.width)
-        w = torch.cat([self.w_q, self.w_k], -1)[:, slots].to(v.dtype)
+        w = torch.cat([self.w_q, self.w_k], -1)[:, slots].to(v.dtype).expand(len(v), -1, -1, -1)
+        if self.impl == "triton":
+            from attnrec.kernels.causal_attention import causal_attention
+
+            return self._by_kernels(
+                partial(causal_attention, lengths=ctx.lengths), q, k, v, w.expand(len(v), -1, -1, -1)
+            )
         values = torch.cat([w.expand(len(v), -1, -1, -1), v], -1)
         mixed = mix_at_start(self._two_passes, _of_equal_width(q, k, values), ctx)
         return mixed[..., : v.shape[-1]]
@@ -116,8 +132,14 @@ class AttentionWeightRefinement(AttentionOperator):
     def forward_packed(self, q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
         if self.impl == "reference":
             return super().forward_packed(q, k, v, packing)
-        w = torch.cat([self.w_q, self.w_k], -1).transpose(0, 1).to(v.dtype)
-        values = torch.cat([w.index_select(0, packing.slots), v], -1)
+        w = torch.cat([self.w_q, self.w_k], -1).transpose(0, 1).to(v.dtype).index_select(0, packing.slots)
+        if self.impl == "triton":
+            from attnrec.kernels.causal_attention import packed_causal_attention
+
+            starts, lengths, longest = sequence_rows(packing)
+            attend = partial(packed_causal_attention, starts=starts, lengths=lengths, max_length=longest)
+            return self._by_kernels(attend, q, k, v, w)
+        values = torch.cat([w, v], -1)
         width = max(q.shape[-1], values.shape[-1])
         mixed = mix_packed_at_start(self._two_passes, (q, k, values), packing, width)
         return mixed[..., : v.shape[-1]]
@@ -136,12 +158,24 @@ class AttentionWeightRefinement(AttentionOperator):
         dropout = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scale)
 
+    def _by_kernels(self, attend: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, w: Tensor) -> Tensor:
+        """The two passes by ``attend``; q, k, v and w = [W_q | W_k] of each slot are padded or packed alike."""
+        dropout = self.dropout if self.training else 0.0
+        seed = int(torch.randint(2**31 - 2, ())) if dropout > 0 else 0
+        # a seed drops the same weights whatever the values, so that both calls are one pass over the same A
+        a_q, a_k = attend(q, k, w, dropout_p=dropout, seed=seed).chunk(2, dim=-1)
+        averaged = attend(q, k, v, dropout_p=dropout, seed=seed) if self.refinement != "simple" else v
+        q_a, k_a = self._correlation_space(a_q, a_k)
+        mixed = averaged if self.refinement == "value" else v
+        refined = attend(q_a, k_a, mixed, scale=1.0, dropout_p=dropout, seed=seed + 1)
+        return self._mixed(averaged, refined) if self.refinement == "additive" else refined
+
     def _correlation_space(self, a_q: Tensor, a_k: Tensor) -> tuple[Tensor, Tensor]:
-        """A W_q and A W_k, [B, H, T, m] each, to factors whose inner products are the logits of B."""
+        """A W_q and A W_k, [B, H, T, m] or packed [N, H, m], to factors whose inner products are the logits of B."""
         if self.normalize:
             a_q, a_k = _divided_by_rms(a_q), _divided_by_rms(a_k)
         factor = (self.log_temperature.exp() * self.width**-0.5).to(a_q.dtype)
-        return a_q * factor[:, None, None], a_k
+        return a_q * (factor[:, None, None] if a_q.ndim == 4 else factor[:, None]), a_k
 
     def _mixed(self, first: Tensor, second: Tensor) -> Tensor:
         total = first + second

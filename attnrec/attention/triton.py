@@ -17,19 +17,30 @@ from attnrec.attention.sdpa import ScaledDotProductAttention
 from attnrec.errors import InputError
 
 
+def require_kernels(variant: str, device: torch.device) -> None:
+    """InputError where the Triton kernels are not installed or cannot run on ``device``."""
+    try:
+        from attnrec.kernels.causal_attention import require_device  # triton is imported where it is used
+    except ImportError as error:
+        raise InputError(f"--attention {variant} needs the package triton ({error}); use sdpa") from error
+    try:
+        require_device(device)
+    except RuntimeError as error:
+        raise InputError(f"--attention {variant}: {error}") from error
+
+
+def sequence_rows(packing: Packing) -> tuple[Tensor, Tensor, int]:
+    """First row and length of each history of a packed batch, int64 [B] both, and the longest length."""
+    lengths = torch.cat([group.ctx.lengths for group in packing.groups])
+    return lengths.cumsum(0) - lengths, lengths, max(group.ctx.width for group in packing.groups)
+
+
 @register_attention("triton")
 class TritonAttention(ScaledDotProductAttention):
     """Causal softmax attention through fused Triton kernels; needs an NVIDIA GPU."""
 
     def check_device(self, device: torch.device) -> None:
-        try:
-            from attnrec.kernels.causal_attention import require_device  # triton is imported where it is used
-        except ImportError as error:
-            raise InputError(f"--attention triton needs the package triton ({error}); use sdpa") from error
-        try:
-            require_device(device)
-        except RuntimeError as error:
-            raise InputError(f"--attention triton: {error}") from error
+        require_kernels("triton", device)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
         from attnrec.kernels.causal_attention import causal_attention
@@ -39,8 +50,5 @@ class TritonAttention(ScaledDotProductAttention):
     def forward_packed(self, q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
         from attnrec.kernels.causal_attention import packed_causal_attention
 
-        lengths = torch.cat([group.ctx.lengths for group in packing.groups])
-        starts = lengths.cumsum(0) - lengths
-        longest = max(group.ctx.width for group in packing.groups)
         dropout = self.dropout if self.training else 0.0
-        return packed_causal_attention(q, k, v, starts, lengths, longest, dropout_p=dropout)
+        return packed_causal_attention(q, k, v, *sequence_rows(packing), dropout_p=dropout)

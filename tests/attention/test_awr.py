@@ -231,7 +231,7 @@ def test_a_fixed_temperature_is_not_trained() -> None:
     [
         ("awr:refinement=cubic", "refinement=cubic is not one of simple, value, additive"),
         ("awr:mix=max", "mix=max is not one of mean, sum"),
-        ("awr:impl=cuda", "impl=cuda is not one of torch, reference"),
+        ("awr:impl=cuda", "impl=cuda is not one of torch, reference, triton"),
         ("awr:width=-1", "width=-1 must be 1 or more"),
         ("awr:width=1", "nothing but signs"),
         ("awr:width=wide", "is not a whole number"),

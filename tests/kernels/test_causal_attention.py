@@ -265,6 +265,40 @@ def test_the_operator_is_sdpa() -> None:
     torch.testing.assert_close(ours(q, k, v, ctx), theirs(q, k, v, ctx))
 
 
+@pytest.mark.parametrize("refinement", ["simple", "value", "additive"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_refinement_by_kernels(refinement: str, dropout: float) -> None:
+    """`awr:impl=triton` is `impl=reference` in float64, padded and packed; with dropout, both layouts drop the same."""
+    lengths, width = [2, 5, 40], 40
+    spec = f"awr:refinement={refinement},width=12,impl="
+    kernels_form, plain = (
+        build_attention(parse_attention(spec + impl), 2, 16, 64, dropout) for impl in ("triton", "reference")
+    )
+    plain.load_state_dict(kernels_form.state_dict())
+    kernels_form, plain = kernels_form.to(DEVICE), plain.to(DEVICE).double()
+    ctx = SequenceContext(torch.tensor(lengths, device=DEVICE), width, 64 - width)
+    q, k, v = (torch.randn(3, 2, width, 16, device=DEVICE, requires_grad=True) for _ in range(3))
+    torch.manual_seed(0)
+    out = kernels_form(q, k, v, ctx)
+    if not dropout:
+        wide = [x.detach().double().requires_grad_() for x in (q, k, v)]
+        expected = plain(*wide, ctx)
+        assert (out.double() - expected).abs().max() < 1e-5
+        grad = torch.randn_like(out)
+        found = torch.autograd.grad(out, (q, k, v, *kernels_form.parameters()), grad, retain_graph=True)
+        wanted = torch.autograd.grad(expected, (*wide, *plain.parameters()), grad.double())
+        for one, other in zip(found, wanted, strict=True):
+            assert (one.double() - other).abs().max() <= 2e-5 * max(1.0, float(other.abs().max()))
+    packing = make_packing(torch.tensor(lengths).numpy(), 64, 2, device=DEVICE)
+    rows: Any = [
+        torch.cat([x[row, :, width - n :].transpose(0, 1) for row, n in enumerate(lengths)]) for x in (q, k, v)
+    ]
+    torch.manual_seed(0)
+    packed = kernels_form.forward_packed(*rows, packing)
+    padded = torch.cat([out[row, :, width - n :].transpose(0, 1) for row, n in enumerate(lengths)])
+    torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_one_line_says_what_to_use() -> None:
     code = (
