@@ -122,10 +122,8 @@ class AttentionWeightRefinement(AttentionOperator):
         if self.impl == "triton":
             from attnrec.kernels.causal_attention import causal_attention
 
-            return self._by_kernels(
-                partial(causal_attention, lengths=ctx.lengths), q, k, v, w.expand(len(v), -1, -1, -1)
-            )
-        values = torch.cat([w.expand(len(v), -1, -1, -1), v], -1)
+            return self._by_kernels(partial(causal_attention, lengths=ctx.lengths), q, k, v, w)
+        values = torch.cat([w, v], -1)
         mixed = mix_at_start(self._two_passes, _of_equal_width(q, k, values), ctx)
         return mixed[..., : v.shape[-1]]
 

@@ -170,14 +170,10 @@ def test_trimming_and_packing_change_nothing() -> None:
     whole = causal_attention(q, k, v, count, dropout_p=0.2, seed=3)
     trimmed = causal_attention(q[:, :, 19:], k[:, :, 19:], v[:, :, 19:], count, dropout_p=0.2, seed=3)
     assert whole[:, :, 19:].equal(trimmed)
-    packed: Any = [
-        torch.cat([x[row, :, 60 - n :].transpose(0, 1) for row, n in enumerate(lengths)]).requires_grad_()
-        for x in (q, k, v)
-    ]
+    packed = [_packed(x, lengths).requires_grad_() for x in (q, k, v)]
     starts = torch.tensor([0, 3, 23], device=DEVICE)
     rows = packed_causal_attention(packed[0], packed[1], packed[2], starts, count, 41, dropout_p=0.2, seed=3)
-    expected = torch.cat([whole[row, :, 60 - n :].transpose(0, 1) for row, n in enumerate(lengths)])
-    assert rows.equal(expected)
+    assert rows.equal(_packed(whole, lengths))
     padded: Any = [x.clone().requires_grad_() for x in (q, k, v)]
     grad = torch.randn_like(rows)
     wide_grad = torch.zeros_like(whole)
@@ -189,7 +185,7 @@ def test_trimming_and_packing_change_nothing() -> None:
     out = causal_attention(padded[0], padded[1], padded[2], count, dropout_p=0.2, seed=3)
     wanted = torch.autograd.grad(out, padded, wide_grad)
     for one, other in zip(found, wanted, strict=True):
-        assert one.equal(torch.cat([other[row, :, 60 - n :].transpose(0, 1) for row, n in enumerate(lengths)]))
+        assert one.equal(_packed(other, lengths))
 
 
 def test_backward_is_deterministic() -> None:
@@ -271,9 +267,8 @@ def test_refinement_by_kernels(refinement: str, dropout: float) -> None:
     """`awr:impl=triton` is `impl=reference` in float64, padded and packed; with dropout, both layouts drop the same."""
     lengths, width = [2, 5, 40], 40
     spec = f"awr:refinement={refinement},width=12,impl="
-    kernels_form, plain = (
-        build_attention(parse_attention(spec + impl), 2, 16, 64, dropout) for impl in ("triton", "reference")
-    )
+    kernels_form = build_attention(parse_attention(f"{spec}triton"), 2, 16, 64, dropout)
+    plain = build_attention(parse_attention(f"{spec}reference"), 2, 16, 64, dropout)
     plain.load_state_dict(kernels_form.state_dict())
     kernels_form, plain = kernels_form.to(DEVICE), plain.to(DEVICE).double()
     ctx = SequenceContext(torch.tensor(lengths, device=DEVICE), width, 64 - width)
@@ -290,13 +285,15 @@ def test_refinement_by_kernels(refinement: str, dropout: float) -> None:
         for one, other in zip(found, wanted, strict=True):
             assert (one.double() - other).abs().max() <= 2e-5 * max(1.0, float(other.abs().max()))
     packing = make_packing(torch.tensor(lengths).numpy(), 64, 2, device=DEVICE)
-    rows: Any = [
-        torch.cat([x[row, :, width - n :].transpose(0, 1) for row, n in enumerate(lengths)]) for x in (q, k, v)
-    ]
+    rows = [_packed(x, lengths) for x in (q, k, v)]
     torch.manual_seed(0)
-    packed = kernels_form.forward_packed(*rows, packing)
-    padded = torch.cat([out[row, :, width - n :].transpose(0, 1) for row, n in enumerate(lengths)])
-    torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-6)
+    packed = kernels_form.forward_packed(rows[0], rows[1], rows[2], packing)
+    torch.testing.assert_close(packed, _packed(out, lengths), rtol=1e-5, atol=1e-6)
+
+
+def _packed(x: Tensor, lengths: list[int]) -> Tensor:
+    """[B, H, T, D] to the rows [N, H, D] that are real."""
+    return torch.cat([x[row, :, x.shape[2] - n :].transpose(0, 1) for row, n in enumerate(lengths)])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
