@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
-from torch import Tensor
 
 from attnrec.attention import SequenceContext, build_attention, parse_attention
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import Trainer
 from attnrec.training.observer import Observer
 from attnrec.training.run_directory import RunDirectory
-from benchmarks.conftest import load
+from benchmarks.conftest import kept_for_backward, load
 
 VARIANTS = ("sdpa", "awr:refinement=simple", "awr:refinement=value", "awr:refinement=additive")
 
@@ -46,15 +45,8 @@ def test_memory_kept_for_backward(benchmark: BenchmarkFixture, n: int, impl: str
     operator = build_attention(parse_attention(f"awr:refinement=value,width=64,impl={impl}"), 1, 64, n, 0.0)
     q, k, v = (torch.randn(1, 1, n, 64, requires_grad=True) for _ in range(3))
     ctx = SequenceContext(torch.tensor([n]), n)
-    saved: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        operator(q, k, v, ctx)
-    benchmark.extra_info["saved_MB"] = round(sum(saved.values()) / 1e6, 1)
+    kept = kept_for_backward(lambda: operator(q, k, v, ctx))
+    benchmark.extra_info["saved_MB"] = round(kept / 1e6, 1)
     benchmark.group = f"forward and backward, n = {n}"
     benchmark.pedantic(lambda: operator(q, k, v, ctx).sum().backward(), rounds=3, warmup_rounds=1)
     assert q.grad is not None

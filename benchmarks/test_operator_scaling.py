@@ -1,0 +1,54 @@
+"""How the time and memory of an operator grow with sequence length n and head width d: the claim is O(n^2 d).
+
+    pytest benchmarks/test_operator_scaling.py --benchmark-columns=median,iqr
+
+One sequence, one head, float32. At the end the exponents of time = c n^a d^b are fitted, by least squares on logarithms
+over n >= 1024, and printed. a stays below 2 and b below 1 where softmax and memory traffic, which do not grow with d,
+take much of the time.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from attnrec.attention import AttentionOperator, SequenceContext, build_attention, parse_attention
+from benchmarks.conftest import Scaling, kept_for_backward
+
+LENGTHS = (64, 256, 1024, 2048, 4096)
+WIDTHS = (16, 32, 64, 128)
+OPERATORS = {"sdpa": "sdpa", "awr": "awr:width=0", "awr, n x n": "awr:width=0,impl=reference"}
+LARGEST = {"awr, n x n": 2048}
+
+
+@pytest.mark.parametrize("what", ["forward", "forward and backward"])
+@pytest.mark.parametrize("d", WIDTHS)
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_scaling(benchmark: BenchmarkFixture, scaling: Scaling, name: str, n: int, d: int, what: str) -> None:
+    if n > LARGEST.get(name, n):
+        pytest.skip(f"the n x n form is measured up to n = {LARGEST[name]}")
+    operator = build_attention(parse_attention(OPERATORS[name]), 1, d, n, 0.0)
+    q, k, v = (torch.randn(1, 1, n, d, requires_grad=True) for _ in range(3))
+    ctx = SequenceContext(torch.tensor([n]), n)
+    benchmark.group = f"{name}, {what}"
+    kept = kept_for_backward(lambda: operator(q, k, v, ctx))
+    benchmark.extra_info["kept_for_backward_MB"] = round(kept / 1e6, 2)
+    rounds = 15 if n <= 1024 else 5
+    if what == "forward":
+        with torch.no_grad():
+            result = benchmark.pedantic(operator, (q, k, v, ctx), rounds=rounds, warmup_rounds=2)
+        assert result.isfinite().all()
+    else:
+        benchmark.pedantic(_both_ways, (operator, q, k, v, ctx), rounds=rounds, warmup_rounds=2)
+        assert q.grad is not None
+        assert q.grad.isfinite().all()
+    assert benchmark.stats is not None
+    scaling.add(name, what, n, d, benchmark.stats.stats.median, kept)
+
+
+def _both_ways(
+    operator: AttentionOperator, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, ctx: SequenceContext
+) -> None:
+    operator(q, k, v, ctx).sum().backward()
