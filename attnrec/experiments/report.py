@@ -150,7 +150,7 @@ def _add_differences(comparison: Comparison, variants: list[dict[str, Any]], pro
             found.append((entry, paired_difference(tables[0] - tables[1])))
     adjusted = holm([difference.p_value for _, difference in found])
     for (entry, difference), p_holm in zip(found, adjusted, strict=True):
-        values = asdict(difference) | {"p_holm": p_holm, "verdict": _verdict(difference)}
+        values = asdict(difference) | {"p_holm": p_holm, "verdict": _verdict(difference, p_holm)}
         entry.setdefault("difference", {})[protocol] = values
 
 
@@ -160,10 +160,11 @@ def _per_user(run: RunDirectory, protocol: str, metric: str) -> npt.NDArray[np.f
     return per_user_metrics(ranks, [int(metric.split("@")[1])])[metric].numpy()
 
 
-def _verdict(difference: Difference) -> str:
+def _verdict(difference: Difference, adjusted_p: float) -> str:
     if not difference.shown:
         return "no difference shown"
-    return "better" if difference.mean > 0 else "worse"
+    direction = "better" if difference.mean > 0 else "worse"
+    return direction if adjusted_p < 0.05 else f"{direction}, but not for sure among so many"
 
 
 # -- tables ------------------------------------------------------------------------------------------------

@@ -24,11 +24,11 @@ from attnrec.attention import register_attention
 from attnrec.attention.sdpa import ScaledDotProductAttention
 from attnrec.data.load import load_interactions
 from attnrec.errors import InputError
-from attnrec.evaluation.significance import paired_difference
+from attnrec.evaluation.significance import Difference, paired_difference
 from attnrec.experiments import pool
 from attnrec.experiments.compare import Comparison, open_comparison, plan, prepare
 from attnrec.experiments.pool import ComparisonObserver, run_all
-from attnrec.experiments.report import build_result, problems, tables, to_markdown, trend, write_result
+from attnrec.experiments.report import _verdict, build_result, problems, tables, to_markdown, trend, write_result
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import train
 from attnrec.training.run_directory import RunDirectory
@@ -334,3 +334,11 @@ def test_a_folder_of_something_else_is_left_alone(finished: Comparison, config: 
         plan(replace(config, dataset=str(other)), VARIANTS, 1, finished.path)
     with pytest.raises(InputError, match="is not a comparison"):
         open_comparison(tmp_path)
+
+
+def test_words_for_a_difference() -> None:
+    clear = Difference(0.02, 0.01, 0.03, 0.001, 100, 3)
+    assert _verdict(clear, 0.003) == "better"
+    assert _verdict(replace(clear, mean=-0.02, low=-0.03, high=-0.01), 0.003) == "worse"
+    assert _verdict(clear, 0.12) == "better, but not for sure among so many"
+    assert _verdict(replace(clear, low=-0.01), 0.3) == "no difference shown"
