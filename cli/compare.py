@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import typer
 
-from attnrec.cli.options import given_options, with_config_options
+from attnrec.cli.options import configured, given_options, with_config_options
 from attnrec.cli.output import console, plain_table, print_json
-from attnrec.training.config import TrainConfig, read_toml
 
 if TYPE_CHECKING:
     from attnrec.experiments.compare import Comparison
@@ -43,9 +42,7 @@ def compare(
     **given: Any,
 ) -> None:
     """Compare variants over seeds on equal terms: NDCG@N, gradient norms, cost, and what is more than chance."""
-    settings = TrainConfig.from_mapping(
-        (read_toml(config) if config else {}) | given_options(given), str(config or "options")
-    )
+    settings = configured(config, given_options(given))
     directory = out or Path("runs") / f"compare-{Path(settings.dataset).stem}"
     from attnrec.cli.progress import ComparisonDisplay
     from attnrec.experiments.compare import plan, prepare

@@ -11,7 +11,7 @@ from typing import Any, Optional, get_type_hints
 import typer
 
 from attnrec.errors import InputError
-from attnrec.training.config import TrainConfig, flag
+from attnrec.training.config import TrainConfig, flag, read_toml
 
 
 def with_config_options(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -59,6 +59,11 @@ def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
     )
     accepted = wanted if wanted in (int, float, bool) else str
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=Optional[accepted])
+
+
+def configured(file: Path | None, options: dict[str, Any]) -> TrainConfig:
+    """The options of a TOML file, if there is one, with those of the command line over them."""
+    return TrainConfig.from_mapping((read_toml(file) if file else {}) | options, str(file or "options"))
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:

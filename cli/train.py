@@ -8,10 +8,10 @@ from typing import Any, Optional
 
 import typer
 
-from attnrec.cli.options import given_options, with_config_options
+from attnrec.cli.options import configured, given_options, with_config_options
 from attnrec.cli.output import console, metrics_table, print_json
 from attnrec.errors import InputError
-from attnrec.training.config import TrainConfig, flag, read_toml
+from attnrec.training.config import TrainConfig, flag
 
 _MAY_CHANGE = {"epochs", "patience", "eval_every", "device"}
 
@@ -36,7 +36,7 @@ def train(
     if resume:
         settings = _resumed_config(out, config, options)
     else:
-        settings = TrainConfig.from_mapping((read_toml(config) if config else {}) | options, str(config or "options"))
+        settings = configured(config, options)
     assert out is not None or not resume
     directory = out or Path("runs") / _run_name(settings)
     from attnrec.cli.progress import TrainingDisplay

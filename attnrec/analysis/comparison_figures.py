@@ -7,7 +7,9 @@ the lowest to the highest, around their mean.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +26,24 @@ _WINDOW = 50  # steps of the running mean, at most a fifth of the run
 _Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the figures need of a finished run, read once."""
+
+    summary: dict[str, Any]
+    log: list[dict[str, Any]]
+
+
+def _read(run: RunDirectory) -> _Run:
+    return _Run(run.summary() or {}, run.log())
+
+
 def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
     """Every figure by name; InputError if no run is finished."""
     runs = {
-        variant: [comparison.run(variant, seed) for seed in comparison.seeds if comparison.finished(variant, seed)]
+        variant: [
+            _read(comparison.run(variant, seed)) for seed in comparison.seeds if comparison.finished(variant, seed)
+        ]
         for variant in comparison.variants
     }
     runs = {variant: found for variant, found in runs.items() if found}
@@ -45,9 +61,7 @@ def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
     return figures
 
 
-def _by_protocol(
-    runs: dict[str, list[RunDirectory]], curve: Callable[[RunDirectory, str], _Curve], xlabel: str, ylabel: str
-) -> Figure:
+def _by_protocol(runs: dict[str, list[_Run]], curve: Callable[[_Run, str], _Curve], xlabel: str, ylabel: str) -> Figure:
     figure = Figure(figsize=(9.5, 4.2), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, (protocol, words) in zip(panels, PROTOCOLS.items(), strict=True):
@@ -61,7 +75,7 @@ def _by_protocol(
     return figure
 
 
-def _norms_by_step(runs: dict[str, list[RunDirectory]]) -> Figure:
+def _norms_by_step(runs: dict[str, list[_Run]]) -> Figure:
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     for place, (variant, found) in enumerate(runs.items()):
@@ -83,7 +97,7 @@ def _norms_by_step(runs: dict[str, list[RunDirectory]]) -> Figure:
     return figure
 
 
-def _norms_by_epoch(runs: dict[str, list[RunDirectory]]) -> Figure:
+def _norms_by_epoch(runs: dict[str, list[_Run]]) -> Figure:
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     for place, (variant, found) in enumerate(runs.items()):
@@ -115,7 +129,7 @@ def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, marke
         axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
 
 
-def _finish(figure: Figure, panels: Sequence[Axes], runs: dict[str, list[RunDirectory]]) -> None:
+def _finish(figure: Figure, panels: Sequence[Axes], runs: dict[str, list[_Run]]) -> None:
     """No needless frames, and one legend below."""
     for axes in panels:
         tidy(axes)
@@ -135,22 +149,22 @@ def _cutoff_ticks(axes: Axes) -> None:
 # -- curves of one run -------------------------------------------------------------------------------------
 
 
-def _ndcg_by_cutoff(run: RunDirectory, protocol: str) -> _Curve:
-    test = (run.summary() or {})["test"][protocol]
+def _ndcg_by_cutoff(run: _Run, protocol: str) -> _Curve:
+    test = run.summary["test"][protocol]
     found = {int(name.split("@")[1]): value for name, value in test.items() if name.startswith("NDCG@")}
     return np.array(list(found), dtype=np.float64), np.array(list(found.values()))
 
 
-def _validation(run: RunDirectory, protocol: str) -> _Curve:
-    lines = [line for line in run.log() if "NDCG@10" in line.get("valid", {}).get(protocol, {})]
+def _validation(run: _Run, protocol: str) -> _Curve:
+    lines = [line for line in run.log if "NDCG@10" in line.get("valid", {}).get(protocol, {})]
     epochs = np.array([line["epoch"] for line in lines], dtype=np.float64)
     return epochs, np.array([line["valid"][protocol]["NDCG@10"] for line in lines])
 
 
-def _norms(run: RunDirectory) -> npt.NDArray[np.float64]:
-    return np.array([line["grad_norm"] for line in run.log() if "grad_norm" in line])
+def _norms(run: _Run) -> npt.NDArray[np.float64]:
+    return np.array([line["grad_norm"] for line in run.log if "grad_norm" in line])
 
 
-def _norm_by_epoch(run: RunDirectory) -> _Curve:
-    means = np.array(epoch_means(run))
+def _norm_by_epoch(run: _Run) -> _Curve:
+    means = np.array(epoch_means(run.log))
     return np.arange(1, len(means) + 1, dtype=np.float64), means

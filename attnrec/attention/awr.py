@@ -99,8 +99,6 @@ class AttentionWeightRefinement(AttentionOperator):
                 raise ValueError(f"{name}={number:g} must be above 0")
         self.refinement, self.mix, self.normalize, self.impl = refinement, mix, normalize, impl
         self.width = width or head_dim
-        if impl == "triton" and self.width > 64:
-            raise ValueError(f"impl=triton takes a width up to 64, not {self.width}")
         if normalize and self.width == 1:
             raise ValueError("width=1 with normalize=true leaves nothing but signs; use width=2 or more")
         self.w_q = nn.Parameter(init_scale * torch.randn(num_heads, max_len, self.width))
@@ -110,7 +108,7 @@ class AttentionWeightRefinement(AttentionOperator):
 
     def check_device(self, device: torch.device) -> None:
         if self.impl == "triton":
-            require_kernels("awr:impl=triton", device)
+            require_kernels("awr:impl=triton", device, self.head_dim, 2 * self.width)
 
     # -- the two passes --------------------------------------------------------------------------------
 

@@ -17,15 +17,18 @@ from attnrec.attention.sdpa import ScaledDotProductAttention
 from attnrec.errors import InputError
 
 
-def require_kernels(variant: str, device: torch.device) -> None:
-    """InputError where the Triton kernels are not installed or cannot run on ``device``."""
+def require_kernels(variant: str, device: torch.device, *widths: int) -> None:
+    """InputError where the Triton kernels are not installed, cannot run on ``device``, or do not take ``widths``."""
     try:
         from attnrec.kernels.causal_attention import require_device  # triton is imported where it is used
+        from attnrec.kernels.causal_attention.tiles import padded_width
     except ImportError as error:
         raise InputError(f"--attention {variant} needs the package triton ({error}); use sdpa") from error
     try:
         require_device(device)
-    except RuntimeError as error:
+        for width in widths:
+            padded_width(width)
+    except (RuntimeError, ValueError) as error:
         raise InputError(f"--attention {variant}: {error}") from error
 
 
@@ -40,7 +43,7 @@ class TritonAttention(ScaledDotProductAttention):
     """Causal softmax attention through fused Triton kernels; needs an NVIDIA GPU."""
 
     def check_device(self, device: torch.device) -> None:
-        require_kernels("triton", device)
+        require_kernels("triton", device, self.head_dim)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
         from attnrec.kernels.causal_attention import causal_attention

@@ -78,9 +78,9 @@ def trend(epoch_means: Sequence[float]) -> float:
     return float(np.mean(epoch_means[-part:])) / first if first else math.nan
 
 
-def epoch_means(run: RunDirectory) -> list[float]:
-    """Mean over the steps of each epoch of the global gradient norm."""
-    lines = [line for line in run.log() if "grad_norm" in line]
+def epoch_means(log: list[dict[str, Any]]) -> list[float]:
+    """Mean over the steps of each epoch of the global gradient norm, from the lines of `metrics.jsonl`."""
+    lines = [line for line in log if "grad_norm" in line]
     epochs = np.array([line["epoch"] for line in lines])
     norms = np.array([line["grad_norm"] for line in lines])
     _, starts = np.unique(epochs, return_index=True)
@@ -113,7 +113,7 @@ def _figures(runs: Sequence[RunDirectory]) -> dict[str, Any]:
     norms = {
         kind: _over_seeds([summary["grad_norm"][kind] for summary in summaries]) for kind in summaries[0]["grad_norm"]
     }
-    norms["trend"] = _over_seeds([trend(epoch_means(run)) for run in runs])
+    norms["trend"] = _over_seeds([trend(epoch_means(run.log())) for run in runs])
     norms["mean_of_last_batch_of_epoch"] = _over_seeds(
         [summary["grad_norm_last_batch_of_epoch"]["mean"] for summary in summaries]
     )

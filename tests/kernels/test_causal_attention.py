@@ -17,6 +17,7 @@ from torch import Tensor
 triton = pytest.importorskip("triton")
 from attnrec.attention import SequenceContext, build_attention, parse_attention  # noqa: E402
 from attnrec.attention.packing import make_packing  # noqa: E402
+from attnrec.errors import InputError  # noqa: E402
 from attnrec.kernels.causal_attention import (  # noqa: E402
     causal_attention,
     causal_attention_reference,
@@ -259,6 +260,16 @@ def test_the_operator_is_sdpa() -> None:
     q, k, v = (torch.randn(3, 2, 10, 8, device=DEVICE) for _ in range(3))
     ctx = SequenceContext(torch.tensor(lengths, device=DEVICE), 10)
     torch.testing.assert_close(ours(q, k, v, ctx), theirs(q, k, v, ctx))
+
+
+@pytest.mark.parametrize(
+    ("spec", "head_dim", "width"),
+    [("triton", 130, 130), ("awr:impl=triton", 130, 130), ("awr:impl=triton,width=65", 16, 130)],
+)
+def test_widths_that_the_kernels_do_not_take(spec: str, head_dim: int, width: int) -> None:
+    operator = build_attention(parse_attention(spec), 1, head_dim, 10, 0.0)
+    with pytest.raises(InputError, match=f"width {width} is above 128"):
+        operator.check_device(DEVICE)
 
 
 @pytest.mark.parametrize("refinement", ["simple", "value", "additive"])
