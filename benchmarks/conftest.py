@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
+from attnrec.benchmark.scaling import fit_exponents
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import load_interactions
 
@@ -29,20 +26,6 @@ def load(name: str) -> Interactions:
     return load_interactions(str(path))
 
 
-def kept_for_backward(compute: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps after ``compute``, each storage counted once."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        alive = compute()  # freed storages would be counted over
-    del alive
-    return sum(kept.values())
-
-
 class Scaling:
     """Collects times over n and d, and fits time = c n^a d^b."""
 
@@ -56,13 +39,12 @@ class Scaling:
         """A line for each operator and pass that has enough sizes."""
         found = []
         for (name, what), rows in self.rows.items():
-            n, d, seconds, kept = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-            large = n >= _SMALLEST_FITTED
-            if len(set(n[large])) < 2 or len(set(d[large])) < 2:
+            large = [row for row in rows if row[0] >= _SMALLEST_FITTED]
+            if len({n for n, *_ in large}) < 2 or len({d for _, d, *_ in large}) < 2:
                 continue
-            design = np.stack([np.log(n), np.log(d), np.ones_like(n)], 1)[large]
-            a, b, _ = np.linalg.lstsq(design, np.log(seconds[large]), rcond=None)[0]
-            grows, _, _ = np.linalg.lstsq(design, np.log(kept[large]), rcond=None)[0]
+            n, d, seconds, kept = zip(*large, strict=True)
+            a, b = fit_exponents(seconds, n, d)
+            grows, _ = fit_exponents(kept, n, d)
             found.append(f"{name:12s} {what:22s} time ~ n^{a:.2f} d^{b:.2f}   kept for backward ~ n^{grows:.2f}")
         return found
 

@@ -14,7 +14,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from attnrec.attention import AttentionOperator, SequenceContext, build_attention, parse_attention
-from benchmarks.conftest import Scaling, kept_for_backward
+from attnrec.benchmark.scaling import kept_for_backward
+from benchmarks.conftest import Scaling
 
 LENGTHS = (64, 256, 1024, 2048, 4096)
 WIDTHS = (16, 32, 64, 128)

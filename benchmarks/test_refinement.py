@@ -15,11 +15,12 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from attnrec.attention import SequenceContext, build_attention, parse_attention
+from attnrec.benchmark.scaling import kept_for_backward
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import Trainer
 from attnrec.training.observer import Observer
 from attnrec.training.run_directory import RunDirectory
-from benchmarks.conftest import kept_for_backward, load
+from benchmarks.conftest import load
 
 VARIANTS = ("sdpa", "awr:refinement=simple", "awr:refinement=value", "awr:refinement=additive")
 

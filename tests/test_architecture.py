@@ -15,6 +15,8 @@ ROOMS: dict[str, set[str]] = {
     "kernels": set(),
     "data": {"errors"},
     "attention": {"kernels", "errors"},
+    "benchmark": {"attention", "kernels", "data", "errors"},
+    "contract": {"attention", "benchmark", "errors"},
     "models": {"attention", "data", "errors"},
     "evaluation": {"data", "errors"},
     "training": {"models", "attention", "data", "evaluation", "errors"},

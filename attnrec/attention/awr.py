@@ -38,6 +38,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -47,11 +48,6 @@ from attnrec.attention.operator import AttentionOperator, masked_softmax, regist
 from attnrec.attention.packing import Packing, SequenceContext, mix_at_start, mix_packed_at_start
 from attnrec.attention.triton import require_kernels, sequence_rows
 
-_CHOICES = {
-    "refinement": ("simple", "value", "additive"),
-    "mix": ("mean", "sum"),
-    "impl": ("torch", "reference", "triton"),
-}
 _EPSILON = 1e-12  # under the root of the root mean square
 
 
@@ -79,25 +75,23 @@ class AttentionWeightRefinement(AttentionOperator):
         max_len: int,
         dropout: float,
         *,
-        refinement: str = "value",
+        refinement: Literal["simple", "value", "additive"] = "value",
         width: int = 32,
-        mix: str = "mean",
+        mix: Literal["mean", "sum"] = "mean",
         normalize: bool = True,
         init_scale: float = 1.0,
         temperature: float = 1.0,
         learn_temperature: bool = True,
-        impl: str = "torch",
+        impl: Literal["torch", "reference", "triton"] = "torch",
     ) -> None:
         super().__init__(num_heads, head_dim, max_len, dropout)
-        for name, value in (("refinement", refinement), ("mix", mix), ("impl", impl)):
-            if value not in _CHOICES[name]:
-                raise ValueError(f"{name}={value} is not one of {', '.join(_CHOICES[name])}")
         if width < 0:
             raise ValueError(f"width={width} must be 1 or more, or 0 for the head's width")
         for name, number in (("init_scale", init_scale), ("temperature", temperature)):
             if not (math.isfinite(number) and number > 0):
                 raise ValueError(f"{name}={number:g} must be above 0")
         self.refinement, self.mix, self.normalize, self.impl = refinement, mix, normalize, impl
+        self.weights_sum_to_one = not (refinement == "additive" and mix == "sum")
         self.width = width or head_dim
         if normalize and self.width == 1:
             raise ValueError("width=1 with normalize=true leaves nothing but signs; use width=2 or more")

@@ -10,7 +10,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,12 @@ class AttentionOperator(nn.Module, ABC):
 
     has_weights: ClassVar[bool] = True
     """False for an operator that never forms a [T, T] matrix of weights, such as linear attention."""
+    weights_sum_to_one: bool = True
+    """Whether each row of ``weights`` that belongs to an item sums to one."""
+    weights_give_output: bool = True
+    """Whether ``weights(q, k, ctx) @ v`` is the output, without dropout."""
+    needs_timestamps: ClassVar[bool] = False
+    """Whether ``ctx.timestamps`` must be given."""
 
     def __init__(self, num_heads: int, head_dim: int, max_len: int, dropout: float) -> None:
         super().__init__()
@@ -215,6 +221,10 @@ def _convert(name: str, key: str, value: str, annotation: Any) -> Any:
         if value.lower() not in ("true", "false"):
             raise InputError(f"attention variant {name!r}: option {key}={value!r} is not true or false")
         return value.lower() == "true"
+    if get_origin(annotation) is Literal:
+        if value not in get_args(annotation):
+            raise InputError(f"attention variant {name!r}: {key}={value} is not one of {', '.join(get_args(annotation))}")
+        return value
     if annotation in (int, float):
         try:
             return annotation(value)
