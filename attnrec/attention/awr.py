@@ -36,9 +36,7 @@ padding changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +100,7 @@ class AttentionWeightRefinement(AttentionOperator):
 
     def check_device(self, device: torch.device) -> None:
         if self.impl == "triton":
-            require_kernels("awr:impl=triton", device, self.head_dim, 2 * self.width)
+            require_kernels("awr:impl=triton", device, self.head_dim, self.width)
 
     # -- the two passes --------------------------------------------------------------------------------
 
@@ -110,25 +108,24 @@ class AttentionWeightRefinement(AttentionOperator):
         if self.impl == "reference":
             return self._reference(q, k, v, ctx)
         slots = slice(ctx.offset, ctx.offset + ctx.width)
-        w = torch.cat([self.w_q, self.w_k], -1)[:, slots].to(v.dtype).expand(len(v), -1, -1, -1)
+        w_q, w_k = self.w_q[:, slots], self.w_k[:, slots]
         if self.impl == "triton":
-            from attnrec.kernels.causal_attention import causal_attention
+            from attnrec.kernels import awr_attention
 
-            return self._by_kernels(partial(causal_attention, lengths=ctx.lengths), q, k, v, w)
-        values = torch.cat([w, v], -1)
+            return awr_attention(q, k, v, w_q, w_k, ctx.lengths, **self._kernel_options())
+        values = torch.cat([torch.cat([w_q, w_k], -1).to(v.dtype).expand(len(v), -1, -1, -1), v], -1)
         mixed = mix_at_start(self._two_passes, _of_equal_width(q, k, values), ctx)
         return mixed[..., : v.shape[-1]]
 
     def forward_packed(self, q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
         if self.impl == "reference":
             return super().forward_packed(q, k, v, packing)
-        w = torch.cat([self.w_q, self.w_k], -1).transpose(0, 1).to(v.dtype).index_select(0, packing.slots)
         if self.impl == "triton":
-            from attnrec.kernels.causal_attention import packed_causal_attention
+            from attnrec.kernels import packed_awr_attention
 
-            starts, lengths, longest = sequence_rows(packing)
-            attend = partial(packed_causal_attention, starts=starts, lengths=lengths, max_length=longest)
-            return self._by_kernels(attend, q, k, v, w)
+            rows = sequence_rows(packing)
+            return packed_awr_attention(q, k, v, self.w_q, self.w_k, *rows, **self._kernel_options())
+        w = torch.cat([self.w_q, self.w_k], -1).transpose(0, 1).to(v.dtype).index_select(0, packing.slots)
         values = torch.cat([w, v], -1)
         width = max(q.shape[-1], values.shape[-1])
         mixed = mix_packed_at_start(self._two_passes, (q, k, values), packing, width)
@@ -148,24 +145,21 @@ class AttentionWeightRefinement(AttentionOperator):
         dropout = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scale)
 
-    def _by_kernels(self, attend: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, w: Tensor) -> Tensor:
-        """The two passes by ``attend``; q, k, v and w = [W_q | W_k] of each slot are padded or packed alike."""
-        dropout = self.dropout if self.training else 0.0
-        seed = int(torch.randint(2**31 - 2, ())) if dropout > 0 else 0
-        # a seed drops the same weights whatever the values, so that both calls are one pass over the same A
-        a_q, a_k = attend(q, k, w, dropout_p=dropout, seed=seed).chunk(2, dim=-1)
-        averaged = attend(q, k, v, dropout_p=dropout, seed=seed) if self.refinement != "simple" else v
-        q_a, k_a = self._correlation_space(a_q, a_k)
-        mixed = averaged if self.refinement == "value" else v
-        refined = attend(q_a, k_a, mixed, scale=1.0, dropout_p=dropout, seed=seed + 1)
-        return self._mixed(averaged, refined) if self.refinement == "additive" else refined
+    def _kernel_options(self) -> dict[str, Any]:
+        return {
+            "temperature": self.log_temperature.exp(),
+            "refinement": self.refinement,
+            "mix": self.mix,
+            "normalize": self.normalize,
+            "dropout_p": self.dropout if self.training else 0.0,
+        }
 
     def _correlation_space(self, a_q: Tensor, a_k: Tensor) -> tuple[Tensor, Tensor]:
-        """A W_q and A W_k, [B, H, T, m] or packed [N, H, m], to factors whose inner products are the logits of B."""
+        """A W_q and A W_k, [B, H, T, m], to factors whose inner products are the logits of B."""
         if self.normalize:
             a_q, a_k = _divided_by_rms(a_q), _divided_by_rms(a_k)
         factor = (self.log_temperature.exp() * self.width**-0.5).to(a_q.dtype)
-        return a_q * (factor[:, None, None] if a_q.ndim == 4 else factor[:, None]), a_k
+        return a_q * factor[:, None, None], a_k
 
     def _mixed(self, first: Tensor, second: Tensor) -> Tensor:
         total = first + second

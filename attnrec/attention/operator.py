@@ -223,7 +223,8 @@ def _convert(name: str, key: str, value: str, annotation: Any) -> Any:
         return value.lower() == "true"
     if get_origin(annotation) is Literal:
         if value not in get_args(annotation):
-            raise InputError(f"attention variant {name!r}: {key}={value} is not one of {', '.join(get_args(annotation))}")
+            choices = ", ".join(get_args(annotation))
+            raise InputError(f"attention variant {name!r}: {key}={value} is not one of {choices}")
         return value
     if annotation in (int, float):
         try:

@@ -20,8 +20,8 @@ from attnrec.errors import InputError
 def require_kernels(variant: str, device: torch.device, *widths: int) -> None:
     """InputError where the Triton kernels are not installed, cannot run on ``device``, or do not take ``widths``."""
     try:
-        from attnrec.kernels.causal_attention import require_device  # triton is imported where it is used
-        from attnrec.kernels.causal_attention.tiles import padded_width
+        from attnrec.kernels.shared.launch import require_device  # triton is imported where it is used
+        from attnrec.kernels.shared.tiles import padded_width
     except ImportError as error:
         raise InputError(f"--attention {variant} needs the package triton ({error}); use sdpa") from error
     try:
@@ -46,12 +46,12 @@ class TritonAttention(ScaledDotProductAttention):
         require_kernels("triton", device, self.head_dim)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
-        from attnrec.kernels.causal_attention import causal_attention
+        from attnrec.kernels import causal_attention
 
         return causal_attention(q, k, v, ctx.lengths, dropout_p=self.dropout if self.training else 0.0)
 
     def forward_packed(self, q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
-        from attnrec.kernels.causal_attention import packed_causal_attention
+        from attnrec.kernels import packed_causal_attention
 
         dropout = self.dropout if self.training else 0.0
         return packed_causal_attention(q, k, v, *sequence_rows(packing), dropout_p=dropout)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-import triton
 from torch import Tensor
 
 from attnrec.kernels.causal_attention import triton as kernels
-from attnrec.kernels.causal_attention.tiles import WIDTHS, choose_tiles, padded_width
-
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_PRECISIONS = {"highest": "ieee", "high": "tf32", "medium": "tf32"}
+from attnrec.kernels.shared.launch import (
+    Call,
+    check_inputs,
+    check_scalars,
+    packed_rows,
+    padded_rows,
+    under_autocast,
+    widened,
+)
 
 
 def causal_attention(
@@ -47,18 +49,9 @@ def causal_attention(
         ValueError, TypeError: an argument is out of range or of the wrong kind; the message names it.
         RuntimeError: the tensors are not on a GPU (and the kernels are not interpreted).
     """
-    q, k, v = _autocast(q, k, v)
-    _check_inputs(q, k, v, 4)
-    batch, _, width, dim = q.shape
-    if lengths is None:
-        lengths = torch.full((batch,), width, dtype=torch.int32, device=q.device)
-    elif lengths.shape != (batch,) or lengths.is_floating_point() or lengths.device != q.device:
-        raise ValueError(f"lengths must be whole numbers of shape [{batch}] on {q.device}")
-    lengths = lengths.to(torch.int32)
-    arguments = _scalars(dim, scale, dropout_p, seed, precision)
-    wide = (_widened(x) for x in (q, k, v))
-    out, _ = torch.ops.attnrec.causal_attention(*wide, width - lengths, lengths, width, *arguments)
-    return out[..., : v.shape[-1]]
+    q, k, v = under_autocast(q, k, v)
+    check_inputs(q, k, v, 4)
+    return _attend(q, k, v, padded_rows(q, lengths), check_scalars(q.shape[-1], scale, dropout_p, seed, precision))
 
 
 def packed_causal_attention(
@@ -89,78 +82,17 @@ def packed_causal_attention(
     Raises:
         as `causal_attention`.
     """
-    q, k, v = _autocast(q, k, v)
-    _check_inputs(q, k, v, 3)
-    for name, tensor in (("starts", starts), ("lengths", lengths)):
-        if tensor.ndim != 1 or tensor.is_floating_point() or tensor.device != q.device:
-            raise ValueError(f"{name} must be whole numbers of shape [B] on {q.device}")
-    arguments = _scalars(q.shape[-1], scale, dropout_p, seed, precision)
-    wide = (_widened(x) for x in (q, k, v))
-    out, _ = torch.ops.attnrec.causal_attention(
-        *wide, starts.to(torch.int32), lengths.to(torch.int32), max_length, *arguments
-    )
+    q, k, v = under_autocast(q, k, v)
+    check_inputs(q, k, v, 3)
+    rows = (*packed_rows(q, starts, lengths), max_length)
+    return _attend(q, k, v, rows, check_scalars(q.shape[-1], scale, dropout_p, seed, precision))
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, rows: tuple[Tensor, Tensor, int], scalars: tuple[float, float, int, str]
+) -> Tensor:
+    out, _ = torch.ops.attnrec.causal_attention(widened(q), widened(k), widened(v), *rows, *scalars)
     return out[..., : v.shape[-1]]
-
-
-def require_device(device: torch.device) -> None:
-    """RuntimeError that says what to use instead, unless the kernels can run on ``device``."""
-    if device.type != "cuda" and not kernels.INTERPRETED:
-        raise RuntimeError(
-            f"the Triton kernels need an NVIDIA GPU, and the tensors are on {device.type}; "
-            "use scaled_dot_product_attention (the variant sdpa) there, or TRITON_INTERPRET=1 to study them"
-        )
-
-
-# -- checks ------------------------------------------------------------------------------------------------
-
-
-def _autocast(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    if torch.is_autocast_enabled(q.device.type):
-        dtype = torch.get_autocast_dtype(q.device.type)
-        return q.to(dtype), k.to(dtype), v.to(dtype)
-    return q, k, v
-
-
-def _check_inputs(q: Tensor, k: Tensor, v: Tensor, axes: int) -> None:
-    shapes = f"q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}"
-    if not q.ndim == k.ndim == v.ndim == axes:
-        raise ValueError(f"q, k and v must have {axes} axes: {shapes}")
-    if q.shape != k.shape or q.shape[:-1] != v.shape[:-1]:
-        raise ValueError(f"q and k must have one shape, and v the same but for its last axis: {shapes}")
-    if not (q.dtype == k.dtype == v.dtype and q.dtype in _DTYPES):
-        raise TypeError(f"q, k and v must all be float32, float16 or bfloat16: {q.dtype}, {k.dtype}, {v.dtype}")
-    if not q.device == k.device == v.device:
-        raise ValueError(f"q, k and v must be on one device: {q.device}, {k.device}, {v.device}")
-    for name, tensor in (("q", q), ("k", k), ("v", v)):
-        if not 1 <= tensor.shape[-1] <= WIDTHS[-1]:
-            raise ValueError(f"the width of {name} must be 1 to {WIDTHS[-1]}, not {tensor.shape[-1]}")
-    require_device(q.device)
-
-
-def _widened(x: Tensor) -> Tensor:
-    """Columns of zeros up to a width that the kernels know, which changes no product."""
-    missing = padded_width(x.shape[-1]) - x.shape[-1]
-    if missing:
-        return F.pad(x, (0, missing))
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def _scalars(
-    dim: int, scale: float | None, dropout_p: float, seed: int | None, precision: str | None
-) -> tuple[float, float, int, str]:
-    if not 0.0 <= dropout_p < 1.0:
-        raise ValueError(f"dropout_p must be at least 0 and below 1, not {dropout_p}")
-    if scale is None:
-        scale = dim**-0.5
-    elif not math.isfinite(scale):
-        raise ValueError(f"scale must be finite, not {scale}")
-    if precision is None:
-        precision = _PRECISIONS[torch.get_float32_matmul_precision()]
-    elif precision not in ("ieee", "tf32x3", "tf32"):
-        raise ValueError(f"precision {precision!r} is not one of ieee, tf32x3, tf32")
-    if seed is None:
-        seed = int(torch.randint(2**31 - 1, ())) if dropout_p > 0 else 0
-    return scale, dropout_p, seed, precision
 
 
 # -- operators ---------------------------------------------------------------------------------------------
@@ -180,15 +112,9 @@ def _forward(
     precision: str,
 ) -> tuple[Tensor, Tensor]:
     """The output, and the log-sum-exp (base 2) of each row; q, k, v are padded (4 axes) or packed (3)."""
+    call = Call(q, starts, lengths, max_length, scale, dropout_p, seed, precision)
     out, lse = _empty_outputs(q, v)
-    launch = _Launch("forward", q, v, max_length, scale, dropout_p, seed, precision)
-    if launch.anything:
-        launch(
-            kernels.forward_kernel,
-            launch.block_m,
-            (q, k, v, out, lse, starts, lengths),
-            (*_strides(q), *_strides(k), *_strides(v), *_strides(out), *_lse_strides(lse)),
-        )
+    call.launch(kernels.forward_kernel, "forward", (q, k, v, out, lse), (q, k, v), D=q.shape[-1], E=v.shape[-1])
     return out, lse
 
 
@@ -213,32 +139,26 @@ def _backward(
     seed: int,
     precision: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    call = Call(q, starts, lengths, max_length, scale, dropout_p, seed, precision)
+    widths = {"D": q.shape[-1], "E": v.shape[-1]}
     dq, dk, dv = _empty_gradients(q, k, v)
-    if d_out.stride(-1) != 1:
-        d_out = d_out.contiguous()
-    delta = torch.empty_like(lse)
-    inputs = (*_strides(q), *_strides(k), *_strides(v))
-    first = _Launch("dq", q, v, max_length, scale, dropout_p, seed, precision)
-    if first.anything:
-        first(
-            kernels.dq_kernel,
-            first.block_m,
-            (q, k, v, out, d_out, lse, delta, dq, starts, lengths),
-            (*inputs, *_strides(out), *_strides(d_out), *_strides(dq), *_lse_strides(lse)),
-        )
-        second = _Launch("dk_dv", q, v, max_length, scale, dropout_p, seed, precision)
-        second(
-            kernels.dk_dv_kernel,
-            second.block_n,
-            (q, k, v, d_out, lse, delta, dk, dv, starts, lengths),
-            (*inputs, *_strides(d_out), *_strides(dk), *_strides(dv), *_lse_strides(lse)),
-        )
+    d_out, delta = d_out.contiguous(), torch.empty_like(lse)
+    call.launch(kernels.dq_kernel, "dq", (q, k, v, out, d_out, lse, delta, dq), (q, k, v), **widths)
+    call.launch(kernels.dk_dv_kernel, "dk_dv", (q, k, v, d_out, lse, delta, dk, dv), (q, k, v), **widths)
     return dq, dk, dv
 
 
 @_backward.register_fake
 def _(d_out: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     return _empty_gradients(q, k, v)
+
+
+def _empty_outputs(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    return v.new_empty(v.shape), q.new_empty(q.shape[:-1], dtype=torch.float32)
+
+
+def _empty_gradients(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -255,67 +175,3 @@ def _differentiate(ctx: Any, d_out: Tensor, _: Tensor) -> tuple[Any, ...]:
 
 
 _forward.register_autograd(_differentiate, setup_context=_save)
-
-
-# -- launching ---------------------------------------------------------------------------------------------
-
-
-class _Launch:
-    """One kernel's tiles and compile-time arguments for given inputs."""
-
-    def __init__(
-        self, kernel: str, q: Tensor, v: Tensor, max_length: int, scale: float, dropout_p: float, seed: int,
-        precision: str,
-    ) -> None:  # fmt: skip
-        self.padded = q.ndim == 4
-        self.heads = q.shape[1]
-        self.max_length = max_length
-        self.tiles = choose_tiles(kernel, max_length, max(q.shape[-1], v.shape[-1]), q.dtype)
-        self.block_m, self.block_n = self.tiles.block_m, self.tiles.block_n
-        dropped, rescale = kernels.dropout_threshold(dropout_p)
-        self.scalars = (self.heads, scale, seed, dropped, rescale)
-        self.constants = {
-            "D": q.shape[-1],
-            "E": v.shape[-1],
-            "BLOCK_M": self.block_m,
-            "BLOCK_N": self.block_n,
-            "PADDED": self.padded,
-            "DROPOUT": dropped > 0,
-            "PRECISION": precision,
-            # the interpreter computes on the raw bits of bfloat16
-            "UPCAST": kernels.INTERPRETED and q.dtype == torch.bfloat16,
-            "num_warps": self.tiles.num_warps,
-            "num_stages": self.tiles.num_stages,
-        }
-
-    @property
-    def anything(self) -> bool:
-        return self.max_length > 0 and self.heads > 0
-
-    def __call__(self, kernel: Any, block: int, tensors: tuple[Tensor, ...], strides: tuple[int, ...]) -> None:
-        sequences = len(tensors[-1])
-        if sequences:
-            grid = (sequences * self.heads, triton.cdiv(self.max_length, block))
-            kernel[grid](*tensors, *strides, *self.scalars, **self.constants)
-
-
-def _strides(tensor: Tensor) -> tuple[int, int, int]:
-    """Strides of batch, head and row; packed rows are [N, H, width], of batch stride 0."""
-    if tensor.ndim == 4:
-        return tensor.stride(0), tensor.stride(1), tensor.stride(2)
-    return 0, tensor.stride(1), tensor.stride(0)
-
-
-def _lse_strides(lse: Tensor) -> tuple[int, int]:
-    """Strides of batch and head of [B, H, T], or of [H, N] for packed rows."""
-    return (lse.stride(0), lse.stride(1)) if lse.ndim == 3 else (0, lse.stride(0))
-
-
-def _empty_outputs(q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    rows = q.shape[:-1] if q.ndim == 4 else (q.shape[1], q.shape[0])
-    return torch.empty_like(v, memory_format=torch.contiguous_format), q.new_empty(rows, dtype=torch.float32)
-
-
-def _empty_gradients(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
-    return dq, dk, dv

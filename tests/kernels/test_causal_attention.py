@@ -23,7 +23,7 @@ from attnrec.kernels.causal_attention import (  # noqa: E402
     causal_attention_reference,
     packed_causal_attention,
 )
-from attnrec.kernels.causal_attention import triton as kernels  # noqa: E402
+from attnrec.kernels.shared.triton import dropout_threshold, kept_weights  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # no worse than a few roundings of the narrow type, of sums whose terms are of size 1
@@ -127,16 +127,16 @@ def test_dropout_against_the_same_mask(p: float, dim: int) -> None:
     """Forward and backward, which tile differently, drop the same weights: those that `kept_weights` shows."""
     lengths = [70, 0, 33]
     q, k, v, count = inputs(lengths, 2, 70, dim, dim)
-    kept = kernels.kept_weights(3, 2, 70, 9, p, DEVICE)
+    kept = kept_weights(3, 2, 70, 9, p, DEVICE)
     factors = torch.zeros(3, 2, 70, 70, dtype=torch.float64, device=DEVICE)
     for row, n in enumerate(lengths):
-        factors[row, :, 70 - n :, 70 - n :] = kept[row, :, :n, :n] * kernels.dropout_threshold(p)[1]
+        factors[row, :, 70 - n :, 70 - n :] = kept[row, :, :n, :n] * dropout_threshold(p)[1]
     check(q, k, v, count, factors, dropout_p=p, seed=9)
 
 
 def test_what_dropout_keeps() -> None:
     """As many weights as it should, independently of row, column, head and seed."""
-    kept = kernels.kept_weights(2, 2, 128, 5, 0.3, DEVICE).double()
+    kept = kept_weights(2, 2, 128, 5, 0.3, DEVICE).double()
     draws = kept.numel()
     assert abs(float(kept.mean()) - 0.7) < 5 * math.sqrt(0.21 / draws)
     for axis in (0, 1, 2, 3):
@@ -149,11 +149,11 @@ def test_what_dropout_keeps() -> None:
         kept.roll(4, 3),
         kept.flip(1),
         kept.flip(0),
-        kernels.kept_weights(2, 2, 128, 6, 0.3, DEVICE).double(),
+        kept_weights(2, 2, 128, 6, 0.3, DEVICE).double(),
     ):
         correlation = ((kept - 0.7) * (other - 0.7)).mean() / 0.21
         assert abs(float(correlation)) < 6 / math.sqrt(draws)
-    assert kept.equal(kernels.kept_weights(2, 2, 128, 5, 0.3, DEVICE).double())
+    assert kept.equal(kept_weights(2, 2, 128, 5, 0.3, DEVICE).double())
 
 
 def test_a_seed_is_drawn_from_torchs_generator() -> None:
@@ -264,42 +264,12 @@ def test_the_operator_is_sdpa() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "head_dim", "width"),
-    [("triton", 130, 130), ("awr:impl=triton", 130, 130), ("awr:impl=triton,width=65", 16, 130)],
+    [("triton", 130, 130), ("awr:impl=triton", 130, 130), ("awr:impl=triton,width=129", 16, 129)],
 )
 def test_widths_that_the_kernels_do_not_take(spec: str, head_dim: int, width: int) -> None:
     operator = build_attention(parse_attention(spec), 1, head_dim, 10, 0.0)
     with pytest.raises(InputError, match=f"width {width} is above 128"):
         operator.check_device(DEVICE)
-
-
-@pytest.mark.parametrize("refinement", ["simple", "value", "additive"])
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_refinement_by_kernels(refinement: str, dropout: float) -> None:
-    """`awr:impl=triton` is `impl=reference` in float64, padded and packed; with dropout, both layouts drop the same."""
-    lengths, width = [2, 5, 40], 40
-    spec = f"awr:refinement={refinement},width=12,impl="
-    kernels_form = build_attention(parse_attention(f"{spec}triton"), 2, 16, 64, dropout)
-    plain = build_attention(parse_attention(f"{spec}reference"), 2, 16, 64, dropout)
-    plain.load_state_dict(kernels_form.state_dict())
-    kernels_form, plain = kernels_form.to(DEVICE), plain.to(DEVICE).double()
-    ctx = SequenceContext(torch.tensor(lengths, device=DEVICE), width, 64 - width)
-    q, k, v = (torch.randn(3, 2, width, 16, device=DEVICE, requires_grad=True) for _ in range(3))
-    torch.manual_seed(0)
-    out = kernels_form(q, k, v, ctx)
-    if not dropout:
-        wide = [x.detach().double().requires_grad_() for x in (q, k, v)]
-        expected = plain(*wide, ctx)
-        assert (out.double() - expected).abs().max() < 1e-5
-        grad = torch.randn_like(out)
-        found = torch.autograd.grad(out, (q, k, v, *kernels_form.parameters()), grad, retain_graph=True)
-        wanted = torch.autograd.grad(expected, (*wide, *plain.parameters()), grad.double())
-        for one, other in zip(found, wanted, strict=True):
-            assert (one.double() - other).abs().max() <= 2e-5 * max(1.0, float(other.abs().max()))
-    packing = make_packing(torch.tensor(lengths).numpy(), 64, 2, device=DEVICE)
-    rows = [_packed(x, lengths) for x in (q, k, v)]
-    torch.manual_seed(0)
-    packed = kernels_form.forward_packed(rows[0], rows[1], rows[2], packing)
-    torch.testing.assert_close(packed, _packed(out, lengths), rtol=1e-5, atol=1e-6)
 
 
 def _packed(x: Tensor, lengths: list[int]) -> Tensor:
