@@ -36,7 +36,14 @@ def configurations() -> list[dict[str, Any]]:
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     kernels = [(folder, kernel) for folder, names in KERNELS.items() for kernel in names]
     for (folder, kernel), length, width, dtype in itertools.product(kernels, LENGTHS, WIDTHS, TYPES):
-        base = {"folder": folder, "kernel": kernel, "width": width, "dtype": dtype, "padded": True, "dropout": False}
+        base: dict[str, Any] = {
+            "folder": folder,
+            "kernel": kernel,
+            "width": width,
+            "dtype": dtype,
+            "padded": True,
+            "dropout": False,
+        }
         base |= {"precision": "ieee", "values": True, "normalize": True}
         variants = [base]
         if dtype != "fp16" or (length == LENGTHS[-1] and width == 64):
