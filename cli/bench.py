@@ -1,0 +1,289 @@
+"""`attnrec bench`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+import typer
+from rich import box
+from rich.table import Table
+
+from attnrec.benchmark.plan import BOTH, LENGTHS, PASSES, PRECISIONS, BenchmarkPlan
+from attnrec.cli.output import console, print_json
+from attnrec.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from attnrec.benchmark.report import Growth
+    from attnrec.benchmark.runner import Measurement
+
+_DEFAULT = BenchmarkPlan()
+CSV, FIGURE = "bench.csv", "time-by-length"
+
+
+def bench(
+    attention: list[str] = typer.Option(
+        list(_DEFAULT.attention),
+        help="Attention operator NAME[:option=value,...], or a way of torch as torch:mask, math, flash, efficient, "
+        "cudnn, flex, nested, varlen; may be given several times.",
+    ),
+    seq_len: str = typer.Option(
+        ",".join(map(str, _DEFAULT.seq_lens)), help="Longest histories (n).", metavar="N,N,..."
+    ),
+    dim: str = typer.Option(",".join(map(str, _DEFAULT.dims)), help="Widths of a head (d).", metavar="N,N,..."),
+    heads: int = typer.Option(_DEFAULT.heads, help="Attention heads."),
+    batch: int = typer.Option(_DEFAULT.batch, help="Histories in a batch."),
+    lengths: str = typer.Option(
+        _DEFAULT.lengths, help="All n items long, or as long as in real data.", metavar="|".join(LENGTHS)
+    ),
+    passes: str = typer.Option(
+        ",".join(_DEFAULT.passes), help="`forward` alone, `both` forward and backward.", metavar=",".join(PASSES)
+    ),
+    precision: str = typer.Option(_DEFAULT.precision, help="Of the inputs.", metavar="|".join(PRECISIONS)),
+    device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda"),
+    seconds: float = typer.Option(_DEFAULT.seconds, help="Measure each operator and pass so long at each size."),
+    seed: int = typer.Option(_DEFAULT.seed, help="Seed of the inputs."),
+    out: Optional[Path] = typer.Option(
+        None, help="Folder of the result, new or empty.", show_default="runs/bench-TIME"
+    ),
+    json: bool = typer.Option(False, "--json", help="Print the result as the last line of stdout."),
+) -> None:
+    """Measure operators: time, memory, how both grow with n and d, and how near the machine's ceilings they come."""
+    plan = BenchmarkPlan(
+        attention=tuple(attention),
+        seq_lens=_numbers("--seq-len", seq_len),
+        dims=_numbers("--dim", dim),
+        heads=heads,
+        batch=batch,
+        lengths=lengths,
+        precision=precision,
+        passes=tuple(passes.split(",")),
+        seconds=seconds,
+        seed=seed,
+    )
+    directory = out or Path("runs") / f"bench-{time.strftime('%Y%m%d-%H%M%S')}"
+    result = _run(plan, device, directory)
+    if json:
+        print_json(result)
+    if result["interrupted"]:
+        raise typer.Exit(130)
+    if all(row["error"] for row in result["measurements"]):
+        raise RunError("nothing could be measured")
+
+
+def _numbers(flag: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{flag} {text!r} is not a list of whole numbers such as 128,256") from None
+
+
+def _run(plan: BenchmarkPlan, device_name: str, directory: Path) -> dict[str, Any]:
+    """Measure, write and show; the result as plain values."""
+    from dataclasses import asdict
+
+    from attnrec.benchmark.report import environment, growth, to_csv
+    from attnrec.benchmark.runner import DTYPES, check_names, measure
+    from attnrec.benchmark.timing import measure_ceilings
+    from attnrec.training.run_directory import write_atomically
+    from attnrec.training.setup import choose_device, keep_freed_memory
+
+    if device_name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {device_name!r} is not one of auto, cpu, cuda")
+    device = choose_device(device_name)
+    check_names(plan)
+    _make_folder(directory)
+    keep_freed_memory()
+    measurements: list[Measurement] = []
+    where: dict[str, Any] = {}
+    interrupted = False
+    with console.status("measuring the ceilings of the machine") as status:
+        try:
+            ceilings = measure_ceilings(device, DTYPES[plan.precision])
+            where = environment(device, ceilings)
+            for found in measure(plan, device, ceilings, status.update):
+                measurements += found
+                write_atomically(directory / CSV, to_csv(plan, where, measurements).encode())
+        except KeyboardInterrupt:
+            interrupted = True
+    grown = growth(measurements)
+    if measurements:
+        _show(plan, device.type, where, measurements, grown)
+        _draw(plan, where, measurements, directory)
+    if interrupted:
+        done = len({(m.n, m.d) for m in measurements})
+        console.print(f"interrupted: {done} of {len(plan.sizes())} sizes are measured and kept", markup=False)
+    return {
+        "out": str(directory),
+        "interrupted": interrupted,
+        "environment": where,
+        "plan": asdict(plan),
+        "measurements": [asdict(m) for m in measurements],
+        "growth": [asdict(g) for g in grown],
+    }
+
+
+def _make_folder(directory: Path) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is not a directory")
+    if directory.is_dir() and any(directory.iterdir()):
+        what = "a benchmark" if (directory / CSV).exists() else "files"
+        raise InputError(f"{directory} already holds {what}; choose another --out")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot create {directory}: {error.strerror or error}") from error
+
+
+def _draw(plan: BenchmarkPlan, where: dict[str, Any], measurements: list[Measurement], directory: Path) -> None:
+    files = CSV
+    if len({m.n for m in measurements if m.ms is not None}) > 1:
+        from attnrec.analysis.benchmark_figures import time_by_length
+        from attnrec.analysis.style import save_figure
+
+        title = f"{where['device']}, {plan.precision}, {_workload(plan)}"
+        save_figure(time_by_length(measurements, title), directory, FIGURE)
+        files += f", {FIGURE}.png, {FIGURE}.svg"
+    else:
+        files += " (no figure: it needs two sequence lengths)"
+    console.print(f"\nwritten to {directory}: {files}", soft_wrap=True, markup=False)
+
+
+# -- tables ------------------------------------------------------------------------------------------------
+
+
+def _workload(plan: BenchmarkPlan) -> str:
+    heads = f", {plan.heads} heads" if plan.heads > 1 else ""
+    return f"batch {plan.batch}{heads}, {'all n long' if plan.lengths == 'full' else f'lengths as in {plan.lengths}'}"
+
+
+def _show(
+    plan: BenchmarkPlan, kind: str, where: dict[str, Any], measurements: list[Measurement], grown: list[Growth]
+) -> None:
+    from attnrec.benchmark.report import by_panel
+
+    unit = 1e12 if kind == "cuda" else 1e9
+    rate = where["ceiling_tflops"] * 1e12 / unit
+    threads = "" if kind == "cuda" else f", {where['threads']} thread{'s' * (where['threads'] > 1)}"
+    name = "TFLOP/s" if kind == "cuda" else "GFLOP/s"
+    console.print(
+        f"{where['device']}{threads}, torch {where['torch']}, {plan.precision}; {_workload(plan)}", markup=False
+    )
+    console.print(f"ceilings: {rate:,.0f} {name} (matrix product), {where['ceiling_gbps']:,.0f} GB/s (copy)")
+    for (passes, d), panel in by_panel(measurements).items():
+        title = "forward and backward" if passes == BOTH else "forward"
+        console.print(f"\n{title}, d = {d}", style="bold")
+        console.print(_table(panel, name, unit))
+    console.print(
+        f"ms: median; IQR: interquartile range, in % of it. {name} and GB/s: the work of vanilla causal attention on "
+        "the real items (half the square, no padding) over the time, for every operator alike. % of floor: the least "
+        "time for that work by the ceilings (roofline), in % of the time; in a cache it can exceed 100."
+        + (" kept: what autograd keeps for the backward pass." if BOTH in plan.passes else "")
+        + (" peak: most allocated on the GPU, over the inputs." if kind == "cuda" else ""),
+        style="dim",
+        markup=False,
+    )
+    for line in _notes(measurements):
+        console.print(line, markup=False)
+    _show_growth(plan, grown)
+
+
+def _table(panel: list[Measurement], name: str, unit: float) -> Table:
+    """A line an operator, a section a length; a column that nobody fills is left out."""
+    columns: dict[str, Callable[[Measurement], str]] = {
+        "n": lambda m: str(m.n),
+        "operator": lambda m: _foldable(m.operator),
+        "ms": lambda m: _digits(m.ms) or "-",
+        "IQR\n%": lambda m: f"{100 * (m.ms_high - m.ms_low) / m.ms:.0f}" if m.ms and m.ms_high and m.ms_low else "",
+        name.replace("/", "\n/"): lambda m: _digits(m.tflops and m.tflops * 1e12 / unit),
+        "GB/s": lambda m: "" if m.gbps is None else f"{m.gbps:,.{0 if m.gbps >= 10 else 1}f}",
+        "% of\nfloor": lambda m: "" if m.share is None else f"{100 * m.share:.0f}",
+        "kept\nMB": lambda m: _digits(m.kept_bytes and m.kept_bytes / 1e6),
+        "peak\nMB": lambda m: _digits(m.peak_bytes and m.peak_bytes / 1e6),
+    }
+    cells = {header: [cell(m) for m in panel] for header, cell in columns.items()}
+    cells = {header: column for header, column in cells.items() if any(column)}
+    table = _plain_table()
+    for header, column in cells.items():
+        widest = max(len(word) for text in (header, *column) for word in text.split())
+        if header == "operator":
+            table.add_column(header, overflow="fold", min_width=min(widest, 18))
+        else:
+            table.add_column(header, justify="right", min_width=widest)
+    last = None
+    for m, row in zip(panel, zip(*cells.values(), strict=True), strict=True):
+        if last not in (None, m.n):
+            table.add_section()
+        table.add_row("" if m.n == last else row[0], *row[1:])
+        last = m.n
+    return table
+
+
+def _plain_table() -> Table:
+    return Table(box=box.SIMPLE, padding=(0, 1 if console.width >= 80 else 0, 0, 0), show_edge=False)
+
+
+def _foldable(operator: str) -> str:
+    """Its options each on a line of its own where the terminal is narrow."""
+    return operator.replace(":", ":\n", 1).replace(",", ",\n") if "=" in operator and console.width < 80 else operator
+
+
+def _digits(value: float | None) -> str:
+    """Three significant digits and no exponent; nothing for no value."""
+    if value is None:
+        return ""
+    decimals = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{decimals}f}"
+
+
+def _notes(measurements: list[Measurement]) -> list[str]:
+    """A line for each failure, and for what was prepared outside the measured time."""
+    failures: dict[tuple[str, str], dict[str, None]] = {}
+    for m in measurements:
+        if m.error:
+            failures.setdefault((m.operator, m.error), {})[f"n={m.n} d={m.d} {m.passes}"] = None
+    lines = []
+    for (operator, error), places in failures.items():
+        everywhere = len(places) == sum(m.operator == operator for m in measurements)
+        lines.append(f"{operator}: {error}" if everywhere else f"{operator}, {', '.join(places)}: {error}")
+    prepared = [m for m in measurements if m.setup_ms is not None and m.passes == measurements[0].passes]
+    return lines + [
+        f"{m.operator}, n={m.n} d={m.d}: not counted, {m.setup_ms:,.0f} ms of preparation" for m in prepared
+    ]
+
+
+def _show_growth(plan: BenchmarkPlan, grown: list[Growth]) -> None:
+    console.print("\nhow time and memory grow (the claim for attention: time ~ n² d, memory ~ n d)", style="bold")
+    table = _plain_table()
+    table.add_column("operator", overflow="fold", min_width=8)
+    for header in ("pass", "time", "memory"):
+        table.add_column(header)
+    for g in grown:
+        if not g.why:
+            table.add_row(_foldable(g.operator), g.passes, _powers(g.time), _powers(g.memory))
+    if table.rows:
+        console.print(table)
+        console.print(
+            "Least squares on logarithms over the sizes above. Short sequences, where softmax, memory and launching "
+            "take the time, lower the exponents"
+            + ("." if plan.lengths == "full" else "; so do lengths as in real data, which seldom reach n."),
+            style="dim",
+            markup=False,
+        )
+    for why, names in _by_reason(grown).items():
+        console.print(f"none for {', '.join(names)}: {why}", markup=False)
+
+
+def _powers(exponents: dict[str, float]) -> str:
+    return "  ".join(f"{size}^{round(exponent, 2) + 0.0:.2f}" for size, exponent in exponents.items()) or "-"
+
+
+def _by_reason(grown: list[Growth]) -> dict[str, list[str]]:
+    """The operators without exponents, by what is missing."""
+    reasons: dict[str, list[str]] = {}
+    for g in grown:
+        if g.why and g.operator not in reasons.setdefault(g.why, []):
+            reasons[g.why].append(g.operator)
+    return reasons
