@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,8 +17,9 @@ from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs, mean_metr
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.models.sasrec import SASRec
 from attnrec.training.config import TrainConfig
+from attnrec.training.kept_variants import with_kept_variants
 from attnrec.training.run_directory import WEIGHTS, RunDirectory, Vocabulary
-from attnrec.training.setup import build_model, choose_device
+from attnrec.training.setup import build_model, choose_device, needs_timestamps
 
 
 class Recommender:
@@ -37,7 +39,13 @@ class Recommender:
 
     @torch.inference_mode()
     def recommend(
-        self, history: Sequence[str | int], top: int = 10, *, include_seen: bool = False, user: str | None = None
+        self,
+        history: Sequence[str | int],
+        top: int = 10,
+        *,
+        include_seen: bool = False,
+        user: str | None = None,
+        timestamps: Sequence[float] | None = None,
     ) -> list[tuple[str, float]]:
         """The most likely next items after a history.
 
@@ -46,12 +54,14 @@ class Recommender:
             top: how many items to return (fewer where the catalogue ends).
             include_seen: whether items of the history may be recommended.
             user: original user id, where the model was trained with user vectors.
+            timestamps: of the items of the history, where the model's attention needs them.
 
         Returns:
             original item ids and scores, best first.
 
         Raises:
-            InputError: the history is empty or has unknown items, or the user is unknown or missing.
+            InputError: the history is empty or has unknown items, the user is unknown or missing, or timestamps
+                are missing or do not belong to the history.
             RunError: the model's scores are not numbers.
         """
         if top < 1:
@@ -59,7 +69,10 @@ class Recommender:
         if isinstance(history, str):
             raise InputError("history must be a list of item ids, not one string")
         numbers = self._numbers([str(item) for item in history])
-        batch = batch_from_histories([numbers], self.config.max_len)
+        if timestamps is None and needs_timestamps(self.model):
+            raise InputError(f"{self._needs_timestamps()}: one for each item of the history")
+        times = None if timestamps is None else [[float(time) for time in timestamps]]
+        batch = batch_from_histories([numbers], self.config.max_len, times)
         if self.config.user_vector:
             batch = batch.of_user(self._user(user))
         output = self.model.last_output(batch.to(self.device)).float()
@@ -93,12 +106,17 @@ class Recommender:
     def interactions(self, dataset: str | None = None) -> Interactions:
         """The data of the run, from where it was or from ``dataset``; InputError if that is other data."""
         data = load_interactions(dataset or self.config.dataset, self.config.format)
+        if data.timestamps is None and needs_timestamps(self.model):
+            raise InputError(f"{self._needs_timestamps()}, and {dataset or self.config.dataset} has none")
         summary = self.run.summary()
         if data.item_ids != self.vocabulary.items or (
             summary is not None and summary.get("data_fingerprint") != fingerprint(data)
         ):
             raise InputError(f"{dataset or self.config.dataset} is not the data that {self.run} was trained on")
         return data
+
+    def _needs_timestamps(self) -> str:
+        return f"the model was trained with --attention {self.config.attention}, which needs timestamps"
 
     def _numbers(self, history: list[str]) -> list[int]:
         unknown = [item for item in dict.fromkeys(history) if item not in self.item_numbers]
@@ -127,7 +145,8 @@ def load(run: str | Path, device: str = "auto") -> Recommender:
     config, vocabulary = directory.config(), directory.vocabulary()
     tensors = directory.weights()
     target = choose_device(device)
-    model = build_model(config, len(vocabulary.items), len(vocabulary.users), target)
+    own = replace(config, attention=with_kept_variants(directory.path, config.attention))
+    model = build_model(own, len(vocabulary.items), len(vocabulary.users), target)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from attnrec.cli import compare, data, evaluate, plot, recommend, train, variants
+from attnrec.cli import bench, check, compare, data, evaluate, new, plot, recommend, train, variants
 from attnrec.errors import InputError, RunError
 
 app = typer.Typer(
@@ -21,10 +21,13 @@ app = typer.Typer(
 for command in (
     train.train,
     compare.compare,
+    bench.bench,
     evaluate.evaluate,
     recommend.recommend,
     plot.plot,
     variants.variants,
+    new.new,
+    check.check,
     data.data,
 ):
     app.command()(command)

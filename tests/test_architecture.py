@@ -16,13 +16,14 @@ ROOMS: dict[str, set[str]] = {
     "data": {"errors"},
     "attention": {"kernels", "errors"},
     "benchmark": {"attention", "kernels", "data", "errors"},
+    "starter": {"attention"},
     "contract": {"attention", "benchmark", "errors"},
     "models": {"attention", "data", "errors"},
     "evaluation": {"data", "errors"},
     "training": {"models", "attention", "data", "evaluation", "errors"},
     "experiments": {"training", "models", "attention", "data", "evaluation", "errors"},
     "recommender": {"training", "models", "data", "evaluation", "errors"},
-    "analysis": {"experiments", "recommender", "training", "data", "errors"},
+    "analysis": {"experiments", "recommender", "training", "benchmark", "data", "errors"},
 }
 ROOMS["cli"] = {*ROOMS}
 """For each room, the other rooms that it may import."""

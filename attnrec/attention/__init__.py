@@ -1,31 +1,49 @@
 """Attention operators: the interface, the registry and the built-in variants, one file each."""
 
-from attnrec.attention import awr, sdpa, triton  # noqa: F401  (they register themselves)
-from attnrec.attention.operator import (
-    AttentionOperator,
+from attnrec.attention import (  # noqa: F401  (they register themselves)
+    alibi,
+    awr,
+    differential,
+    entmax,
+    hstu,
+    linear,
+    rotary,
+    sdpa,
+    talking_heads,
+    ti,
+    triton,
+)
+from attnrec.attention.dense import without_padding
+from attnrec.attention.discovery import Variant, attention_names, find_attention, variant_file, variants
+from attnrec.attention.operator import AttentionOperator, masked_softmax, register_attention
+from attnrec.attention.packing import Packing, SequenceContext
+from attnrec.attention.spec import (
     OperatorSpec,
-    attention_names,
     build_attention,
-    find_attention,
     operator_options,
+    option_type,
     parse_attention,
     parse_blocks,
-    register_attention,
     resolved_options,
 )
-from attnrec.attention.packing import Packing, SequenceContext
 
 __all__ = [
     "AttentionOperator",
     "OperatorSpec",
     "Packing",
     "SequenceContext",
+    "Variant",
     "attention_names",
     "build_attention",
     "find_attention",
+    "masked_softmax",
     "operator_options",
+    "option_type",
     "parse_attention",
     "parse_blocks",
     "register_attention",
     "resolved_options",
+    "variant_file",
+    "variants",
+    "without_padding",
 ]

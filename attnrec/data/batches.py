@@ -153,17 +153,39 @@ def _gather(
     )
 
 
-def batch_from_histories(histories: list[list[int]], max_len: int) -> SequenceBatch:
+def batch_from_histories(
+    histories: list[list[int]], max_len: int, timestamps: list[list[float]] | None = None
+) -> SequenceBatch:
     """A batch of item-number histories given by hand, in their order; users are numbered 0, 1, ...
 
-    Raises DataError for an empty history.
+    Args:
+        histories: the items of each, oldest first; the last ``max_len`` are used.
+        max_len: slots of the model.
+        timestamps: one for each item, or None.
+
+    Raises DataError for an empty history, or for timestamps that are not one for each item, finite and in order.
     """
     if any(not history for history in histories):
         raise DataError("a history needs at least one item")
+    if timestamps is not None:
+        _check_timestamps(histories, timestamps)
     kept = [history[-max_len:] for history in histories]
     lengths = np.array([len(history) for history in kept])
     return SequenceBatch(
         torch.tensor([item for history in kept for item in history]),
         lengths,
         torch.from_numpy(np.repeat(np.arange(len(kept)), lengths)),
+        timestamps=None
+        if timestamps is None
+        else torch.tensor([time for times in timestamps for time in times[-max_len:]], dtype=torch.float64),
     )
+
+
+def _check_timestamps(histories: list[list[int]], timestamps: list[list[float]]) -> None:
+    for history, times in zip(histories, timestamps, strict=True):
+        if len(times) != len(history):
+            raise DataError(f"a history of {len(history)} items needs as many timestamps, not {len(times)}")
+        if not np.isfinite(times).all():
+            raise DataError("timestamps must be finite numbers")
+        if (np.diff(times) < 0).any():
+            raise DataError("timestamps must not decrease: a history is given oldest first")

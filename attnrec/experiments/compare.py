@@ -28,6 +28,7 @@ from attnrec.data.load import fingerprint, load_interactions
 from attnrec.errors import InputError
 from attnrec.evaluation.metrics import check_cutoffs
 from attnrec.training.config import TrainConfig, flag, read_toml, to_toml
+from attnrec.training.kept_variants import changed_variants
 from attnrec.training.run_directory import CONFIG, METRICS, STATE, VOCABULARY, RunDirectory, write_atomically
 from attnrec.training.setup import build_model, choose_device
 
@@ -95,8 +96,9 @@ def plan(config: TrainConfig, variants: Sequence[str], seeds: int, path: str | P
     data = load_interactions(config.dataset, config.format)
     check_cutoffs(config.cutoffs, data.num_items)
     device = choose_device(config.device)
+    timed = data.timestamps is not None
     for variant in variants:
-        build_model(replace(config, attention=variant), data.num_items, data.num_users, device)
+        build_model(replace(config, attention=variant), data.num_items, data.num_users, device, timestamps=timed)
     comparison = Comparison(Path(path), config, tuple(variants), tuple(range(config.seed, config.seed + seeds)))
     _check_folder(comparison, data)
     return comparison
@@ -177,3 +179,5 @@ def _check_folder(comparison: Comparison, data: Interactions) -> None:
         summary = comparison.run(variant, seed).summary()
         if summary is not None and summary["data_fingerprint"] != fingerprint(data):
             raise InputError(f"{path} holds runs on other data than {comparison.config.dataset}; choose another --out")
+        for file in changed_variants(comparison.run(variant, seed).path, variant):
+            raise InputError(f"{file} has changed since {path} was begun with it; choose another --out")

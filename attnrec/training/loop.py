@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from attnrec.evaluation.ranking import Evaluation, Evaluator
 from attnrec.training.config import TrainConfig
 from attnrec.training.gradients import GradientNormStatistics, global_gradient_norm
 from attnrec.training.interrupts import InterruptRequest
+from attnrec.training.kept_variants import with_kept_variants
 from attnrec.training.objective import Objective
 from attnrec.training.observer import Metrics, Observer, Progress
 from attnrec.training.run_directory import MetricsLog, RunDirectory, Vocabulary
@@ -57,7 +58,9 @@ class Trainer:
         self.cutoffs = check_cutoffs(sorted({*config.cutoffs, min(10, data.num_items)}), data.num_items)
         self.selected = f"NDCG@{min(10, data.num_items)}"
         torch.manual_seed(config.seed)
-        self.model = build_model(config, data.num_items, data.num_users, self.device)
+        timed = data.timestamps is not None
+        own = replace(config, attention=with_kept_variants(run.path, config.attention))
+        self.model = build_model(own, data.num_items, data.num_users, self.device, timestamps=timed)
         torch.manual_seed(config.seed)  # so that dropout does not depend on how much a variant's start has drawn
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=(0.9, 0.98), fused=True)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)

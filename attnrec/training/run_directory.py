@@ -9,6 +9,7 @@
 | `state` | what `--resume` needs |
 | `test_ranks.safetensors` | the rank of every user's test item at the chosen epoch |
 | `summary.json` | the result; written last, so a run without it is unfinished |
+| `variants/` | copies of the files of one's own variants, where the run was trained with any |
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from attnrec.errors import InputError, RunError
 from attnrec.evaluation.metrics import Ranks
 from attnrec.evaluation.ranking import Evaluation
 from attnrec.training.config import TrainConfig, read_toml, to_toml
+from attnrec.training.kept_variants import VARIANTS, variant_contents
 
 CONFIG, VOCABULARY, METRICS = "config.toml", "vocabulary.json", "metrics.jsonl"
 WEIGHTS, TEST_RANKS, STATE, SUMMARY = "weights.safetensors", "test_ranks.safetensors", "state", "summary.json"
@@ -80,6 +82,7 @@ class RunDirectory:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot create {run}: {error.strerror or error}") from error
+        run._keep_variants(config.attention)
         run.write_config(config)
         ids = {"items": vocabulary.items, "users": vocabulary.users}
         write_atomically(run.path / VOCABULARY, json.dumps(ids, ensure_ascii=False).encode())
@@ -109,6 +112,11 @@ class RunDirectory:
 
     def write_config(self, config: TrainConfig) -> None:
         write_atomically(self.path / CONFIG, to_toml(config.to_mapping()).encode())
+
+    def _keep_variants(self, attention: str) -> None:
+        for name, content in variant_contents(attention).items():
+            (self.path / VARIANTS).mkdir(exist_ok=True)
+            write_atomically(self.path / VARIANTS / name, content)
 
     def config(self) -> TrainConfig:
         path = self.path / CONFIG

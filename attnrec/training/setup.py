@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from attnrec.attention import AttentionOperator, parse_blocks
 from attnrec.errors import InputError
@@ -55,10 +56,18 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def build_model(config: TrainConfig, num_items: int, num_users: int, device: torch.device) -> SASRec:
+def build_model(
+    config: TrainConfig, num_items: int, num_users: int, device: torch.device, *, timestamps: bool = True
+) -> SASRec:
     """The untrained model that ``config`` describes, on ``device``.
 
-    Raises InputError for an unknown variant or option of it, or one that cannot run there.
+    Args:
+        config: all options.
+        num_items, num_users: of the data.
+        device: where the model will run.
+        timestamps: whether the data has them.
+
+    Raises InputError for an unknown variant or option of it, or one that cannot run there or on such data.
     """
     shared = {option.name for option in fields(SASRecConfig)} & {option.name for option in fields(TrainConfig)}
     options = {name: getattr(config, name) for name in shared} | {"attention": parse_blocks(config.attention)}
@@ -66,4 +75,11 @@ def build_model(config: TrainConfig, num_items: int, num_users: int, device: tor
     for module in model.modules():
         if isinstance(module, AttentionOperator):
             module.check_device(device)
+    if not timestamps and needs_timestamps(model):
+        raise InputError(f"--attention {config.attention} needs timestamps, and {config.dataset} has none")
     return model
+
+
+def needs_timestamps(model: nn.Module) -> bool:
+    """Whether an operator of the model can only run on data with timestamps."""
+    return any(isinstance(module, AttentionOperator) and module.needs_timestamps for module in model.modules())

@@ -1,0 +1,34 @@
+"""What the variants that form their T x T weights share: padding taken out, dropout, the product with the values."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from attnrec.attention.operator import AttentionOperator
+from attnrec.attention.packing import SequenceContext
+
+
+class DenseAttention(AttentionOperator):
+    """output = Drop(A) V with A formed as a whole; a variant defines `causal_weights`."""
+
+    @abstractmethod
+    def causal_weights(self, q: Tensor, k: Tensor, ctx: SequenceContext) -> Tensor:
+        """A [B, H, T, T] for q and k [B, H, T, D] that are zero at padding; zero outside ``ctx.mask()``."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
+        q, k, v = without_padding(ctx, q, k, v)
+        weights = F.dropout(self.causal_weights(q, k, ctx), self.dropout, self.training)
+        return weights.to(v.dtype) @ v
+
+    def weights(self, q: Tensor, k: Tensor, ctx: SequenceContext) -> Tensor:
+        q, k = without_padding(ctx, q, k)
+        return self.causal_weights(q, k, ctx)
+
+
+def without_padding(ctx: SequenceContext, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors [B, H, T, *] with zeros at padding, whatever stood there, NaN included."""
+    padding = ~ctx.real()[:, None, :, None]
+    return tuple(x.masked_fill(padding, 0.0) for x in tensors)

@@ -1,0 +1,82 @@
+"""`attnrec check`."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Optional
+
+import typer
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from attnrec.cli.output import console, print_json
+from attnrec.errors import InputError
+
+if TYPE_CHECKING:
+    from attnrec.contract import Report, Result
+
+
+def check(
+    context: typer.Context,
+    attention: str = typer.Argument(
+        help="The variant to check, with its options.", metavar="NAME[:option=value,...]", show_default=False
+    ),
+    heads: int = typer.Option(2, help="Heads of the larger cases.", min=1),
+    head_dim: int = typer.Option(8, help="Width of a head in the larger cases.", min=1),
+    only: Optional[str] = typer.Option(None, help="Checks to run, all without it.", metavar="NAME,NAME,..."),
+    device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda"),
+    json: bool = typer.Option(False, "--json", help="Print the result as the last line of stdout."),
+) -> None:
+    """Check that a variant keeps the contract: no leak, no padding, right gradients, the same by every way."""
+    from attnrec.contract import check_operator
+    from attnrec.training.setup import choose_device
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {device!r} is not one of auto, cpu, cuda")
+    names = None if only is None else [name for name in only.split(",") if name.strip()]
+    with console.status("checking") as status:
+        report = check_operator(
+            attention,
+            heads=heads,
+            head_dim=head_dim,
+            device=choose_device(device),
+            only=names,
+            observe=lambda name: status.update(f"checking: {name}"),
+        )
+    _show(report)
+    if context.find_root().params.get("debug"):
+        for result in report.failures:
+            if result.error is not None:
+                console.print(f"\n{result.name}:", style="bold")
+                console.print("".join(traceback.format_exception(result.error)), markup=False, soft_wrap=True)
+    if json:
+        print_json(report.as_json())
+    if report.failures:
+        raise typer.Exit(1)
+
+
+def _show(report: Report) -> None:
+    console.print(_table(report))
+    for result in report.failures:
+        console.print(Text.assemble((f"{result.name}: ", "bold"), result.fault))
+        if result.hint:
+            console.print(Padding(Text(f"hint: {result.hint}"), (0, 0, 0, 2)))
+    console.print(Text(report.summary(), style="bold red" if report.failures else "bold green"))
+
+
+_STYLES = {"holds": "green", "fails": "bold red", "not run": "yellow"}
+
+
+def _table(report: Report) -> Table:
+    table = Table(title=f"{report.operator} on {report.device}, {report.dtype}", title_justify="left")
+    table.add_column("property")
+    table.add_column("result", no_wrap=True)
+    table.add_column("measured", overflow="fold")
+    for result in report.results:
+        table.add_row(result.name, Text(_word(result), style=_STYLES[result.status]), Text(result.figure))
+    return table
+
+
+def _word(result: Result) -> str:
+    return "FAILS" if result.status == "fails" else result.status

@@ -1,0 +1,42 @@
+"""`attnrec new`."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from pathlib import Path
+
+import typer
+
+from attnrec.cli.output import console
+from attnrec.errors import InputError
+
+_STARTER = "StarterAttention"
+
+
+def new(
+    file: Path = typer.Argument(help="The file to write, such as my_variant.py.", show_default=False),
+) -> None:
+    """Write a commented starting file for a variant of one's own, which passes `attnrec check` as it stands."""
+    from attnrec import starter
+    from attnrec.training.run_directory import write_atomically
+
+    if file.suffix != ".py":
+        raise InputError(f"{file} must end in .py")
+    if file.exists():
+        raise InputError(f"{file} is there already; nothing is overwritten")
+    if not file.parent.is_dir():
+        raise InputError(f"there is no directory {file.parent}")
+    name = class_name(file.stem)
+    text = Path(starter.__file__).read_text(encoding="utf-8")
+    write_atomically(file, text.replace(_STARTER, name).replace("THIS_FILE", f"{file}:{name}").encode())
+    console.print(f"written: {file}, with the operator {name}. Next:", markup=False, soft_wrap=True)
+    console.print(f"  attnrec check {file}:{name}", markup=False, soft_wrap=True)
+
+
+def class_name(stem: str) -> str:
+    """The name of a class for a file: ``my_variant`` becomes ``MyVariant``; InputError where nothing is left of it."""
+    name = "".join(word[:1].upper() + word[1:] for word in re.split(r"[\W_]+", stem))
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise InputError(f"{stem!r} makes no name of a class; begin the file's name with a letter")
+    return name
