@@ -1,0 +1,248 @@
+"""Gradients, weights, and what is random when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from attnrec.attention import AttentionOperator
+from attnrec.contract.cases import EMPTY, MAX_LEN, PADDED, UNPADDED, Batch, Case, Layout
+from attnrec.contract.check import check
+from attnrec.contract.subject import Fault, NotRun, Subject, require_finite
+
+_DROPOUT = 0.5
+_STEP = 1e-6  # of difference quotients: truncation ~ step^2 and rounding ~ 1e-16 / step are both far below 1e-6
+_ENTRIES = 40  # of a tensor that are tried
+
+
+@check("gradcheck", "a .detach() or .data cuts a path, a custom backward is wrong, or a part is computed in float32")
+def gradcheck(subject: Subject) -> str:
+    if subject.dtype != torch.float64:
+        raise NotRun("the operator does not compute in float64")
+    subject.require_same_twice()
+    worst, tensors = 0.0, 0
+    for case in subject.ladder((Layout((1,), 1), Layout((2,), 2), Layout((1, 3), 3), Layout((0, 2), 3))):
+        operator, batch = subject.operator(case), subject.batch(case)
+        cotangent = subject.cotangent(batch)
+        _, gradients = subject.gradients(operator, batch, cotangent)
+        held = dict(operator.named_parameters()) | dict(zip("qkv", batch.inputs, strict=True))
+
+        def loss(operator: AttentionOperator = operator, batch: Batch = batch, by: Tensor = cotangent) -> float:
+            return float((subject.output(operator, batch) * by).sum())
+
+        for name, gradient in gradients.items():
+            # an in-place step on what the operator is given; `output` copies it each time
+            worst = max(worst, _against_quotients(loss, name, held[name], gradient))
+            tensors += 1
+    return f"difference quotients of {tensors} tensors agree to {worst:.2g}"
+
+
+def _against_quotients(loss: Callable[[], float], name: str, tensor: Tensor, gradient: Tensor) -> float:
+    """Largest deviation of the gradient relative to max(1, its size), over some entries."""
+    flat, slopes = tensor.detach().view(-1), gradient.reshape(-1)
+    draws = torch.randperm(len(flat), generator=torch.Generator().manual_seed(0))[: _ENTRIES // 2].tolist()
+    steepest = slopes.abs().topk(min(len(flat), _ENTRIES // 2)).indices.tolist()
+    worst = 0.0
+    for place in sorted({*draws, *steepest}):
+        start = float(flat[place])
+        ends = []
+        for step in (_STEP, -_STEP):
+            flat[place] = start + step
+            ends.append(loss())
+        flat[place] = start
+        quotient, slope = (ends[0] - ends[1]) / (2 * _STEP), float(slopes[place])
+        found = abs(quotient - slope) / max(1.0, abs(quotient))
+        if not found < 1e-6:
+            raise Fault(f"the gradient by {name} is {slope:.3g} where the difference quotient is {quotient:.3g}")
+        worst = max(worst, found)
+    return worst
+
+
+@check("parameters", "a parameter is not used in forward, or stands behind a .detach()")
+def parameters(subject: Subject) -> str:
+    names: list[str] = []
+    for case in subject.full(Layout((MAX_LEN, 7), MAX_LEN)):
+        operator, batch = subject.operator(case), subject.batch(case)
+        _, gradients = subject.gradients(operator, batch, subject.cotangent(batch))
+        names = [name for name in gradients if name not in ("q", "k", "v")]
+        scale = max(1.0, float(gradients["v"].abs().max()))
+        idle = [
+            name for name in names if not float(gradients[name].abs().max()) > 1e-3 * subject.tolerance(case) * scale
+        ]
+        if idle:
+            raise Fault(f"no gradient by {', '.join(idle)}")
+    if not names:
+        return "it has none"
+    return f"all {len(names)} get a gradient" if len(names) > 1 else "the one there is gets a gradient"
+
+
+# -- weights -------------------------------------------------------------------------------------------
+
+
+def _weights(subject: Subject, operator: AttentionOperator, batch: Batch) -> Tensor:
+    try:
+        with torch.no_grad():
+            found = operator.weights(batch.q.clone(), batch.k.clone(), batch.ctx)
+    except NotImplementedError as error:
+        raise Fault(str(error), "define weights(q, k, ctx), or set has_weights = False") from error
+    wanted = [*batch.q.shape[:3], batch.ctx.width]
+    if list(found.shape) != wanted:
+        raise Fault(f"weights are {list(found.shape)}, not {wanted}")
+    return require_finite(found, "the weights matrix")
+
+
+def _require(subject: Subject, attribute: str) -> None:
+    case = next(subject.ladder(UNPADDED[:1]))
+    subject.case = None
+    for name in ("has_weights", attribute):
+        if not getattr(subject.operator(case), name):
+            raise NotRun(f"the operator says {name} = False")
+
+
+@check("weights", "weights are [B, H, T, T], 0 outside ctx.mask(), and without dropout even in training")
+def weights(subject: Subject) -> str:
+    _require(subject, "has_weights")
+    for case in subject.ladder(UNPADDED + PADDED + EMPTY):
+        batch = subject.batch(case, filled=True)
+        found = _weights(subject, subject.operator(case), batch)
+        outside = found * ~batch.ctx.mask()
+        if outside.any():
+            raise Fault(f"a weight of {float(outside.abs().max()):.2g} on a later item or on padding")
+        trained = _weights(subject, subject.operator(case, dropout=_DROPOUT, training=True), batch)
+        subject.agree(trained, found, case, "in training with dropout weights differ by {}")
+        for name, matrix in subject.operator(case).named_weights(batch.q.clone(), batch.k.clone(), batch.ctx).items():
+            if matrix.shape != found.shape:
+                raise Fault(f"named_weights gives {name} of shape {list(matrix.shape)}, not {list(found.shape)}")
+    return "0 on later items and on padding"
+
+
+@check("weights sum", "a row of an item sums to 1; say weights_sum_to_one = False where that is not meant")
+def weights_sum(subject: Subject) -> str:
+    _require(subject, "weights_sum_to_one")
+    worst = 0.0
+    for case in subject.ladder((Layout((1,), 1), *UNPADDED, *PADDED)):
+        batch = subject.batch(case)
+        total = _weights(subject, subject.operator(case), batch).sum(-1, keepdim=True)
+        real = batch.real.expand_as(total)
+        off = torch.where(real, (total - 1).abs(), 0.0)
+        place = int(off.argmax())
+        text = f"a row sums to {float(total.flatten()[place]):.3g}, not 1"
+        worst = max(worst, subject.agree(torch.where(real, total, 1.0), torch.ones_like(total), case, text))
+    return f"1 to {worst:.2g}"
+
+
+@check(
+    "weights output", "weights(q, k, ctx) @ v is the output; say weights_give_output = False where that is not meant"
+)
+def weights_output(subject: Subject) -> str:
+    _require(subject, "weights_give_output")
+    worst = 0.0
+    for case in subject.ladder((Layout((1,), 1), *UNPADDED, *PADDED), long=True):
+        batch, operator = subject.batch(case), subject.operator(case)
+        product = _weights(subject, operator, batch) @ batch.v
+        out = subject.output(operator, batch)
+        worst = max(worst, subject.agree(product, out, case, "weights @ v differs from the output by {}"))
+    return f"weights @ v differs from the output by {worst:.2g}"
+
+
+# -- modes ---------------------------------------------------------------------------------------------
+
+
+@check("eval mode", "dropout and noise act only where self.training is true; nothing is remembered between calls")
+def eval_mode(subject: Subject) -> str:
+    for dropout in (0.0, _DROPOUT):
+        for case in subject.ladder((Layout((2,), 2), *PADDED[-1:])):
+            operator, batch = subject.operator(case, dropout=dropout), subject.batch(case)
+            first, second = subject.output(operator, batch), subject.output(operator, batch)
+            found = subject.difference(second, first)
+            if found > subject.tolerance(case):
+                subject.random = dropout == 0.0
+                raise Fault(f"two calls differ by {found:.2g} with dropout={dropout:g}")
+            plain = subject.output(subject.operator(case), batch)
+            text = f"dropout={dropout:g} moves outputs of eval mode by {{}}"
+            subject.agree(first, plain, case, text)
+    return "the same twice, with and without dropout"
+
+
+@check("dropout", "dropout of the weights acts in training, by F.dropout(weights, self.dropout, self.training)")
+def dropout(subject: Subject) -> str:
+    subject.require_same_twice()
+    acts = False
+    for case in subject.ladder((UNPADDED[1], PADDED[-1])):
+        batch = subject.batch(case)
+        _without_dropout_as_eval(subject, case, batch)
+        operator = subject.operator(case, dropout=_DROPOUT, training=True)
+        for name, call in _calls(subject, operator, case, batch).items():
+            one, other = _drawn(call, (range(8), range(8, 16)))
+            drawn = subject.difference(one, other) > subject.tolerance(case)
+            acts |= drawn
+            if not drawn and operator.has_weights:
+                raise Fault(f"{name} with dropout={_DROPOUT:g} gives the same in training whatever is drawn")
+            again, _ = _drawn(call, (range(8), range(8, 16)))
+            if subject.difference(again, one) > subject.tolerance(case):
+                raise Fault(
+                    f"{name} gives different draws after the same torch.manual_seed",
+                    "draw from torch's own generator, or resuming a training cannot repeat it",
+                )
+    if not acts:
+        return "none: there are no weights to drop"
+    kept = _mean_of_ones(subject)
+    return "random in training alone" + ("" if kept is None else f"; dropped weights keep {kept:.2f} of their sum")
+
+
+def _without_dropout_as_eval(subject: Subject, case: Case, batch: Batch) -> None:
+    cotangent = subject.cotangent(batch)
+    results = []
+    for training in (False, True):
+        out, gradients = subject.gradients(subject.operator(case, training=training), batch, cotangent)
+        results.append({"the output": out} | {f"the gradient by {name}": g for name, g in gradients.items()})
+    for name, wanted in results[0].items():
+        subject.agree(results[1][name], wanted, case, f"with dropout=0 {name} moves by {{}} in training")
+
+
+def _calls(subject: Subject, operator: AttentionOperator, case: Case, batch: Batch) -> dict[str, Callable[[], Tensor]]:
+    """Both ways to the output, so that neither forgets dropout."""
+    together, packing = batch.packed(case.max_len)
+
+    def run_packed() -> Tensor:
+        q, k, v = together.clone().unbind(1)
+        return operator.forward_packed(q, k, v, packing).detach()
+
+    return {
+        "forward": lambda: subject.output(operator, batch),
+        "forward_packed": run_packed,
+    }
+
+
+def _drawn(call: Callable[[], Tensor], seeds: tuple[range, range]) -> tuple[Tensor, Tensor]:
+    """Outputs of two sets of seeds; a set, as one draw may well drop nothing."""
+    found = []
+    for some in seeds:
+        outputs = []
+        for seed in some:
+            torch.manual_seed(seed)
+            outputs.append(call())
+        found.append(torch.stack(outputs))
+    return found[0], found[1]
+
+
+def _mean_of_ones(subject: Subject) -> float | None:
+    """Mean output for values of one with dropout, over that without: 1 where dropped weights are rescaled.
+
+    Only for operators whose weights sum to one and give the output. The bounds leave room for an output that is
+    not linear in what is dropped; forgetting 1 / (1 - p) would give 0.5.
+    """
+    (case,) = subject.full(Layout((8,) * 64, 8))
+    operator = subject.operator(case, dropout=_DROPOUT, training=True)
+    if not (operator.has_weights and operator.weights_sum_to_one and operator.weights_give_output):
+        return None
+    batch = subject.batch(case)
+    ones = Batch(batch.q, batch.k, torch.ones_like(batch.v), batch.ctx)
+    torch.manual_seed(0)
+    mean = float(torch.stack([subject.output(operator, ones).double().mean() for _ in range(8)]).mean())
+    mean /= float(subject.output(operator.eval(), ones).double().mean())
+    if not 0.7 < mean < 1.4:
+        raise Fault(f"dropped weights keep {mean:.2f} of their sum on average, not 1", "F.dropout divides by 1 - p")
+    return mean

@@ -1,0 +1,203 @@
+"""Several ways to one result: packed rows, implementations, the compiler; and how they grow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from attnrec.attention import AttentionOperator, Packing
+from attnrec.benchmark.scaling import fit_exponents, kept_for_backward
+from attnrec.contract.cases import PADDED, UNPADDED, Batch, Case, Layout, make_batch
+from attnrec.contract.check import check
+from attnrec.contract.subject import Fault, NotRun, Subject, pull_back, require_finite
+from attnrec.errors import InputError
+
+_LENGTHS = (256, 512, 1024, 2048)
+_BUDGET_S = 4.0
+
+
+# -- packed --------------------------------------------------------------------------------------------
+
+
+@check("packed", "forward_packed must be forward without the padding: the trunk calls it, and plots call forward")
+def packed(subject: Subject) -> str:
+    worst = 0.0
+    for case in subject.ladder((Layout((1,), 1), Layout((2,), 2), Layout((1, 3), 3), Layout((1, 2, 2, 5, 7), 7))):
+        for groups in (1, 2, 4)[: len(case.lengths)]:
+            for training in (False, True):
+                operator = subject.operator(case, training=training)
+                worst = max(worst, _packed_as_padded(subject, case, operator, groups))
+    return f"forward_packed differs from forward by {worst:.2g}"
+
+
+def _packed_as_padded(subject: Subject, case: Case, operator: AttentionOperator, groups: int) -> float:
+    batch = subject.batch(case)
+    together, packing = batch.packed(case.max_len, groups)  # views of one tensor, as the trunk gives them
+    weight = subject.cotangent(batch).transpose(1, 2)[batch.ctx.real()]
+    trained = {name: p for name, p in operator.named_parameters() if p.requires_grad}
+    results = []
+    for run in (operator.forward_packed, lambda *given: AttentionOperator.forward_packed(operator, *given)):
+        leaf = together.detach().clone().requires_grad_()
+        out = _packed_output(run, leaf, packing, weight.shape)
+        found = pull_back(out, weight, (leaf, *trained.values()))
+        gradients = dict(zip(("q, k and v", *trained), found, strict=True))
+        results.append({"the output": out.detach()} | {f"the gradient by {name}": g for name, g in gradients.items()})
+    text = (
+        f"in {groups} group{'' if groups == 1 else 's'} {{name}} of forward_packed differs from forward's by {{{{}}}}"
+    )
+    return max(
+        subject.agree(results[0][name], wanted, case, text.format(name=name)) for name, wanted in results[1].items()
+    )
+
+
+def _packed_output(run: Callable[..., Tensor], leaf: Tensor, packing: Packing, shape: torch.Size) -> Tensor:
+    out = run(*leaf.clone().unbind(1), packing)
+    if out.shape != shape:
+        raise Fault(f"forward_packed gives {list(out.shape)}, not {list(shape)}")
+    return require_finite(out, "the output of forward_packed")
+
+
+# -- implementations -----------------------------------------------------------------------------------
+
+
+@check("implementations", "a name means one formula: every impl must compute it, and its gradients")
+def implementations(subject: Subject) -> str:
+    own, values = subject.factory.impls()
+    if own is None:
+        raise NotRun("the operator has no option impl")
+    if not values:
+        raise NotRun(f"impl is no Literal[...], so that nothing but impl={own} is known")
+    usable, refused = [], []
+    for impl in values:
+        try:
+            subject.factory(subject.heads, subject.head_dim, 8, 0.0, impl).check_device(subject.device)
+            usable.append(impl)
+        except InputError:
+            refused.append(impl)
+    left_out = f" ({', '.join(refused)} cannot run on this machine)" if refused else ""
+    if len(usable) < 2:
+        raise NotRun(f"nothing to compare impl={own} with{left_out}")
+    base = "reference" if "reference" in usable else usable[0]
+    worst = 0.0
+    for impl in usable:
+        if impl != base:
+            worst = max(worst, _implementations_agree(subject, base, impl))
+    return f"{', '.join(usable)} differ by {worst:.2g}{left_out}"
+
+
+def _implementations_agree(subject: Subject, base: str, impl: str) -> float:
+    single = any(subject.kept_dtype(name) != torch.float64 for name in (base, impl))
+    dtype = torch.float32 if single else torch.float64
+    worst = 0.0
+    for case in subject.ladder((Layout((1,), 1), *UNPADDED, *PADDED, Layout((0, 2), 3)), long=True):
+        batch = make_batch(case).to(dtype, subject.device)
+        reference = subject.operator(case, impl=base, dtype=dtype)
+        other = subject.operator(case, impl=impl, dtype=dtype)
+        other.load_state_dict(reference.state_dict())
+        cotangent = subject.cotangent(batch)
+        wanted, gradients = subject.gradients(reference, batch, cotangent)
+        out, found = subject.gradients(other, batch, cotangent)
+        text = f"{{name}} of impl={impl} differs from that of impl={base} by {{{{}}}}"
+        worst = max(worst, subject.agree(out, wanted, case, text.format(name="the output"), dtype))
+        for name, gradient in gradients.items():
+            words = text.format(name=f"the gradient by {name}")
+            worst = max(worst, subject.agree(found[name], gradient, case, words, dtype))
+    return worst
+
+
+# -- torch.compile -------------------------------------------------------------------------------------
+
+
+@check("torch.compile", "no branch on is_compiling or on values, no state kept in plain Python attributes")
+def compiled(subject: Subject) -> str:
+    backend, words = subject.backend, f" (backend {subject.backend})"
+    if backend is None:
+        backend, words = ("inductor", "") if _compiler() else ("aot_eager", " (backend aot_eager: no C++ compiler)")
+    torch._dynamo.reset()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own
+            worst = _compiled_as_eager(subject, backend)
+    finally:
+        torch._dynamo.reset()
+    return f"moves outputs and gradients by {worst:.2g}{words}"
+
+
+def _compiler() -> bool:
+    wanted = os.environ.get("CXX")
+    return any(shutil.which(name) for name in ((wanted,) if wanted else ("g++", "clang++", "c++")))
+
+
+def _compiled_as_eager(subject: Subject, backend: str) -> float:
+    worst = 0.0
+    operator: AttentionOperator | None = None
+    for case in subject.full(Layout((2, 3), 4), Layout((2, 5), 6)):  # padding is trimmed, so that T changes
+        subject.case = case
+        batch = subject.batch(case)
+        if operator is None:
+            operator = subject.operator(case)
+            call = torch.compile(operator, backend=backend)
+        cotangent = subject.cotangent(batch)
+        wanted, gradients = subject.gradients(operator, batch, cotangent)
+        leaves = tuple(x.detach().clone().requires_grad_() for x in batch.inputs)
+        out = call(*(x.clone() for x in leaves), batch.ctx)
+        worst = max(worst, subject.agree(out.detach(), wanted, case, "compiled, the output moves by {}"))
+        found = pull_back(out, cotangent, leaves)
+        for name, gradient in zip("qkv", found, strict=True):
+            text = f"compiled, the gradient by {name} moves by {{}}"
+            worst = max(worst, subject.agree(gradient, gradients[name], case, text))
+    return worst
+
+
+# -- growth --------------------------------------------------------------------------------------------
+
+
+@check("growth", "")
+def growth(subject: Subject) -> str:
+    """Exponents of time and of memory in the sequence length: a figure, no demand."""
+    lengths, seconds, kept = [], [], []
+    end = time.monotonic() + _BUDGET_S
+    heads, dim = (1, 32) if subject.takes(1, 32) else subject.shapes[-1]
+    for length in _LENGTHS:
+        case = Case((length,), length, heads, dim, max_len=length, timestamps=subject.needs_timestamps)
+        batch = make_batch(case).to(torch.float32, subject.device)
+        operator = subject.operator(case, training=True, dtype=torch.float32)
+        lengths.append(length)
+        kept.append(kept_for_backward(partial(_forward, operator, batch)))
+        seconds.append(_seconds(operator, batch))
+        left = end - time.monotonic()
+        if 20 * seconds[-1] > (left if len(lengths) > 1 else 10 * _BUDGET_S):  # five passes over twice the items
+            break
+    if len(lengths) < 2:
+        raise NotRun(f"one pass over {lengths[0]} items takes {seconds[0]:.1f} s")
+    (in_time,), span = fit_exponents(seconds, lengths), f"n = {lengths[0]} to {lengths[-1]}"
+    if not all(kept):
+        return f"time n^{in_time:.1f}, nothing kept for backward ({span})"
+    (in_memory,) = fit_exponents(kept, lengths)
+    return f"time n^{in_time:.1f}, memory n^{in_memory:.1f} ({span})"
+
+
+def _forward(operator: AttentionOperator, batch: Batch) -> Tensor:
+    out: Tensor = operator(*(x.detach().requires_grad_().clone() for x in batch.inputs), batch.ctx)
+    return out
+
+
+def _seconds(operator: AttentionOperator, batch: Batch) -> float:
+    """The shortest of three forward and backward passes, after one to warm up."""
+    found = []
+    for _ in range(4):
+        begin = time.perf_counter()
+        out = _forward(operator, batch)
+        if out.requires_grad:
+            out.sum().backward()
+        if out.is_cuda:
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - begin)
+    return min(found[1:])

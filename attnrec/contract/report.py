@@ -1,0 +1,92 @@
+"""What the contract found, as values and as text."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["holds", "fails", "not run"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One property of an operator.
+
+    Attributes:
+        name: of the check.
+        status: ``not run`` where the check does not apply or cannot run here, never a pass.
+        figure: what was measured; the fault where it fails; the reason where it was not run.
+        case: the smallest case found that fails, in words; empty otherwise.
+        hint: what usually causes such a fault; empty unless it fails.
+        error: what the operator raised, if the check failed by that.
+    """
+
+    name: str
+    status: Status
+    figure: str
+    case: str = ""
+    hint: str = ""
+    error: Exception | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def fault(self) -> str:
+        """The case and what happened there, in one sentence."""
+        return f"{self.case}: {self.figure}" if self.case else self.figure
+
+
+@dataclass(frozen=True)
+class Report:
+    """The results for one operator; ``str`` gives all of it as plain text.
+
+    Attributes:
+        operator: its name and options.
+        device: where it was run.
+        dtype: the precision of the checks that do not say another.
+        results: in the order of the checks.
+    """
+
+    operator: str
+    device: str
+    dtype: str
+    results: tuple[Result, ...]
+
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if result.status == "fails")
+
+    @property
+    def holds(self) -> bool:
+        """Whether something was run and nothing that was run failed."""
+        return not self.failures and any(result.status == "holds" for result in self.results)
+
+    def summary(self) -> str:
+        """One line: how many checks hold, and which do not."""
+        skipped = sum(result.status == "not run" for result in self.results)
+        ran = len(self.results) - skipped
+        end = f"; {skipped} not run" if skipped else ""
+        if self.failures:
+            names = ", ".join(result.name for result in self.failures)
+            verb = "fails" if len(self.failures) == 1 else "fail"
+            return f"{self.operator}: {len(self.failures)} of {ran} checks {verb}: {names}{end}"
+        return f"{self.operator}: {ran} of {ran} checks hold{end}"
+
+    def __str__(self) -> str:
+        width = max((len(result.name) for result in self.results), default=0)
+        lines = [f"{result.name:{width}}  {result.status:7}  {result.fault}" for result in self.results]
+        hints = [textwrap.indent(f"{result.name}: {result.hint}", "  ") for result in self.failures if result.hint]
+        return "\n".join([*lines, *(["hints:", *hints] if hints else []), self.summary()])
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as what `json.dumps` takes."""
+        rows = [
+            {key: getattr(result, key) for key in ("name", "status", "figure", "case", "hint")}
+            for result in self.results
+        ]
+        return {
+            "attention": self.operator,
+            "device": self.device,
+            "dtype": self.dtype,
+            "holds": self.holds,
+            "checks": rows,
+        }

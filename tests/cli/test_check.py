@@ -1,0 +1,114 @@
+"""`attnrec check` as a user types it: the table, the failures, exit codes, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnrec.attention import operator as operator_module
+from attnrec.attention import register_attention
+from attnrec.cli import main as entry
+from tests.contract.gallery import NoCausalMask
+
+COMMAND = [sys.executable, "-c", "from attnrec.cli.main import main; main()"]
+QUICK = ("--only", "shape,no-future-leak,padding,implementations")
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs the command and gives its exit code, stdout and stderr; `leaky` is a wrong operator."""
+    monkeypatch.setattr(operator_module, "_registry", dict(operator_module._registry))
+    register_attention("leaky")(NoCausalMask)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: str, before: tuple[str, ...] = ()) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["attnrec", *before, "check", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            entry.main()
+        captured = capsys.readouterr()
+        return int(stopped.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_a_variant_that_holds(check: Any) -> None:
+    code, out, err = check("sdpa", *QUICK)
+    assert (code, out) == (0, "")
+    assert "sdpa on cpu, float64" in err
+    assert "not run" in err
+    assert err.splitlines()[-1] == "sdpa: 3 of 3 checks hold; 1 not run"
+
+
+def test_a_variant_that_fails(check: Any) -> None:
+    code, out, err = check("leaky", *QUICK, "--json")
+    assert code == 1
+    assert "FAILS" in err
+    lines = err.splitlines()
+    assert lines[-1] == "leaky: 1 of 3 checks fails: no future leak; 1 not run"
+    text = " ".join(line.strip() for line in lines)
+    assert "no future leak: 1 sequence of 2 items, 1 head, width 2: output 1 changes with item 2" in text
+    assert "hint: an item may see itself and what is before it" in text
+    assert out.count("\n") == 1
+    report = json.loads(out)
+    assert (report["attention"], report["holds"]) == ("leaky", False)
+    assert [row["status"] for row in report["checks"]] == ["holds", "fails", "holds", "not run"]
+
+
+def test_debug_shows_what_an_operator_raised(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(*_: object) -> None:
+        raise RuntimeError("out of ideas")
+
+    monkeypatch.setattr(NoCausalMask, "forward", forward)
+    code, _, err = check("leaky", "--only", "shape")
+    assert code == 1
+    assert "out of ideas" in err
+    assert "Traceback" not in err
+    code, _, err = check("leaky", "--only", "shape", before=("--debug",))
+    assert code == 1
+    assert "Traceback" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sdpaa"], "unknown attention variant 'sdpaa'; did you mean sdpa?"),
+        (["awr:width=1"], "nothing but signs"),
+        (["sdpa", "--only", "paddin"], "unknown check 'paddin'; did you mean padding"),
+        (["sdpa", "--only", ","], "no check is named"),
+        (["sdpa", "--device", "tpu"], "--device 'tpu' is not one of auto, cpu, cuda"),
+        (["sdpa", "--heads", "0"], "--heads"),
+        (["rotary", "--head-dim", "3"], "3"),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line_and_exit_code_2(check: Any, arguments: list[str], message: str) -> None:
+    code, out, err = check(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("attnrec: error: ")
+    assert message in err
+
+
+def test_kernels_without_a_gpu_are_one_line(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    command = [*COMMAND, "check", "triton", "--device", "cpu"]
+    failed = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("attnrec: error: --attention triton")
+    assert failed.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_lines_fit_and_colour_carries_nothing(check: Any, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    environment = {**os.environ, "COLUMNS": str(columns)}
+    shown = subprocess.run([*COMMAND, "check", "awr", *QUICK], capture_output=True, text=True, env=environment).stderr
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= columns
+    assert shown.count("holds") >= 3
