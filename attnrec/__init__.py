@@ -5,21 +5,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "Recommender", "RunError", "TrainConfig", "load", "train"]
+__all__ = [
+    "ComparisonResult",
+    "InputError",
+    "Printer",
+    "Recommender",
+    "RunError",
+    "TrainConfig",
+    "check_operator",
+    "compare",
+    "load",
+    "plot",
+    "train",
+]
 
 if TYPE_CHECKING:
+    from attnrec.api import ComparisonResult, Printer, compare, plot, train
+    from attnrec.contract import check_operator
     from attnrec.errors import InputError, RunError
     from attnrec.recommender import Recommender, load
     from attnrec.training.config import TrainConfig
-    from attnrec.training.loop import train
 
 _HOMES = {
+    "ComparisonResult": "attnrec.api",
     "InputError": "attnrec.errors",
+    "Printer": "attnrec.api",
     "Recommender": "attnrec.recommender",
     "RunError": "attnrec.errors",
     "TrainConfig": "attnrec.training.config",
+    "check_operator": "attnrec.contract",
+    "compare": "attnrec.api",
     "load": "attnrec.recommender",
-    "train": "attnrec.training.loop",
+    "plot": "attnrec.api",
+    "train": "attnrec.api",
 }
 
 

@@ -14,7 +14,7 @@ from attnrec.cli.output import console, print_json
 from attnrec.errors import InputError
 
 if TYPE_CHECKING:
-    from attnrec.contract import Report, Result
+    from attnrec.contract import Report
 
 
 def check(
@@ -74,9 +74,6 @@ def _table(report: Report) -> Table:
     table.add_column("result", no_wrap=True)
     table.add_column("measured", overflow="fold")
     for result in report.results:
-        table.add_row(result.name, Text(_word(result), style=_STYLES[result.status]), Text(result.figure))
+        word, figure = ("FAILS", "see below") if result.status == "fails" else (result.status, result.figure)
+        table.add_row(result.name, Text(word, style=_STYLES[result.status]), Text(figure))
     return table
-
-
-def _word(result: Result) -> str:
-    return "FAILS" if result.status == "fails" else result.status

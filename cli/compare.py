@@ -11,7 +11,7 @@ from attnrec.cli.options import configured, given_options, with_config_options
 from attnrec.cli.output import console, plain_table, print_json
 
 if TYPE_CHECKING:
-    from attnrec.experiments.compare import Comparison
+    from attnrec.api import ComparisonResult
     from attnrec.experiments.report import ReportTable
 
 
@@ -43,29 +43,23 @@ def compare(
 ) -> None:
     """Compare variants over seeds on equal terms: NDCG@N, gradient norms, cost, and what is more than chance."""
     settings = configured(config, given_options(given))
-    directory = out or Path("runs") / f"compare-{Path(settings.dataset).stem}"
+    from attnrec.api import compare as run_comparison
     from attnrec.cli.progress import ComparisonDisplay
-    from attnrec.experiments.compare import plan, prepare
-    from attnrec.experiments.pool import run_all
-    from attnrec.experiments.report import build_result, problems, tables, write_result
+    from attnrec.experiments.report import tables
 
-    comparison = plan(settings, attention, seeds, directory)
-    prepare(comparison)
     with ComparisonDisplay() as display:
-        outcome = run_all(comparison, jobs, display)
-    result = build_result(comparison, outcome.failures)
-    write_result(comparison, result)
-    for table in tables(comparison, result):
+        result = run_comparison(attention, settings, out, seeds=seeds, jobs=jobs, observer=display)
+    for table in tables(result.comparison, result.values):
         _show(table)
-    for line in problems(result):
+    for line in result.problems():
         console.print(line, style="bold", soft_wrap=True, markup=False)
-    _draw(comparison)
+    _draw(result)
     if json:
-        print_json(result)
-    if outcome.interrupted:
+        print_json(result.values)
+    if result.outcome.interrupted:
         console.print("interrupted: the same command goes on where it stopped")
         raise typer.Exit(130)
-    if outcome.failures:
+    if result.outcome.failures:
         raise typer.Exit(1)
 
 
@@ -79,14 +73,14 @@ def _show(table: ReportTable) -> None:
         console.print(table.note, style="dim", markup=False)
 
 
-def _draw(comparison: Comparison) -> None:
-    from attnrec.analysis.comparison_figures import comparison_figures
+def _draw(result: ComparisonResult) -> None:
     from attnrec.analysis.style import save_figure
 
+    comparison = result.comparison
     files = "comparison.md, comparison.json"
     if any(comparison.finished(*run) for run in comparison.runs()):
         files += ", figures/"
-        for name, figure in comparison_figures(comparison).items():
+        for name, figure in result.figures().items():
             save_figure(figure, comparison.path / "figures", name)
     console.print(f"\nwritten to {comparison.path}: {files}", soft_wrap=True, markup=False)
 

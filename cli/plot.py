@@ -8,7 +8,6 @@ from typing import Optional
 import typer
 
 from attnrec.cli.output import console, print_json
-from attnrec.errors import InputError
 
 
 def plot(
@@ -28,27 +27,9 @@ def plot(
 ) -> None:
     """Draw how a training or a comparison went, or what a model attends to."""
     from attnrec.analysis.style import save_figure
-    from attnrec.experiments.compare import is_comparison
+    from attnrec.api import plot as draw
 
-    if items is not None and not attention_map:
-        raise InputError("--items belongs to --attention-map")
-    if category is not None and items is None:
-        raise InputError("--category needs --items, the table that has the column")
-    if is_comparison(run):
-        if attention_map:
-            raise InputError(f"{run} is a comparison; give one of the runs under {run / 'runs'}")
-        from attnrec.analysis.comparison_figures import comparison_figures
-        from attnrec.experiments.compare import open_comparison
-
-        figures = comparison_figures(open_comparison(run))
-    elif attention_map:
-        from attnrec.analysis.attention_maps import attention_figures
-
-        figures = attention_figures(run, items=items, category=category or "category", slots=slots, users=users)
-    else:
-        from attnrec.analysis.training_curves import training_figure
-
-        figures = {"training": training_figure(run)}
+    figures = draw(run, attention_map=attention_map, items=items, category=category, slots=slots, users=users)
     paths = [path for name, figure in figures.items() for path in save_figure(figure, run / "figures", name)]
     for path in paths:
         console.print(str(path), soft_wrap=True, markup=False)

@@ -17,6 +17,9 @@ def recommend(
     history: str = typer.Option(
         ..., help="Original item ids, oldest first, separated by white space (or commas); `-` reads them from stdin."
     ),
+    timestamps: Optional[str] = typer.Option(
+        None, help="When each item of the history was, in the data's unit, for a variant that needs it (`ti`)."
+    ),
     top: int = typer.Option(10, help="How many items to recommend.", min=1),
     include_seen: bool = typer.Option(False, "--include-seen", help="Items of the history may be recommended too."),
     user: Optional[str] = typer.Option(None, help="Original user id, for a model trained with --user-vector."),
@@ -33,8 +36,16 @@ def recommend(
     items = text.split()
     if not all(item in recommender.item_numbers for item in items):  # else commas belong to the ids
         items = text.replace(",", " ").split()
-    found = recommender.recommend(items, top=top, include_seen=include_seen, user=user)
+    times = None if timestamps is None else _times(timestamps)
+    found = recommender.recommend(items, top=top, include_seen=include_seen, user=user, timestamps=times)
     rows = [(str(place), item, f"{score:.4f}") for place, (item, score) in enumerate(found, 1)]
     console.print(plain_table(("rank", "item", "score"), rows, numbers=(0, 2)))
     if json:
         print_json({"recommendations": [{"item": item, "score": score} for item, score in found]})
+
+
+def _times(text: str) -> list[float]:
+    try:
+        return [float(time) for time in text.replace(",", " ").split()]
+    except ValueError:
+        raise InputError(f"--timestamps {text!r} is not a list of numbers") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, Optional
 
@@ -11,9 +10,6 @@ import typer
 from attnrec.cli.options import configured, given_options, with_config_options
 from attnrec.cli.output import console, metrics_table, print_json
 from attnrec.errors import InputError
-from attnrec.training.config import TrainConfig, flag
-
-_MAY_CHANGE = {"epochs", "patience", "eval_every", "device"}
 
 
 @with_config_options()
@@ -33,47 +29,24 @@ def train(
 ) -> None:
     """Train a model, show how it does, and leave a run directory."""
     options = given_options(given)
-    if resume:
-        settings = _resumed_config(out, config, options)
-    else:
-        settings = configured(config, options)
-    assert out is not None or not resume
-    directory = out or Path("runs") / _run_name(settings)
+    if resume and out is None:
+        raise InputError("--resume needs the run directory: --out DIR")
+    if resume and config is not None:
+        raise InputError("--resume takes its options from the run, so --config cannot be given")
+    settings = None if resume else configured(config, options)
+    from attnrec.api import train as run_training
     from attnrec.cli.progress import TrainingDisplay
-    from attnrec.training.loop import train as run_training
 
     with TrainingDisplay() as display:
-        summary = run_training(settings, directory, display, resume=resume)
+        if settings is None:
+            summary = run_training(out=out, resume=True, observer=display, **options)
+        else:
+            summary = run_training(settings, out, observer=display)
     _report(summary)
     if json:
         print_json(summary)
     if summary["interrupted"]:
         raise typer.Exit(130)
-
-
-def _resumed_config(out: Path | None, config: Path | None, options: dict[str, Any]) -> TrainConfig:
-    """The run's own options, of which a few may change."""
-    if out is None:
-        raise InputError("--resume needs the run directory: --out DIR")
-    if config is not None:
-        raise InputError("--resume takes its options from the run, so --config cannot be given")
-    from attnrec.training.run_directory import RunDirectory
-
-    before = RunDirectory.open(out).config()
-    for name, value in options.items():
-        if name not in _MAY_CHANGE and value != getattr(before, name):
-            raise InputError(
-                f"--resume: the run was started with {flag(name)} {getattr(before, name)}, not {value}; "
-                f"only {', '.join(flag(other) for other in sorted(_MAY_CHANGE))} may change"
-            )
-    if before.schedule != "constant" and options.get("epochs", before.epochs) != before.epochs:
-        raise InputError("--resume: --epochs cannot change under a cosine schedule, which depends on it")
-    return TrainConfig.from_mapping(before.to_mapping() | options)
-
-
-def _run_name(settings: TrainConfig) -> str:
-    variant = "".join(c if c.isalnum() else "-" for c in settings.attention)
-    return f"{Path(settings.dataset).stem}-{variant}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _report(summary: dict[str, Any]) -> None:

@@ -30,8 +30,8 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_operators_keep_the_contract(spec: str) -> None:
-    """By the compiler's tracing; that its machine code agrees is checked for one operator below."""
-    names = [name for name in check_names() if name != "growth"]
+    """torch.compile by its tracing alone, once a variant; that its machine code agrees is checked for one below."""
+    names = [name for name in check_names() if name != "growth" and not (":" in spec and name == "torch.compile")]
     if INTERPRETED and ":" in spec:
         names.remove("implementations")  # interpreted kernels take 10 s, and the default options have them
     report = check_operator(spec, only=names, compile_backend="aot_eager")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from attnrec.attention import SequenceContext, build_attention, parse_attention
-from attnrec.attention import operator as operator_module
+from attnrec.cli.main import app
+from attnrec.contract import check_operator
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -27,16 +27,34 @@ def run(source: str) -> dict[str, Any]:
     return names
 
 
-def test_the_variant_of_the_guide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operator_module, "_registry", {})
-    (block,) = python_blocks("add-a-variant.md")
-    run(block)
-    operator = build_attention(parse_attention("mean"), 2, 3, 10, 0.0)
-    v = torch.randn(2, 2, 4, 3)
-    out = operator(v, v, v, SequenceContext(torch.tensor([0, 3]), 4))
-    assert (out[0] == 0).all()
-    for t in (1, 2, 3):
-        torch.testing.assert_close(out[1, :, t], v[1, :, 1 : t + 1].mean(1))
+def test_the_guide_to_a_variant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its file, its commands and its Python, with fewer epochs and seeds."""
+    monkeypatch.chdir(tmp_path)
+    operator, python = python_blocks("add-a-variant.md")
+    (tmp_path / "recency.py").write_text(operator)
+    text = (DOCS / "add-a-variant.md").read_text()
+    commands = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    assert [line.split()[1] for line in commands] == ["check", "train", "plot", "compare", "bench"]
+    for line in commands:
+        short = line.replace("--epochs 30", "--epochs 1").replace("--seeds 3", "--seeds 1")
+        app(
+            shlex.split(short.replace("--seq-len 64,128,256", "--seq-len 8,16 --seconds 0.01"))[1:],
+            standalone_mode=False,
+        )
+    assert (tmp_path / "runs/mine/figures/attention-by-slot.png").is_file()
+    assert (tmp_path / "runs/recency/comparison.md").is_file()
+    names = run(python.replace("epochs=30", "epochs=1").replace("seeds=3", "seeds=1"))
+    assert names["summary"]["attention"] == "recency.py"
+    assert not names["result"].problems()
+
+
+def test_the_leak_that_the_guide_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    operator, _ = python_blocks("add-a-variant.md")
+    (tmp_path / "careless.py").write_text(operator.replace("masked_softmax(scores, ctx.mask())", "scores.softmax(-1)"))
+    (result,) = check_operator("careless.py", only=["no future leak"]).results
+    shown = f"{result.name}: {result.fault}\n      hint: {result.hint}"
+    assert shown in (DOCS / "add-a-variant.md").read_text()
 
 
 def test_the_python_interface(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -45,6 +63,14 @@ def test_the_python_interface(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     names = run(block.replace("epochs=20", "epochs=1"))
     assert names["summary"]["epochs"] == 1
     assert len(names["recommender"].recommend(["item1", "item7"], top=5)) == 5
+    assert list(names["figures"]) == ["training"]
+    assert not names["result"].problems()
+
+
+def test_the_python_of_the_readme(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for block in python_blocks("../README.md"):
+        run(block.replace("epochs=20", "epochs=1").replace("seeds=3", "seeds=1"))
 
 
 def test_the_figures_of_the_refinement_at_the_start() -> None:

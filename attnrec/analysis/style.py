@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -14,6 +16,19 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4
 LINE_STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#8a8a8a"
+
+
+class Figures(dict[str, Figure]):
+    """Figures by name, which a notebook shows one below the other."""
+
+    def _repr_html_(self) -> str:
+        return "".join(_as_image(name, figure) for name, figure in self.items())
+
+
+def _as_image(name: str, figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"/>'
 
 
 def tidy(axes: Axes) -> None:

@@ -45,6 +45,8 @@ class AlibiAttention(AttentionOperator):
         scale: multiplies the paper's slopes.
     """
 
+    paper = "Press, Smith & Lewis, Train Short, Test Long, ICLR 2022"
+
     slopes: Tensor
 
     def __init__(self, num_heads: int, head_dim: int, max_len: int, dropout: float, *, scale: float = 1.0) -> None:

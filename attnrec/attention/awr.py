@@ -66,6 +66,8 @@ class AttentionWeightRefinement(AttentionOperator):
             `reference` (n x n matrices).
     """
 
+    paper = "Liu, Liu & Liu, Pay Attention to Attention for Sequential Recommendation, RecSys 2024"
+
     def __init__(
         self,
         num_heads: int,

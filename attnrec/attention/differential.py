@@ -42,6 +42,8 @@ class DifferentialAttention(AttentionOperator):
         lambda_init: where lambda starts, at least 0 and below 1.
     """
 
+    paper = "Ye et al., Differential Transformer, ICLR 2025"
+
     weights_sum_to_one = False
     weights_give_output = False
 

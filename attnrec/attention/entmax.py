@@ -36,6 +36,8 @@ class EntmaxAttention(DenseAttention):
         alpha: 1.5, or 2 for sparsemax.
     """
 
+    paper = "Peters, Niculae & Martins, Sparse Sequence-to-Sequence Models, ACL 2019"
+
     def __init__(self, num_heads: int, head_dim: int, max_len: int, dropout: float, *, alpha: float = 1.5) -> None:
         super().__init__(num_heads, head_dim, max_len, dropout)
         if alpha not in (1.5, 2.0):

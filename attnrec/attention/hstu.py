@@ -44,6 +44,8 @@ class PointwiseAttention(DenseAttention):
         buckets: of elapsed time, beside the first.
     """
 
+    paper = "Zhai et al., Actions Speak Louder than Words, ICML 2024"
+
     weights_sum_to_one = False
 
     def __init__(
@@ -52,7 +54,7 @@ class PointwiseAttention(DenseAttention):
         super().__init__(num_heads, head_dim, max_len, dropout)
         if buckets < 1:
             raise ValueError(f"buckets={buckets} must be 1 or more")
-        self.needs_timestamps = time  # type: ignore[misc]
+        self.needs_timestamps = time
         self.buckets = buckets
         self.position_bias = nn.Parameter(0.02 * torch.randn(max_len))
         self.time_bias = nn.Parameter(0.02 * torch.randn(buckets + 1)) if time else None

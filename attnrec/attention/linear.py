@@ -33,6 +33,8 @@ class LinearAttention(AttentionOperator):
         chunk: C, slots a chunk; changes time and memory alone.
     """
 
+    paper = "Katharopoulos et al., Transformers are RNNs, ICML 2020"
+
     has_weights = False
 
     def __init__(self, num_heads: int, head_dim: int, max_len: int, dropout: float, *, chunk: int = 64) -> None:

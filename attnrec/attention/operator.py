@@ -35,7 +35,7 @@ class AttentionOperator(nn.Module, ABC):
     """Whether each row of ``weights`` that belongs to an item sums to one."""
     weights_give_output: bool = True
     """Whether ``weights(q, k, ctx) @ v`` is the output, without dropout."""
-    needs_timestamps: ClassVar[bool] = False
+    needs_timestamps: bool = False
     """Whether ``ctx.timestamps`` must be given."""
     paper: ClassVar[str] = ""
     """Where the idea was published, as it would be cited in a line; shown by ``attnrec variants``."""

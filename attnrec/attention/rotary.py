@@ -35,6 +35,8 @@ class RotaryAttention(ScaledDotProductAttention):
         base: of the frequencies; the larger, the slower the last pairs turn.
     """
 
+    paper = "Su et al., RoFormer, 2021 (arXiv 2104.09864)"
+
     cos: Tensor
     sin: Tensor
 

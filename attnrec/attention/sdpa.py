@@ -24,6 +24,8 @@ class ScaledDotProductAttention(AttentionOperator):
     on the CPU does not support dropout of attention weights; with it, torch computes the T x T weights.)
     """
 
+    paper = "Vaswani et al., Attention Is All You Need, NeurIPS 2017; in SASRec, Kang & McAuley, ICDM 2018"
+
     def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
         return mix_at_start(self._causal, (q, k, v), ctx)
 

@@ -23,6 +23,8 @@ from attnrec.attention.packing import SequenceContext
 class TalkingHeadsAttention(DenseAttention):
     """Causal softmax attention whose heads are mixed, before the softmax and after it, by learned matrices."""
 
+    paper = "Shazeer et al., Talking-Heads Attention, 2020 (arXiv 2003.02436)"
+
     weights_sum_to_one = False
 
     def __init__(self, num_heads: int, head_dim: int, max_len: int, dropout: float) -> None:

@@ -41,6 +41,8 @@ class TimeIntervalAttention(AttentionOperator):
         max_interval: k, where intervals are cut off, in units of the user's smallest one.
     """
 
+    paper = "Li, Wang & McAuley, Time Interval Aware Self-Attention (TiSASRec), WSDM 2020"
+
     weights_give_output = False
     needs_timestamps = True
 

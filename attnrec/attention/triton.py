@@ -42,6 +42,8 @@ def sequence_rows(packing: Packing) -> tuple[Tensor, Tensor, int]:
 class TritonAttention(ScaledDotProductAttention):
     """Causal softmax attention through fused Triton kernels; needs an NVIDIA GPU."""
 
+    paper = "Dao, FlashAttention-2, ICLR 2024 (the method); the mathematics is that of sdpa"
+
     def check_device(self, device: torch.device) -> None:
         require_kernels("triton", device, self.head_dim)
 

@@ -66,7 +66,7 @@ def autocast(subject: Subject) -> str:
             trained = [parameter for parameter in operator.parameters() if parameter.requires_grad]
             pull_back(out, subject.cotangent(batch), [*leaves, *trained])
             worst = max(worst, found)
-    return f"bfloat16 moves outputs by {worst:.2g}"
+    return f"moves by {worst:.2g}"
 
 
 @check("device", "make tensors with device=q.device, and keep tensors that are no parameters in register_buffer")
@@ -84,7 +84,7 @@ def device(subject: Subject) -> str:
             raise
         if out.device.type != target.type:
             raise Fault(f"inputs on {target.type} come back on {out.device.type}")
-    return "tensors follow their inputs" + (" (by the meta device)" if target.type == "meta" else f" on {target.type}")
+    return "by the meta device" if target.type == "meta" else f"stays on {target.type}"
 
 
 @check("global state", "say dtype and device of every new tensor, and let nothing hang on whether gradients are on")
@@ -100,7 +100,7 @@ def global_state(subject: Subject) -> str:
             if out.dtype != wanted.dtype:
                 raise Fault(f"{words} the output is {_named(out.dtype)}")
             worst = max(worst, subject.agree(out.detach(), wanted, case, f"{words} outputs move by {{}}"))
-    return f"default dtype, no_grad, inference_mode move outputs by {worst:.2g}"
+    return f"moves by {worst:.2g}"
 
 
 def _surroundings() -> dict[str, Callable[[], AbstractContextManager[object]]]:
@@ -136,7 +136,7 @@ def state_dict(subject: Subject) -> str:
         text = "an operator that loads the state dict of another differs from it by {}"
         subject.agree(subject.output(other, batch), wanted, case, text)
         count = len(one.state_dict())
-    return f"{count} tensor{'' if count == 1 else 's'}, the same outputs" if count else "empty, the same outputs"
+    return f"{count} tensor{'' if count == 1 else 's'}" if count else "empty"
 
 
 @check("inputs kept", "no in-place operation (q *= ..., masked_fill_) on what was passed in: the block still needs it")
@@ -148,7 +148,7 @@ def inputs_kept(subject: Subject) -> str:
         if operator.has_weights:
             with _left_alone(batch, "weights"):
                 operator.weights(batch.q, batch.k, batch.ctx)
-    return "unchanged by forward and weights"
+    return "unchanged"
 
 
 @contextlib.contextmanager
@@ -175,7 +175,7 @@ def memory_layout(subject: Subject) -> str:
             for name, found in _placed(subject, case, batch, place).items():
                 text = f"with inputs {words} {name} moves by {{}}"
                 worst = max(worst, subject.agree(found, wanted[name], case, text))
-    return f"views and interleaved inputs move outputs and gradients by {worst:.2g}"
+    return f"moves by {worst:.2g}"
 
 
 def _placed(subject: Subject, case: Case, batch: Batch, place: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ def gradcheck(subject: Subject) -> str:
             # an in-place step on what the operator is given; `output` copies it each time
             worst = max(worst, _against_quotients(loss, name, held[name], gradient))
             tensors += 1
-    return f"difference quotients of {tensors} tensors agree to {worst:.2g}"
+    return f"{tensors} tensors to {worst:.2g}"
 
 
 def _against_quotients(loss: Callable[[], float], name: str, tensor: Tensor, gradient: Tensor) -> float:
@@ -73,9 +73,7 @@ def parameters(subject: Subject) -> str:
         ]
         if idle:
             raise Fault(f"no gradient by {', '.join(idle)}")
-    if not names:
-        return "it has none"
-    return f"all {len(names)} get a gradient" if len(names) > 1 else "the one there is gets a gradient"
+    return f"{len(names)} of {len(names)} have a gradient" if names else "none"
 
 
 # -- weights -------------------------------------------------------------------------------------------
@@ -115,7 +113,7 @@ def weights(subject: Subject) -> str:
         for name, matrix in subject.operator(case).named_weights(batch.q.clone(), batch.k.clone(), batch.ctx).items():
             if matrix.shape != found.shape:
                 raise Fault(f"named_weights gives {name} of shape {list(matrix.shape)}, not {list(found.shape)}")
-    return "0 on later items and on padding"
+    return "0 outside the mask"
 
 
 @check("weights sum", "a row of an item sums to 1; say weights_sum_to_one = False where that is not meant")
@@ -144,7 +142,7 @@ def weights_output(subject: Subject) -> str:
         product = _weights(subject, operator, batch) @ batch.v
         out = subject.output(operator, batch)
         worst = max(worst, subject.agree(product, out, case, "weights @ v differs from the output by {}"))
-    return f"weights @ v differs from the output by {worst:.2g}"
+    return f"moves by {worst:.2g}"
 
 
 # -- modes ---------------------------------------------------------------------------------------------
@@ -163,7 +161,7 @@ def eval_mode(subject: Subject) -> str:
             plain = subject.output(subject.operator(case), batch)
             text = f"dropout={dropout:g} moves outputs of eval mode by {{}}"
             subject.agree(first, plain, case, text)
-    return "the same twice, with and without dropout"
+    return "the same twice"
 
 
 @check("dropout", "dropout of the weights acts in training, by F.dropout(weights, self.dropout, self.training)")
@@ -187,9 +185,9 @@ def dropout(subject: Subject) -> str:
                     "draw from torch's own generator, or resuming a training cannot repeat it",
                 )
     if not acts:
-        return "none: there are no weights to drop"
+        return "none: no weights to drop"
     kept = _mean_of_ones(subject)
-    return "random in training alone" + ("" if kept is None else f"; dropped weights keep {kept:.2f} of their sum")
+    return "random in training" + ("" if kept is None else f", sum kept {kept:.2f}")
 
 
 def _without_dropout_as_eval(subject: Subject, case: Case, batch: Batch) -> None:

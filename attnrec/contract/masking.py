@@ -32,7 +32,7 @@ def shape(subject: Subject) -> str:
                 refused = f"; others refused ({error})"
             else:
                 widths.add(value_dim or case.dim)
-    return f"[B, H, T, Dv] for Dv of {', '.join(map(str, sorted(widths)))}{refused}"
+    return f"Dv = {', '.join(map(str, sorted(widths)))}{refused}"
 
 
 @check("finite", "a row without a key is NaN after softmax over -inf alone: use masked_softmax, or a finite sentinel")
@@ -46,7 +46,7 @@ def finite(subject: Subject) -> str:
                 batch = Batch(batch.q * scale, batch.k * scale, batch.v, batch.ctx)
                 _all_finite(subject, operator, batch, " with large scores" if scale > 1 else "")
                 cases += 1
-    return f"outputs and gradients, {cases} cases"
+    return f"{cases} cases"
 
 
 def _all_finite(subject: Subject, operator: AttentionOperator, batch: Batch, words: str) -> None:
@@ -86,8 +86,7 @@ def no_future_leak(subject: Subject) -> str:
             row, place = largest_place(now - then)
             words = f"{case.output(row, place)} moves by {{}} when later items change"
             moved = max(moved, subject.agree(now, then, case, words))
-    gradients = "gradients by later items are 0" if paths else "no gradients"
-    return f"{gradients}; changing them moves outputs by {moved:.2g}"
+    return f"gradients {'0' if paths else 'none'}, moves by {moved:.2g}"
 
 
 def _no_gradient_by_later(
@@ -139,7 +138,7 @@ def padding(subject: Subject) -> str:
                     raise Fault(f"outputs have a gradient by the {name} of padding ({size})")
                 text = f"the gradient by {name} moves by {{}} when padding holds {words} values"
                 moved = max(moved, subject.agree(gradient, gradients[name], case, text))
-    return f"its values move outputs and gradients by {moved:.2g}"
+    return f"moves by {moved:.2g}"
 
 
 @check("zeros at padding", "end with .masked_fill(~ctx.real()[:, None, :, None], 0.0)")
@@ -170,7 +169,7 @@ def trimming(subject: Subject) -> str:
             row, slot = largest_place((out - wanted) * real)
             text = f"{subject.case.output(row, slot)} moves by {{}} with {width - shortest} more of padding before it"
             moved = max(moved, subject.agree(out * real, wanted * real, subject.case, text))
-    return f"up to {MAX_LEN} slots move outputs by {moved:.2g}"
+    return f"moves by {moved:.2g}"
 
 
 @check("zero items", "which slots are real is told by ctx.lengths, never by the values of q, k or v")
@@ -190,7 +189,7 @@ def zero_items(subject: Subject) -> str:
             if jump > 1e-3 and not _has_effect(subject, operator, zero, names, at_slot):
                 what = "nothing but zeros" if names == "qkv" else f"{names} = 0"
                 raise Fault(f"item {case.item(0, slot)} counts as padding when it has {what} (a jump by {jump:.2g})")
-    return "an item of zeros counts as any other"
+    return "count as any other"
 
 
 def _has_effect(subject: Subject, operator: AttentionOperator, zero: Batch, names: str, at_slot: Tensor) -> bool:
@@ -225,7 +224,7 @@ def batch_independence(subject: Subject) -> str:
             words = "alone" if len(index) == 1 else "in another order"
             text = f"{case.output(int(index[row]), slot)} moves by {{}} when computed {words}{mode}"
             moved = max(moved, subject.agree(out, wanted[index], case, text))
-    return f"alone or in another order moves outputs by {moved:.2g}"
+    return f"moves by {moved:.2g}"
 
 
 def _selections(rows: int, device: torch.device) -> Iterator[Tensor]:
@@ -246,4 +245,4 @@ def history(subject: Subject) -> str:
         if float(moved) <= subject.tolerance(case):
             raise Fault(f"output {case.lengths[0]} stays when every item before it changes")
         smallest = min(smallest, float(moved))
-    return f"other earlier items move the last output by {smallest:.2g} or more"
+    return f"moves by {smallest:.2g} or more"

@@ -34,7 +34,7 @@ def packed(subject: Subject) -> str:
             for training in (False, True):
                 operator = subject.operator(case, training=training)
                 worst = max(worst, _packed_as_padded(subject, case, operator, groups))
-    return f"forward_packed differs from forward by {worst:.2g}"
+    return f"moves by {worst:.2g}"
 
 
 def _packed_as_padded(subject: Subject, case: Case, operator: AttentionOperator, groups: int) -> float:
@@ -81,7 +81,7 @@ def implementations(subject: Subject) -> str:
             usable.append(impl)
         except InputError:
             refused.append(impl)
-    left_out = f" ({', '.join(refused)} cannot run on this machine)" if refused else ""
+    left_out = f" ({', '.join(refused)} cannot run here)" if refused else ""
     if len(usable) < 2:
         raise NotRun(f"nothing to compare impl={own} with{left_out}")
     base = "reference" if "reference" in usable else usable[0]
@@ -89,7 +89,7 @@ def implementations(subject: Subject) -> str:
     for impl in usable:
         if impl != base:
             worst = max(worst, _implementations_agree(subject, base, impl))
-    return f"{', '.join(usable)} differ by {worst:.2g}{left_out}"
+    return f"{', '.join(usable)}: moves by {worst:.2g}{left_out}"
 
 
 def _implementations_agree(subject: Subject, base: str, impl: str) -> float:
@@ -127,7 +127,7 @@ def compiled(subject: Subject) -> str:
             worst = _compiled_as_eager(subject, backend)
     finally:
         torch._dynamo.reset()
-    return f"moves outputs and gradients by {worst:.2g}{words}"
+    return f"moves by {worst:.2g}{words}"
 
 
 def _compiler() -> bool:

@@ -106,6 +106,6 @@ def _chosen(only: Sequence[str] | None) -> list[Check]:
 
 @contextlib.contextmanager
 def _random_state_kept(device: torch.device) -> Iterator[None]:
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    gpus = torch.cuda.is_initialized() or device.type == "cuda"  # torch.manual_seed seeds them all
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if gpus else []):
         yield

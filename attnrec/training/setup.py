@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,9 +15,11 @@ from torch import nn
 from attnrec.attention import AttentionOperator, parse_blocks
 from attnrec.errors import InputError
 from attnrec.models.sasrec import SASRec, SASRecConfig
-from attnrec.training.config import TrainConfig
+from attnrec.training.config import TrainConfig, flag
+from attnrec.training.run_directory import RunDirectory
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_MAY_CHANGE = {"epochs", "patience", "eval_every", "device"}  # on resuming
 
 
 def choose_device(name: str) -> torch.device:
@@ -78,6 +81,21 @@ def build_model(
     if not timestamps and needs_timestamps(model):
         raise InputError(f"--attention {config.attention} needs timestamps, and {config.dataset} has none")
     return model
+
+
+def resumed_config(run: str | Path, options: dict[str, Any]) -> TrainConfig:
+    """The options of a run that is to be resumed with some of them anew; InputError for one that may not change."""
+    before = RunDirectory.open(run).config()
+    asked = TrainConfig.from_mapping(before.to_mapping() | options, "options")
+    for name in options:
+        if name not in _MAY_CHANGE and getattr(asked, name) != getattr(before, name):
+            raise InputError(
+                f"--resume: the run was started with {flag(name)} {getattr(before, name)}, not {getattr(asked, name)}; "
+                f"only {', '.join(flag(other) for other in sorted(_MAY_CHANGE))} may change"
+            )
+    if before.schedule != "constant" and asked.epochs != before.epochs:
+        raise InputError("--resume: --epochs cannot change under a cosine schedule, which depends on it")
+    return asked
 
 
 def needs_timestamps(model: nn.Module) -> bool:

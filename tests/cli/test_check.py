@@ -83,7 +83,6 @@ def test_debug_shows_what_an_operator_raised(check: Any, monkeypatch: pytest.Mon
         (["sdpa", "--only", ","], "no check is named"),
         (["sdpa", "--device", "tpu"], "--device 'tpu' is not one of auto, cpu, cuda"),
         (["sdpa", "--heads", "0"], "--heads"),
-        (["rotary", "--head-dim", "3"], "3"),
     ],
     ids=" ".join,
 )

@@ -104,6 +104,27 @@ def test_out_has_a_name_of_its_own_by_default(attnrec: Any, small_file: Path) ->
     assert Path(summary["run"]).name.startswith("small-sdpa-")
 
 
+def test_recommend_at_times(attnrec: Any, tmp_path: Path) -> None:
+    """A variant that needs timestamps gets them from --timestamps, and says so without."""
+    lines = [f"u{user} i{(user + place * place) % 25} {100 * user + place * (1 + user % 7)}" for user in range(60)
+             for place in range(6)]  # fmt: skip
+    (tmp_path / "timed.txt").write_text("\n".join(lines) + "\n")
+    trained = attnrec("train", "--attention", "ti", "--dataset", "timed.txt", "--out", "run", *FAST)
+    assert trained.code == 0, trained.err
+    given = ("recommend", "run", "--history", "i1 i2", "--json")
+    found = attnrec(*given, "--timestamps", "100,2e2")
+    assert len(found.json()["recommendations"]) == 10
+    for options, message in (
+        ((), "needs timestamps: one for each item of the history"),
+        (("--timestamps", "100"), "a history of 2 items needs as many timestamps, not 1"),
+        (("--timestamps", "200 100"), "timestamps must not decrease"),
+        (("--timestamps", "now then"), "--timestamps 'now then' is not a list of numbers"),
+    ):
+        refused = attnrec(*given, *options)
+        assert refused.code == 2
+        assert message in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

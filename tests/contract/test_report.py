@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,3 +181,19 @@ def test_an_operator_is_named_by_what_built_it() -> None:
 )
 def test_cases_in_words(case: Case, words: str) -> None:
     assert str(case) == words
+
+
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
+
+
+def test_the_document_explains_every_check_in_order() -> None:
+    assert re.findall(r"^\| `(.+?)` \|", DOCUMENT, flags=re.MULTILINE) == check_names()
+
+
+def test_the_test_in_the_document_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = partial(check_operator, only=["shape"])
+    monkeypatch.setattr("attnrec.contract.check_operator", quick)
+    (block,) = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "<documentation>", "exec"), names)
+    names["test_my_operator"]()

@@ -1,0 +1,193 @@
+"""What the command line does, from Python: `train`, `compare`, `plot`; `attnrec.load` gives a trained run to use.
+
+summary = attnrec.train(attention="awr", epochs=20, out="runs/mine")
+attnrec.plot("runs/mine")                                   # figures, shown by a notebook
+attnrec.compare(["sdpa", "awr"], epochs=20, seeds=3)        # tables, shown by a notebook
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnrec.analysis.style import Figures
+from attnrec.errors import InputError
+from attnrec.experiments import compare as comparing
+from attnrec.experiments.pool import ComparisonObserver, Outcome, run_all
+from attnrec.experiments.report import build_result, problems, to_markdown, write_result
+from attnrec.training.config import TrainConfig
+from attnrec.training.loop import train as run_training
+from attnrec.training.observer import Metrics, Observer
+from attnrec.training.setup import resumed_config
+
+if TYPE_CHECKING:
+    from attnrec.training.loop import Trainer
+
+
+class Printer(Observer):
+    """Prints a line at every evaluation."""
+
+    def evaluated(self, trainer: Trainer, metrics: Metrics) -> None:
+        metric, progress = trainer.selected, trainer.progress
+        value = metrics[trainer.config.select][metric]
+        print(f"epoch {progress.epoch}: loss {progress.loss:.4f}, validation {metric} {value:.4f}")
+
+
+def train(
+    config: TrainConfig | None = None,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    observer: Observer | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Train a model and leave a run directory.
+
+    Args:
+        config: all options; their defaults without it.
+        out: the run directory: new or empty, or with ``resume`` an existing run; without it
+            ``runs/DATASET-ATTENTION-TIME``.
+        resume: continue the run at ``out`` to the same weights as if it had never stopped; its options are its own,
+            and ``config`` cannot be given.
+        observer: is told of steps and evaluations; `Printer` prints the latter.
+        options: fields of `TrainConfig`, which win over ``config``.
+
+    Returns:
+        the summary, as in the run's ``summary.json``.
+
+    Raises:
+        InputError: data, options or directory cannot be used; nothing is written then.
+        RunError: the training failed (loss not finite, disk full).
+    """
+    if resume:
+        if out is None or config is not None:
+            raise InputError("resume needs the run directory as out, and takes its options from there, not from config")
+        return run_training(resumed_config(out, options), out, observer, resume=True)
+    settings = _configured(config, options)
+    return run_training(settings, out or default_run(settings), observer)
+
+
+def default_run(config: TrainConfig) -> Path:
+    """Where a run goes that was given no directory."""
+    variant = "".join(c if c.isalnum() else "-" for c in config.attention)
+    return Path("runs") / f"{Path(config.dataset).stem}-{variant}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:
+    before = {} if config is None else config.to_mapping()
+    return TrainConfig.from_mapping(before | options, "options")
+
+
+@dataclass(frozen=True, eq=False)
+class ComparisonResult:
+    """A comparison and how it went; a notebook shows its tables.
+
+    Attributes:
+        comparison: what was compared, and where.
+        outcome: which runs failed or are missing.
+        values: everything as plain values; what ``comparison.json`` holds.
+    """
+
+    comparison: comparing.Comparison
+    outcome: Outcome
+    values: dict[str, Any]
+
+    def markdown(self) -> str:
+        """The tables; what ``comparison.md`` holds."""
+        return to_markdown(self.comparison, self.values)
+
+    def figures(self) -> Figures:
+        """NDCG against N, validation by epoch, gradient norms; InputError if no run is finished."""
+        return plot(self.comparison.path)
+
+    def problems(self) -> list[str]:
+        """A line for each run without a result."""
+        return problems(self.values)
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+    def __str__(self) -> str:
+        return self.markdown()
+
+
+def compare(
+    variants: Sequence[str],
+    config: TrainConfig | None = None,
+    out: str | Path | None = None,
+    *,
+    seeds: int = 3,
+    jobs: int = 1,
+    observer: ComparisonObserver | None = None,
+    **options: Any,
+) -> ComparisonResult:
+    """Train variants over seeds on equal terms, each run in a process of its own; differences are against the first.
+
+    Args:
+        variants: two or more, each as ``NAME[:option=value,...]``.
+        config: the options of every run; their defaults without it.
+        out: the folder of the comparison, which goes on where it stopped; ``runs/compare-DATASET`` without.
+        seeds: for each variant, counted up from the option ``seed``.
+        jobs: trainings at a time.
+        observer: is told how the runs go.
+        options: fields of `TrainConfig`, which win over ``config``.
+
+    Raises:
+        InputError: a variant, an option, the data or the folder cannot be used.
+        RunError: a file of a run is corrupt, or cannot be written.
+    """
+    settings = _configured(config, options)
+    comparison = comparing.plan(
+        settings, variants, seeds, out or Path("runs") / f"compare-{Path(settings.dataset).stem}"
+    )
+    comparing.prepare(comparison)
+    outcome = run_all(comparison, jobs, observer)
+    result = ComparisonResult(comparison, outcome, build_result(comparison, outcome.failures))
+    write_result(comparison, result.values)
+    return result
+
+
+def plot(
+    run: str | Path,
+    *,
+    attention_map: bool = False,
+    items: str | Path | None = None,
+    category: str | None = None,
+    slots: int = 30,
+    users: int = 1000,
+) -> Figures:
+    """Figures of a run or a comparison by name; a notebook shows them. They are not saved.
+
+    Args:
+        run: run directory, or folder of a comparison.
+        attention_map: what the model attends to, instead of how the training went.
+        items: table of items (TSV or CSV, ids first), for the attention between their categories too.
+        category: column of ``items``, by default ``category``.
+        slots: most recent slots shown in an attention map.
+        users: over whom an attention map is averaged, at most.
+
+    Raises:
+        InputError: the run or the table cannot be used, or there is nothing to draw yet.
+        RunError: a file is corrupt.
+    """
+    if items is not None and not attention_map:
+        raise InputError("--items belongs to --attention-map")
+    if category is not None and items is None:
+        raise InputError("--category needs --items, the table that has the column")
+    if comparing.is_comparison(run):
+        if attention_map:
+            raise InputError(f"{run} is a comparison; give one of the runs under {Path(run) / 'runs'}")
+        from attnrec.analysis.comparison_figures import comparison_figures
+
+        return Figures(comparison_figures(comparing.open_comparison(run)))
+    if attention_map:
+        from attnrec.analysis.attention_maps import attention_figures
+
+        found = attention_figures(run, items=items, category=category or "category", slots=slots, users=users)
+        return Figures(found)
+    from attnrec.analysis.training_curves import training_figure
+
+    return Figures(training=training_figure(run))

@@ -1,0 +1,80 @@
+"""Python does what the command line does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attnrec
+
+SMALL: dict[str, Any] = {"dim": 8, "max_len": 10, "eval_every": 1, "device": "cpu", "dataset": "small.txt"}
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [f"u{user} i{(user * place) % 25}\n" for user in range(60) for place in range(1, 7)]
+    (tmp_path / "small.txt").write_text("".join(lines))
+
+
+def test_train_resume_and_plot(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = attnrec.train(out="run", attention="awr:width=4", epochs=2, observer=attnrec.Printer(), **SMALL)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in printed] == ["epoch 1", "epoch 2"]
+    assert "validation NDCG@10 0." in printed[0]
+    assert summary["attention"] == "awr:width=4"
+    assert attnrec.train(out="run", resume=True, epochs=3)["epochs"] == 3
+    figures = attnrec.plot("run")
+    assert list(figures) == ["training"]
+    assert figures._repr_html_().startswith('<img alt="training" src="data:image/png;base64,iVBOR')
+    assert list(attnrec.plot("run", attention_map=True)) == ["attention-by-slot"]
+    assert not Path("run/figures").exists()
+
+
+def test_options_win_over_the_configuration() -> None:
+    config = attnrec.TrainConfig(epochs=9, **SMALL)
+    summary = attnrec.train(config, epochs=1, cutoffs=(2, 3))
+    assert summary["epochs"] == 1
+    assert {"NDCG@2", "NDCG@3"} <= set(summary["test"]["full"])
+    assert Path(summary["run"]).parent == Path("runs")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epoch": 3}, "unknown option 'epoch'; did you mean epochs?"),
+        ({"epochs": 0}, "--epochs must be at least 1"),
+        ({"epochs": "many"}, "epochs"),
+        ({"resume": True}, "resume needs the run directory as out"),
+        ({"attention": "spda"}, "did you mean sdpa?"),
+    ],
+)
+def test_bad_options(options: dict[str, object], message: str) -> None:
+    with pytest.raises(attnrec.InputError, match=message.replace("?", r"\?")):
+        attnrec.train(**(SMALL | options))
+    assert not Path("runs").exists()
+
+
+def test_resuming_with_another_model_is_refused() -> None:
+    attnrec.train(out="run", epochs=1, **SMALL)
+    with pytest.raises(attnrec.InputError, match="--dim 8, not 16; only --device, --epochs"):
+        attnrec.train(out="run", resume=True, dim=16)
+
+
+def test_compare() -> None:
+    variants = ["sdpa", "linear"]
+    result = attnrec.compare(variants, out="compared", seeds=2, epochs=1, **SMALL)
+    assert [entry["attention"] for entry in result.values["variants"]] == variants
+    assert not result.problems()
+    assert result._repr_markdown_() == str(result) == Path("compared/comparison.md").read_text()
+    assert "ndcg-by-cutoff" in result.figures()
+    again = attnrec.compare(variants, out="compared", seeds=2, epochs=1, **SMALL)
+    assert again.values == result.values
+
+
+def test_every_name_is_there() -> None:
+    assert all(getattr(attnrec, name) is not None for name in attnrec.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        attnrec.trian  # noqa: B018
