@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attnrec.attention import AttentionOperator, SequenceContext, masked_softmax, without_padding
+from attnrec.attention import AttentionOperator, SequenceContext, masked_softmax
 
 
 class StarterAttention(AttentionOperator):
@@ -44,12 +44,10 @@ class StarterAttention(AttentionOperator):
         """[B, H, T, T] for q, k [B, H, T, D], without dropout; for plots, and for `forward` below."""
         # histories stand at the right end of the T slots; ctx.lengths says how many slots are real, and ctx.mask() is
         # True [B, 1, T, T] where a query (row) may see a key (column): not later, and real on both sides
-        q, k = without_padding(ctx, q, k)
         scores = q @ k.transpose(-1, -2) * self.head_dim**-0.5
         return masked_softmax(scores * self.log_sharpness.exp().to(q.dtype), ctx.mask())
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
         """The mixed values [B, H, T, Dv] of v [B, H, T, Dv], zero at padding."""
         weights = F.dropout(self.weights(q, k, ctx), self.dropout, self.training)
-        (v,) = without_padding(ctx, v)
         return weights.to(v.dtype) @ v

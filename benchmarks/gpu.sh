@@ -27,17 +27,32 @@ done
 
 failed=0
 
-# check SECONDS NAME ARGUMENT...: tests; pytest's code 5 is that there were none to run
-check() {
-    local limit=$1 name=$2
-    shift 2
-    echo "== tests: $name"
-    timeout -k 10 "$limit" python -m pytest -q -p no:cacheprovider -W ignore::pytest.PytestConfigWarning "$@"
-    local code=$?
-    if [ $code -eq 124 ] || [ $code -eq 137 ]; then
-        echo "the tests '$name' were not through after $limit s" >&2
+# run_tests SECONDS: all that need a GPU, in eight processes, as most of their time is compilation on the host
+run_tests() {
+    local limit=$1 shards=8 shard
+    local -a pids=()
+    echo "== tests"
+    python -m pytest --collect-only -q -m gpu 2>"$work/collect.err" | grep '::' >"$work/ids"
+    if [ ! -s "$work/ids" ]; then
+        cat "$work/collect.err"
+        echo "no tests were found" >&2
+        failed=1
+        return
     fi
-    [ $code -eq 0 ] || [ $code -eq 5 ] || failed=1
+    for ((shard = 0; shard < shards; shard++)); do
+        awk -v shards=$shards -v shard=$shard 'NR % shards == shard' "$work/ids" >"$work/ids.$shard"
+        [ -s "$work/ids.$shard" ] || continue
+        xargs -d '\n' -a "$work/ids.$shard" timeout -k 10 "$limit" python -m pytest -q -p no:cacheprovider \
+            -W ignore::pytest.PytestConfigWarning >"$work/tests.$shard" 2>&1 &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do
+        wait "$pid" || failed=1
+    done
+    tail -n 3 "$work"/tests.?
+    if [ $failed -ne 0 ]; then
+        grep -hE '^(E |FAILED|ERROR)' "$work"/tests.? | head -n 60
+    fi
 }
 
 # bench SECONDS NAME ARGUMENT...: one benchmark; stopped by Ctrl-C at its limit, it keeps what it has measured
@@ -70,8 +85,7 @@ bench 60 full-long --seq-len 1024,2048,4096 --batch 128 --heads 2 --attention tr
 bench 60 awr --seq-len 1024,2048,4096 --batch 16 --heads 2 --attention awr:impl=triton --attention awr \
     --attention awr:impl=reference --attention sdpa
 
-check 90 gpu -m gpu
-check 120 kernels -m "not gpu" tests/kernels
+run_tests 200
 
 echo "== aims"
 python benchmarks/judge_aims.py "$results" | tee "$results/aims.txt"

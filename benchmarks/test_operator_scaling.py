@@ -2,9 +2,9 @@
 
     pytest benchmarks/test_operator_scaling.py --benchmark-columns=median,iqr
 
-One sequence, one head, float32. At the end the exponents of time = c n^a d^b are fitted, by least squares on logarithms
-over n >= 1024, and printed. a stays below 2 and b below 1 where softmax and memory traffic, which do not grow with d,
-take much of the time.
+One sequence, one head, float32; on a GPU 16 sequences, and the kernels too. At the end the exponents of
+time = c n^a d^b are fitted, by least squares on logarithms over n >= 1024, and printed. a stays below 2 and b below 1
+where softmax and memory traffic, which do not grow with d, take much of the time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
 
 from attnrec.attention import AttentionOperator, SequenceContext, build_attention, parse_attention
 from attnrec.benchmark.scaling import kept_for_backward
@@ -19,7 +20,11 @@ from benchmarks.conftest import Scaling
 
 LENGTHS = (64, 256, 1024, 2048, 4096)
 WIDTHS = (16, 32, 64, 128)
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+BATCH = 16 if DEVICE.type == "cuda" else 1  # one sequence would leave most of a GPU idle
 OPERATORS = {"sdpa": "sdpa", "awr": "awr:width=0", "awr, n x n": "awr:width=0,impl=reference"}
+if DEVICE.type == "cuda":
+    OPERATORS |= {"triton": "triton", "awr, triton": "awr:width=0,impl=triton"}
 LARGEST = {"awr, n x n": 2048}
 
 
@@ -30,16 +35,16 @@ LARGEST = {"awr, n x n": 2048}
 def test_scaling(benchmark: BenchmarkFixture, scaling: Scaling, name: str, n: int, d: int, what: str) -> None:
     if n > LARGEST.get(name, n):
         pytest.skip(f"the n x n form is measured up to n = {LARGEST[name]}")
-    operator = build_attention(parse_attention(OPERATORS[name]), 1, d, n, 0.0)
-    q, k, v = (torch.randn(1, 1, n, d, requires_grad=True) for _ in range(3))
-    ctx = SequenceContext(torch.tensor([n]), n)
+    operator = build_attention(parse_attention(OPERATORS[name]), 1, d, n, 0.0).to(DEVICE)
+    q, k, v = (torch.randn(BATCH, 1, n, d, requires_grad=True, device=DEVICE) for _ in range(3))
+    ctx = SequenceContext(torch.full((BATCH,), n, device=DEVICE), n)
     benchmark.group = f"{name}, {what}"
     kept = kept_for_backward(lambda: operator(q, k, v, ctx))
     benchmark.extra_info["kept_for_backward_MB"] = round(kept / 1e6, 2)
     rounds = 15 if n <= 1024 else 5
     if what == "forward":
         with torch.no_grad():
-            result = benchmark.pedantic(operator, (q, k, v, ctx), rounds=rounds, warmup_rounds=2)
+            result = benchmark.pedantic(_forward, (operator, q, k, v, ctx), rounds=rounds, warmup_rounds=2)
         assert result.isfinite().all()
     else:
         benchmark.pedantic(_both_ways, (operator, q, k, v, ctx), rounds=rounds, warmup_rounds=2)
@@ -49,7 +54,17 @@ def test_scaling(benchmark: BenchmarkFixture, scaling: Scaling, name: str, n: in
     scaling.add(name, what, n, d, benchmark.stats.stats.median, kept)
 
 
-def _both_ways(
-    operator: AttentionOperator, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, ctx: SequenceContext
-) -> None:
+def _forward(operator: AttentionOperator, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
+    out: Tensor = operator(q, k, v, ctx)
+    _wait()
+    return out
+
+
+def _both_ways(operator: AttentionOperator, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> None:
     operator(q, k, v, ctx).sum().backward()
+    _wait()
+
+
+def _wait() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()

@@ -21,6 +21,24 @@ def python_blocks(name: str) -> list[str]:
     return blocks
 
 
+def shell_lines(name: str) -> list[str]:
+    text = (DOCS / name).read_text()
+    return [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+
+
+def shortened(source: str) -> str:
+    """Python with one epoch and one seed."""
+    return re.sub(r"\b(epochs|seeds)=\d+", r"\1=1", source)
+
+
+def attnrec(line: str) -> None:
+    """Run a command of a document, with one epoch and one seed."""
+    _, command, *arguments = shlex.split(line, comments=True)
+    short = {"train": ["--epochs", "1"], "compare": ["--epochs", "1", "--seeds", "1"]}
+    short["bench"] = ["--seq-len", "8,16", "--seconds", "0.01"]
+    app([command, *arguments, *short.get(command, [])], standalone_mode=False)
+
+
 def run(source: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "example"}
     exec(compile(source, "<documentation>", "exec"), names)
@@ -32,18 +50,13 @@ def test_the_guide_to_a_variant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.chdir(tmp_path)
     operator, python = python_blocks("add-a-variant.md")
     (tmp_path / "recency.py").write_text(operator)
-    text = (DOCS / "add-a-variant.md").read_text()
-    commands = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    commands = shell_lines("add-a-variant.md")
     assert [line.split()[1] for line in commands] == ["check", "train", "plot", "compare", "bench"]
     for line in commands:
-        short = line.replace("--epochs 30", "--epochs 1").replace("--seeds 3", "--seeds 1")
-        app(
-            shlex.split(short.replace("--seq-len 64,128,256", "--seq-len 8,16 --seconds 0.01"))[1:],
-            standalone_mode=False,
-        )
+        attnrec(line)
     assert (tmp_path / "runs/mine/figures/attention-by-slot.png").is_file()
     assert (tmp_path / "runs/recency/comparison.md").is_file()
-    names = run(python.replace("epochs=30", "epochs=1").replace("seeds=3", "seeds=1"))
+    names = run(shortened(python))
     assert names["summary"]["attention"] == "recency.py"
     assert not names["result"].problems()
 
@@ -60,17 +73,20 @@ def test_the_leak_that_the_guide_shows(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_the_python_interface(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (block,) = python_blocks("command-line.md")
-    names = run(block.replace("epochs=20", "epochs=1"))
+    names = run(shortened(block))
     assert names["summary"]["epochs"] == 1
     assert len(names["recommender"].recommend(["item1", "item7"], top=5)) == 5
     assert list(names["figures"]) == ["training"]
     assert not names["result"].problems()
 
 
-def test_the_python_of_the_readme(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_examples_of_the_readme(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    for line in shell_lines("../README.md"):
+        if line.startswith("attnrec"):
+            attnrec(line)
     for block in python_blocks("../README.md"):
-        run(block.replace("epochs=20", "epochs=1").replace("seeds=3", "seeds=1"))
+        run(shortened(block))
 
 
 def test_the_figures_of_the_refinement_at_the_start() -> None:

@@ -130,14 +130,22 @@ def category_maps(
 
 
 def slot_figure(maps: Sequence[AttentionMaps], title: str) -> Figure:
-    """A heat map for each head of each block (rows, of one scale each) and each name of weights (columns)."""
+    """A heat map for each head of each block (rows, of one scale each) and each name of weights (columns).
+
+    Where some weights are negative, white is 0.
+    """
     slots = next(iter(maps[0].matrices.values())).shape[-1]
     ticks = sorted({0, slots // 2, slots - 1})
     labels = [str(slots - tick) for tick in ticks]
 
     def draw(figure: Figure, axes: Axes, matrix: _Matrix, beside: Sequence[_Matrix]) -> None:
         shown = np.ma.masked_where(np.triu(np.ones_like(matrix), 1) > 0, matrix)
-        image = axes.imshow(shown, cmap="viridis", vmin=0, vmax=max(float(other.max()) for other in beside))
+        highest = max(float(other.max()) for other in beside)
+        if min(float(other.min()) for other in beside) < 0:  # not every variant's weights are positive
+            reach = max(float(np.abs(other).max()) for other in beside)
+            image = axes.imshow(shown, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        else:
+            image = axes.imshow(shown, cmap="viridis", vmin=0, vmax=highest)
         axes.set_xticks(ticks, labels)
         axes.set_yticks(ticks, labels)
         figure.colorbar(image, ax=axes, shrink=0.8)

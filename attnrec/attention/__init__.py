@@ -13,7 +13,6 @@ from attnrec.attention import (  # noqa: F401  (they register themselves)
     ti,
     triton,
 )
-from attnrec.attention.dense import without_padding
 from attnrec.attention.discovery import Variant, attention_names, find_attention, variant_file, variants
 from attnrec.attention.operator import AttentionOperator, masked_softmax, register_attention
 from attnrec.attention.packing import Packing, SequenceContext
@@ -45,5 +44,4 @@ __all__ = [
     "resolved_options",
     "variant_file",
     "variants",
-    "without_padding",
 ]

@@ -154,7 +154,8 @@ def zeros_at_padding(subject: Subject) -> str:
 
 @check(
     "trimming",
-    "slots count from the right: cut a table to table[ctx.offset : ctx.offset + ctx.width], let nothing depend on T",
+    "mask the keys of padding (ctx.mask()); slots count from the right: cut a table to table[ctx.offset : ctx.offset + "
+    "ctx.width], and let nothing depend on T",
 )
 def trimming(subject: Subject) -> str:
     moved = 0.0

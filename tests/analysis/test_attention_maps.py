@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from attnrec.analysis.attention_maps import attention_figures, category_maps, slot_maps
+from attnrec.analysis.attention_maps import AttentionMaps, attention_figures, category_maps, slot_figure, slot_maps
 from attnrec.analysis.style import save_figure
 from attnrec.data.batches import batch_from_histories
 from attnrec.data.categories import read_categories
@@ -49,6 +49,13 @@ def test_by_slot(run: Path) -> None:
                 total[:, 5 - n :, 5 - n :] += weights[0, :, -n:, -n:].numpy()
                 reached[5 - n :] += 1
             assert found == pytest.approx(total / reached[:, None], abs=1e-6)
+
+
+def test_negative_weights_are_told_from_positive_ones() -> None:
+    positive, mixed = np.tril(np.full((1, 4, 4), 0.5)), np.tril(np.linspace(-0.3, 0.1, 16).reshape(1, 4, 4))
+    for matrix, limits in ((positive, (0.0, 0.5)), (mixed, (-0.3, 0.3))):
+        figure = slot_figure([AttentionMaps(1, {"weights": matrix})], "")
+        assert figure.axes[0].images[0].get_clim() == pytest.approx(limits)
 
 
 def test_by_category(run: Path, tmp_path: Path) -> None:
