@@ -100,7 +100,8 @@ def _chosen(only: Sequence[str] | None) -> list[Check]:
         raise InputError(f"no check is named; known: {', '.join(check_names())}")
     for name in sorted(wanted):
         if name not in check_names():
-            raise InputError(f"unknown check {name!r}{nearest(name, check_names())}")
+            hint = nearest(name, check_names()) or f"; known: {', '.join(check_names())}"
+            raise InputError(f"unknown check {name!r}{hint}")
     return [check for check in CHECKS if check.name in wanted]
 
 
