@@ -76,7 +76,7 @@ def test_an_operator_that_needs_another_device_says_so() -> None:
 
 
 def test_results_repeat_and_the_random_state_is_kept() -> None:
-    names = [name for name in check_names() if name not in ("growth", "torch.compile")]
+    names = ["padding", "gradcheck", "dropout", "packed"]
     torch.manual_seed(3)
     wanted = torch.rand(2)
     torch.manual_seed(3)
@@ -148,7 +148,6 @@ def untyped(heads: int, dim: int, max_len: int, dropout: float, *, impl: str = "
         (partial(TwoFormulas, impl="reference"), "fails", "the output of impl=torch differs"),
         (untyped, "not run", "impl is no Literal[...], so that nothing but impl=torch is known"),
         (Right, "not run", "the operator has no option impl"),
-        ("awr:width=3", "holds", "torch, reference"),
     ],
 )
 def test_implementations_are_found_by_their_annotation(operator: Any, status: str, words: str) -> None:
