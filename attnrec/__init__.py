@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "ComparisonPrinter",
     "ComparisonResult",
     "InputError",
     "Printer",
@@ -20,13 +21,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from attnrec.api import ComparisonResult, Printer, compare, plot, train
+    from attnrec.api import ComparisonPrinter, ComparisonResult, Printer, compare, plot, train
     from attnrec.contract import check_operator
     from attnrec.errors import InputError, RunError
     from attnrec.recommender import Recommender, load
     from attnrec.training.config import TrainConfig
 
 _HOMES = {
+    "ComparisonPrinter": "attnrec.api",
     "ComparisonResult": "attnrec.api",
     "InputError": "attnrec.errors",
     "Printer": "attnrec.api",
@@ -48,3 +50,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

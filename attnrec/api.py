@@ -36,6 +36,13 @@ class Printer(Observer):
         print(f"epoch {progress.epoch}: loss {progress.loss:.4f}, validation {metric} {value:.4f}")
 
 
+class ComparisonPrinter(ComparisonObserver):
+    """Prints a line for every run of a comparison that ends."""
+
+    def run_ended(self, variant: str, seed: int, kind: str, message: str) -> None:
+        print(f"{variant}, seed {seed}: {kind}" + (f": {message}" if message else ""))
+
+
 def train(
     config: TrainConfig | None = None,
     out: str | Path | None = None,
@@ -132,7 +139,7 @@ def compare(
         out: the folder of the comparison, which goes on where it stopped; ``runs/compare-DATASET`` without.
         seeds: for each variant, counted up from the option ``seed``.
         jobs: trainings at a time.
-        observer: is told how the runs go.
+        observer: is told how the runs go; `ComparisonPrinter` prints a line when one ends.
         options: fields of `TrainConfig`, which win over ``config``.
 
     Raises:

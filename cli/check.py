@@ -52,7 +52,7 @@ def check(
                 console.print("".join(traceback.format_exception(result.error)), markup=False, soft_wrap=True)
     if json:
         print_json(report.as_json())
-    if report.failures:
+    if not report.holds:
         raise typer.Exit(1)
 
 

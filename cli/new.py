@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import shlex
 from pathlib import Path
 
 import typer
@@ -12,6 +13,7 @@ from attnrec.cli.output import console
 from attnrec.errors import InputError
 
 _STARTER = "StarterAttention"
+_IMPORTED = ("Tensor", "AttentionOperator", "SequenceContext")  # names that the starting file uses
 
 
 def new(
@@ -31,7 +33,7 @@ def new(
     text = Path(starter.__file__).read_text(encoding="utf-8")
     write_atomically(file, text.replace(_STARTER, name).replace("THIS_FILE", f"{file}:{name}").encode())
     console.print(f"written: {file}, with the operator {name}. Next:", markup=False, soft_wrap=True)
-    console.print(f"  attnrec check {file}:{name}", markup=False, soft_wrap=True)
+    console.print(f"  attnrec check {shlex.quote(f'{file}:{name}')}", markup=False, soft_wrap=True)
 
 
 def class_name(stem: str) -> str:
@@ -39,4 +41,4 @@ def class_name(stem: str) -> str:
     name = "".join(word[:1].upper() + word[1:] for word in re.split(r"[\W_]+", stem))
     if not name.isidentifier() or keyword.iskeyword(name):
         raise InputError(f"{stem!r} makes no name of a class; begin the file's name with a letter")
-    return name
+    return f"{name}Variant" if name in _IMPORTED else name

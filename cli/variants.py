@@ -22,7 +22,7 @@ def variants(
     json: bool = typer.Option(False, "--json", help="Print the list as the last line of stdout."),
 ) -> None:
     """List the attention variants, or describe one."""
-    from attnrec.attention import Variant, attention_names, find_attention
+    from attnrec.attention import Variant, attention_names, find_attention, parse_attention
     from attnrec.attention import variants as all_variants
 
     if name is None:
@@ -30,6 +30,7 @@ def variants(
     elif name in attention_names():
         found = [variant for variant in all_variants() if variant.name == name]
     else:
+        name = parse_attention(name).name
         cls = find_attention(name)
         found = [Variant(name, inspect.getsourcefile(cls) or cls.__module__, cls)]
     if json:
@@ -73,8 +74,8 @@ def _describe(cls: type[AttentionOperator]) -> None:
 
     console.print()
     console.print(Markdown(inspect.getdoc(inspect.getmodule(cls)) or ""))
-    console.print()
-    console.print(inspect.getdoc(cls) or "", markup=False, soft_wrap=True)
+    if own := (inspect.getdoc(cls) or "").partition("\n")[2].strip():
+        console.print(f"\n{own}", markup=False, soft_wrap=True)
 
 
 def _summary(cls: type[AttentionOperator]) -> str:

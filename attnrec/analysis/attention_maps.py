@@ -10,6 +10,7 @@ earlier ones), divided by what even attention would give to the same pairs: 1 is
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -188,6 +189,7 @@ def _grid(
             draw(figure, axes, matrices[head], [other[head] for other in block.matrices.values()])
             axes.set_title(f"block {block.block}, head {head + 1}: {name}", fontsize="small")
             axes.set(xlabel=xlabel, ylabel=ylabel)
+    title = textwrap.fill(title, max(20, int(8.5 * figure.get_figwidth())))
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure
 

@@ -57,7 +57,7 @@ def _line(axes: Axes, place: int, done: Sequence[Measurement]) -> None:
         yerr=[below, above],
         color=PALETTE[place % len(PALETTE)],
         linestyle=LINE_STYLES[place % len(LINE_STYLES)],
-        marker=MARKERS[place % len(MARKERS)],
+        marker=MARKERS[(place + place // len(PALETTE)) % len(MARKERS)],
         markersize=4.5,
         linewidth=1.6,
         elinewidth=1.0,

@@ -120,7 +120,7 @@ def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, marke
         values.mean(0),
         color=color,
         linestyle=LINE_STYLES[place % len(LINE_STYLES)],
-        marker=MARKERS[place % len(MARKERS)] if marked else None,
+        marker=MARKERS[(place + place // len(PALETTE)) % len(MARKERS)] if marked else None,
         markersize=4,
         linewidth=1.6,
         label=label,

@@ -13,7 +13,14 @@ from attnrec.attention import (  # noqa: F401  (they register themselves)
     ti,
     triton,
 )
-from attnrec.attention.discovery import Variant, attention_names, find_attention, variant_file, variants
+from attnrec.attention.discovery import (
+    Variant,
+    attention_names,
+    find_attention,
+    is_of_this_program,
+    variant_file,
+    variants,
+)
 from attnrec.attention.operator import AttentionOperator, masked_softmax, register_attention
 from attnrec.attention.packing import Packing, SequenceContext
 from attnrec.attention.spec import (
@@ -35,6 +42,7 @@ __all__ = [
     "attention_names",
     "build_attention",
     "find_attention",
+    "is_of_this_program",
     "masked_softmax",
     "operator_options",
     "option_type",

@@ -82,7 +82,13 @@ def find_attention(name: str) -> type[AttentionOperator]:
         return _operator_of(_load_module(place), attribute, place)
     if points := _plugins().get(name):
         return _from_plugins(name, points)
-    raise InputError(f"unknown attention variant {name!r}{nearest(name, attention_names())}")
+    hint = f"; did you mean {name}.py?" if Path(f"{name}.py").is_file() else nearest(name, attention_names())
+    raise InputError(f"unknown attention variant {name!r}{hint}")
+
+
+def is_of_this_program(name: str) -> bool:
+    """Whether another program would not find ``name``: it is registered by code that this one happens to have run."""
+    return name in registered() and _source(registered()[name]) != "built-in" and name not in _plugins()
 
 
 def variant_file(name: str) -> Path | None:
@@ -191,8 +197,9 @@ def _operator_of(module: ModuleType, attribute: str, place: str) -> type[Attenti
     ]
     if not attribute:
         if len(own) != 1:
-            some = f"has {len(own)}: {', '.join(own)}" if own else "has none"
-            raise InputError(f"{place} {some}; name one operator as {place}:CLASS")
+            if not own:
+                raise InputError(f"{place} defines no subclass of attnrec.attention.AttentionOperator")
+            raise InputError(f"{place} has {len(own)} operators: {', '.join(own)}; name one as {place}:CLASS")
         attribute = own[0]
     if not hasattr(module, attribute):
         raise InputError(f"{place} has no {attribute!r}{nearest(attribute, own)}")

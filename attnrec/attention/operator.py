@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attnrec.attention.packing import Packing, SequenceContext, pack, pad
+from attnrec.errors import InputError
 
 
 class AttentionOperator(nn.Module, ABC):
@@ -90,11 +91,20 @@ class AttentionOperator(nn.Module, ABC):
 
         Returns:
             [N, H, Dv].
+
+        Raises:
+            InputError: `forward` gave something of another shape.
         """
         mixed = []
         for group in packing.groups:
             padded = [pad(x[group.rows], group) for x in (q, k, v)]
-            mixed.append(pack(self(*padded, group.ctx), group))
+            out = self(*padded, group.ctx)
+            if not isinstance(out, Tensor) or out.shape != padded[2].shape:
+                found = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+                raise InputError(
+                    f"{type(self).__name__}.forward gave {found} and not {list(padded[2].shape)}; see `attnrec check`"
+                )
+            mixed.append(pack(out, group))
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
     def extra_repr(self) -> str:

@@ -65,6 +65,8 @@ def resolved_options(spec: OperatorSpec, *, defaults: bool = True) -> dict[str, 
     for key, value in spec.options:
         if key not in known:
             hint = nearest(key, list(known)) if known else "; it has no options"
+            if key in inspect.signature(find_attention(spec.name)).parameters:
+                hint = "; to be one it must stand after a * in the constructor"
             raise InputError(f"attention variant {spec.name!r} has no option {key!r}{hint}")
         options[key] = _convert(f"attention variant {spec.name!r}", key, value, option_type(known[key]))
     return options
@@ -109,8 +111,12 @@ def build_attention(
         return cls(num_heads, head_dim, max_len, dropout, **options)
     except ValueError as error:
         raise InputError(f"--attention {spec}: {error}") from error
-    except TypeError as error:
+    except Exception as error:
+        hint = ""
+        if isinstance(error, TypeError):
+            hint = "; it is called with (num_heads, head_dim, max_len, dropout) and its options by keyword"
+        if "before Module.__init__" in str(error):
+            hint = "; its __init__ must begin with super().__init__(num_heads, head_dim, max_len, dropout)"
         raise InputError(
-            f"--attention {spec}: {cls.__name__} cannot be constructed from (num_heads, head_dim, max_len, dropout) "
-            f"and keyword options: {error}"
+            f"--attention {spec}: {cls.__name__} cannot be constructed: {type(error).__name__}: {error}{hint}"
         ) from error

@@ -116,7 +116,7 @@ class Subject:
                 out = self.operator(case, impl=impl)(*batch.inputs, batch.ctx)
         except Exception:  # noqa: BLE001  (the check of precisions says what it was)
             return torch.float32
-        return torch.float64 if out.dtype == torch.float64 else torch.float32
+        return torch.float64 if getattr(out, "dtype", None) == torch.float64 else torch.float32
 
     # -- cases -----------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attnrec.attention import parse_blocks, resolved_options
+from attnrec.attention import find_attention, is_of_this_program, parse_blocks, resolved_options
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import fingerprint, load_interactions
 from attnrec.errors import InputError
@@ -150,7 +150,15 @@ def _check_variants(variants: Sequence[str]) -> None:
     seen: dict[Any, str] = {}
     folders: dict[str, str] = {}
     for variant in variants:
-        meaning = tuple((spec.name, tuple(sorted(resolved_options(spec).items()))) for spec in parse_blocks(variant))
+        meaning = tuple(
+            (find_attention(spec.name), tuple(sorted(resolved_options(spec).items()))) for spec in parse_blocks(variant)
+        )
+        for spec in parse_blocks(variant):
+            if is_of_this_program(spec.name):
+                raise InputError(
+                    f"{spec.name} is registered in this program alone, and every run of a comparison is a program of "
+                    "its own: give it as FILE.py:CLASS or MODULE:CLASS"
+                )
         if meaning in seen:
             same = seen[meaning]
             how = f"{same} and {variant} are the same" if same != variant else f"{variant} is given twice"
@@ -179,5 +187,9 @@ def _check_folder(comparison: Comparison, data: Interactions) -> None:
         summary = comparison.run(variant, seed).summary()
         if summary is not None and summary["data_fingerprint"] != fingerprint(data):
             raise InputError(f"{path} holds runs on other data than {comparison.config.dataset}; choose another --out")
-        for file in changed_variants(comparison.run(variant, seed).path, variant):
-            raise InputError(f"{file} has changed since {path} was begun with it; choose another --out")
+        run = comparison.run(variant, seed)
+        for file in changed_variants(run.path, variant) if run.has_state() or summary is not None else ():
+            raise InputError(
+                f"{file} has changed since {path} was begun with it; give the new version another name, "
+                "or choose another --out"
+            )

@@ -12,6 +12,8 @@ import json
 import sys
 import time
 import tomllib
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnrec.errors import InputError, RunError
@@ -64,13 +66,21 @@ def main(path: str) -> None:
     except (InputError, RunError) as error:
         say("failed", message=str(error))
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        say("failed", message="out of memory")
+        memory = isinstance(error, MemoryError) or "memory" in str(error)
+        say("failed", message="out of memory" if memory else _where(error))
     except KeyboardInterrupt:
         say("interrupted")
+    except Exception as error:  # noqa: BLE001  (a variant may raise anything; its row says what and where)
+        say("failed", message=_where(error))
     else:
         say("interrupted" if summary["interrupted"] else "finished")
+
+
+def _where(error: Exception) -> str:
+    """An exception in a line, with the place it was raised at; the whole of it goes to stderr."""
+    traceback.print_exception(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
 
 
 if __name__ == "__main__":

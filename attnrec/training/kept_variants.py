@@ -1,34 +1,31 @@
-"""The files of one's own variants, kept in the run that was trained with them, so that it stays usable.
+"""The sources of one's own variants, kept in the run that was trained with them.
 
 A run trained with ``--attention my_variant.py:MyAttention`` has a copy at ``variants/my_variant.py``. The run's model
-is built from it as soon as the file has changed or is gone.
+is built from it as soon as the file has changed or is gone. Of a variant from a module or an installed package there is
+a copy of the module's file too, to tell that it has changed; the model is always built from what is installed.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
-from attnrec.attention import parse_blocks, variant_file
+from attnrec.attention import OperatorSpec, find_attention, parse_blocks, variant_file
 from attnrec.errors import InputError, RunError
 
 VARIANTS = "variants"
 
 
 def variant_contents(attention: str) -> dict[str, bytes]:
-    """Name and content of every file that ``attention`` names.
+    """Name and content of the file of every variant that is not built in.
 
     Raises InputError if one cannot be read, or two have one name.
     """
-    files: dict[Path, bytes] = {}
-    for spec in parse_blocks(attention):
-        file = variant_file(spec.name)
-        if file is not None:
-            files[file.resolve()] = _read(file)
-    contents = {file.name: content for file, content in files.items()}
-    if len(contents) < len(files):
+    sources = {_kept_name(spec.name, file): file for spec, file in _sources(attention)}
+    if len(sources) < len({file for _, file in _sources(attention)}):
         raise InputError(f"--attention {attention} names two files of one name; a run keeps a copy of each")
-    return contents
+    return {name: _read(file) for name, file in sources.items()}
 
 
 def with_kept_variants(run: Path, attention: str) -> str:
@@ -36,20 +33,39 @@ def with_kept_variants(run: Path, attention: str) -> str:
     specs = []
     for spec in parse_blocks(attention):
         file = variant_file(spec.name)
-        if file is not None and _has_changed(run, file):
+        if file is not None and _has_changed(run, file, file.name):
             spec = replace(spec, name=spec.name.replace(str(file), str(run / VARIANTS / file.name), 1))
         specs.append(str(spec))
     return "+".join(specs)
 
 
 def changed_variants(run: Path, attention: str) -> list[Path]:
-    """The files that ``attention`` names of which ``run`` keeps a copy that differs."""
-    files = [variant_file(spec.name) for spec in parse_blocks(attention)]
-    return [file for file in files if file is not None and _has_changed(run, file)]
+    """The files of variants in ``attention`` of which ``run`` keeps a copy that differs."""
+    return [file for spec, file in _sources(attention) if _has_changed(run, file, _kept_name(spec.name, file))]
 
 
-def _has_changed(run: Path, file: Path) -> bool:
-    kept = run / VARIANTS / file.name
+def _sources(attention: str) -> list[tuple[OperatorSpec, Path]]:
+    """The file of each variant that is not built in."""
+    found = []
+    for spec in parse_blocks(attention):
+        file = variant_file(spec.name)
+        if file is None:
+            cls = find_attention(spec.name)
+            module = None if cls.__module__.startswith("attnrec.") else sys.modules.get(cls.__module__)
+            source = getattr(module, "__file__", None)  # a notebook has none
+            file = Path(source) if source else None
+        if file is not None:
+            found.append((spec, file.resolve()))
+    return found
+
+
+def _kept_name(name: str, file: Path) -> str:
+    """A file keeps its name; a module gets its dotted one, as many packages have an ``attention.py``."""
+    return file.name if variant_file(name) else f"{find_attention(name).__module__}.py"
+
+
+def _has_changed(run: Path, file: Path, name: str) -> bool:
+    kept = run / VARIANTS / name
     return kept.is_file() and not (file.is_file() and _read(file) == _read(kept, RunError))
 
 

@@ -9,11 +9,12 @@
 | `state` | what `--resume` needs |
 | `test_ranks.safetensors` | the rank of every user's test item at the chosen epoch |
 | `summary.json` | the result; written last, so a run without it is unfinished |
-| `variants/` | copies of the files of one's own variants, where the run was trained with any |
+| `variants/` | copies of the sources of one's own variants, where the run was trained with any |
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -48,7 +49,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 

@@ -53,7 +53,8 @@ def test_what_is_refused(file: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stem", "name"), [("my_variant", "MyVariant"), ("alibi2", "Alibi2"), ("my-NEW.idea", "MyNEWIdea")]
+    ("stem", "name"),
+    [("my_variant", "MyVariant"), ("alibi2", "Alibi2"), ("my-NEW.idea", "MyNEWIdea"), ("tensor", "TensorVariant")],
 )
 def test_names_of_classes(stem: str, name: str) -> None:
     assert class_name(stem) == name

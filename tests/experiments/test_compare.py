@@ -107,6 +107,17 @@ def test_a_variant_that_changes_nothing_changes_nothing(
     assert summaries[0]["grad_norm"] == summaries[1]["grad_norm"]
 
 
+def test_a_variant_of_this_program_alone_is_refused(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operator_module, "_registry", dict(operator_module._registry))
+    register_attention("mine")(type("Mine", (ScaledDotProductAttention,), {"__module__": "somewhere"}))
+    with pytest.raises(InputError, match="mine is registered in this program alone"):
+        plan(config, ["sdpa", "mine"], 1, tmp_path / "compared")
+    with pytest.raises(InputError, match=r"sdpa and attnrec\.attention\.sdpa:ScaledDotProductAttention are the same"):
+        plan(config, ["sdpa", "attnrec.attention.sdpa:ScaledDotProductAttention"], 1, tmp_path / "compared")
+
+
 def test_runs_are_ordinary_runs_with_their_own_seed(finished: Comparison, config: TrainConfig) -> None:
     assert finished.seeds == (4, 5)
     for variant, seed in finished.runs():

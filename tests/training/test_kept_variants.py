@@ -68,6 +68,32 @@ def test_a_comparison_refuses_a_file_that_has_changed(folder: Path) -> None:
         plan(config, ["sdpa", "mine.py"], 1, "compared")
 
 
+def test_a_comparison_refuses_a_module_that_has_changed(folder: Path) -> None:
+    (folder / "module_of_mine.py").write_text(OPERATOR)
+    config, variants = TrainConfig(**BASE), ["sdpa", "module_of_mine:Scaled"]  # type: ignore[arg-type]
+    comparison = plan(config, variants, 1, "compared")
+    prepare(comparison)
+    run = comparison.run(variants[1], 0).path
+    train(comparison.run_config(variants[1], 0), run)
+    assert (run / "variants/module_of_mine.py").read_text() == OPERATOR
+    plan(config, variants, 1, "compared")
+    (folder / "module_of_mine.py").write_text(OPERATOR + "# more\n")
+    with pytest.raises(InputError, match=r"module_of_mine\.py has changed since compared was begun with it"):
+        plan(config, variants, 1, "compared")
+
+
+def test_a_file_may_be_mended_when_its_runs_have_failed(folder: Path) -> None:
+    (folder / "mine.py").write_text(OPERATOR.replace("2 * v", "v[0]"))
+    comparison = plan(TrainConfig(**BASE), ["sdpa", "mine.py"], 1, "compared")  # type: ignore[arg-type]
+    prepare(comparison)
+    with pytest.raises(InputError, match=r"Scaled\.forward gave \[.*\] and not \[.*\]; see `attnrec check`"):
+        train(comparison.run_config("mine.py", 0), comparison.run("mine.py", 0).path)
+    (folder / "mine.py").write_text(OPERATOR)
+    again = plan(comparison.config, ["sdpa", "mine.py"], 1, "compared")
+    prepare(again)
+    assert not again.run("mine.py", 0).path.exists()
+
+
 def test_two_files_of_one_name(folder: Path) -> None:
     (folder / "other").mkdir()
     (folder / "other/mine.py").write_text(OPERATOR)
