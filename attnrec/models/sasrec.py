@@ -229,14 +229,17 @@ class SASRec(nn.Module):
     def attention_weights(self, batch: SequenceBatch) -> list[dict[str, Tensor]]:
         """The weights of every block by name (`AttentionOperator.named_weights`), each [B, H, T, T], without dropout.
 
-        Histories stand at the right end of the T slots of the longest one.
+        Histories stand at the right end of the T slots of the longest one. A block whose operator has no weights gives
+        none; NotImplementedError if no block has any.
         """
         x, packing = self._embedded(batch, groups=1)
         found = []
         for block in self.trunk:
             assert isinstance(block, Block)
-            found.append(block.attention_weights(x, packing))
+            found.append(block.attention_weights(x, packing) if block.attention.has_weights else {})
             x = block(x, packing)
+        if found and not any(found):
+            raise NotImplementedError(f"{type(block.attention).__name__} has no attention weights")
         return found
 
     def _embedded(self, batch: SequenceBatch, groups: int) -> tuple[Tensor, Packing]:

@@ -51,6 +51,17 @@ def test_by_slot(run: Path) -> None:
             assert found == pytest.approx(total / reached[:, None], abs=1e-6)
 
 
+def test_blocks_without_weights_are_left_out(small_file: Path, tmp_path: Path) -> None:
+    for attention, blocks in (("linear+sdpa", [2]), ("sdpa+linear", [1]), ("linear", None)):
+        config = TrainConfig(dataset=str(small_file), attention=attention, dim=8, max_len=12, epochs=1, batch_size=8)
+        train(config, tmp_path / attention)
+        if blocks is None:
+            with pytest.raises(InputError, match="LinearAttention has no attention weights"):
+                slot_maps(load(tmp_path / attention), slots=5)
+        else:
+            assert [block.block for block in slot_maps(load(tmp_path / attention), slots=5)] == blocks
+
+
 def test_negative_weights_are_told_from_positive_ones() -> None:
     positive, mixed = np.tril(np.full((1, 4, 4), 0.5)), np.tril(np.linspace(-0.3, 0.1, 16).reshape(1, 4, 4))
     for matrix, limits in ((positive, (0.0, 0.5)), (mixed, (-0.3, 0.3))):
