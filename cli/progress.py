@@ -134,7 +134,11 @@ class ComparisonDisplay(_Live, ComparisonObserver):
         self.tasks[variant, seed] = self.bar.add_task(_label(variant, seed), total=1.0, text="")
 
     def run_progressed(self, variant: str, seed: int, progress: dict[str, Any]) -> None:
-        text = f"loss {progress['loss']:.4f}  |g| {progress['grad_norm']:.3f}  NDCG@10 {progress['best']:.4f}"
+        best = f"{progress['best']:.4f}" if progress["best"] > 0 else "-"  # none before the first evaluation
+        text = f"loss {progress['loss']:.4f}  "
+        if console.width >= 80:
+            text += f"|g| {progress['grad_norm']:.3f}  "
+        text += f"NDCG@10 {best}"
         self.bar.update(self.tasks[variant, seed], completed=progress["done"], text=text)
         self.shares[variant, seed] = progress["done"]
         self.bar.update(self.overall, completed=sum(self.shares.values()))
