@@ -90,8 +90,6 @@ def _run(plan: BenchmarkPlan, device_name: str, directory: Path) -> dict[str, An
     from attnrec.training.run_directory import write_atomically
     from attnrec.training.setup import choose_device, keep_freed_memory
 
-    if device_name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device {device_name!r} is not one of auto, cpu, cuda")
     device = choose_device(device_name)
     check_names(plan)
     _make_folder(directory)

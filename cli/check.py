@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from attnrec.cli.output import console, print_json
-from attnrec.errors import InputError
 
 if TYPE_CHECKING:
     from attnrec.contract import Report
@@ -32,8 +31,6 @@ def check(
     from attnrec.contract import check_operator
     from attnrec.training.setup import choose_device
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device {device!r} is not one of auto, cpu, cuda")
     names = None if only is None else [name for name in only.split(",") if name.strip()]
     with console.status("checking") as status:
         report = check_operator(

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from attnrec.analysis.style import GREY, LINE_STYLES, MARKERS, PALETTE
+from attnrec.analysis.style import GREY, line_look
 from attnrec.benchmark.plan import BOTH
 from attnrec.benchmark.report import by_panel
 from attnrec.benchmark.runner import Measurement
@@ -55,9 +55,7 @@ def _line(axes: Axes, place: int, done: Sequence[Measurement]) -> None:
         n,
         ms,
         yerr=[below, above],
-        color=PALETTE[place % len(PALETTE)],
-        linestyle=LINE_STYLES[place % len(LINE_STYLES)],
-        marker=MARKERS[(place + place // len(PALETTE)) % len(MARKERS)],
+        **line_look(place),
         markersize=4.5,
         linewidth=1.6,
         elinewidth=1.0,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attnrec.analysis.style import LINE_STYLES, MARKERS, PALETTE, tidy
+from attnrec.analysis.style import PALETTE, line_look, tidy
 from attnrec.errors import InputError
 from attnrec.experiments.compare import Comparison
 from attnrec.experiments.report import PROTOCOLS, epoch_means
@@ -114,19 +114,17 @@ def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, marke
         return
     x = curves[0][0][:length]
     values = np.stack([y[:length] for _, y in curves])
-    color = PALETTE[place % len(PALETTE)]
+    look = line_look(place)
     axes.plot(
         x,
         values.mean(0),
-        color=color,
-        linestyle=LINE_STYLES[place % len(LINE_STYLES)],
-        marker=MARKERS[(place + place // len(PALETTE)) % len(MARKERS)] if marked else None,
+        **(look if marked else look | {"marker": ""}),
         markersize=4,
         linewidth=1.6,
         label=label,
     )
     if len(values) > 1:
-        axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
+        axes.fill_between(x, values.min(0), values.max(0), color=look["color"], alpha=0.15, linewidth=0)
 
 
 def _finish(figure: Figure, panels: Sequence[Axes], runs: dict[str, list[_Run]]) -> None:

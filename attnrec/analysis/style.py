@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +17,15 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4
 LINE_STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#8a8a8a"
+
+
+def line_look(place: int) -> dict[str, Any]:
+    """Colour, line style and marker of the line at ``place``, so that no two look alike."""
+    return {
+        "color": PALETTE[place % len(PALETTE)],
+        "linestyle": LINE_STYLES[place % len(LINE_STYLES)],
+        "marker": MARKERS[(place + place // len(PALETTE)) % len(MARKERS)],
+    }
 
 
 class Figures(dict[str, Figure]):

@@ -36,7 +36,7 @@ padding changes nothing.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,9 @@ from attnrec.attention.operator import AttentionOperator, masked_softmax, regist
 from attnrec.attention.packing import Packing, SequenceContext, mix_at_start, mix_packed_at_start
 from attnrec.attention.triton import require_kernels, sequence_rows
 
+Refinement = Literal["simple", "value", "additive"]
+Mix = Literal["mean", "sum"]
+Impl = Literal["torch", "reference", "triton"]
 _EPSILON = 1e-12  # under the root of the root mean square
 
 
@@ -75,16 +78,19 @@ class AttentionWeightRefinement(AttentionOperator):
         max_len: int,
         dropout: float,
         *,
-        refinement: Literal["simple", "value", "additive"] = "value",
+        refinement: Refinement = "value",
         width: int = 32,
-        mix: Literal["mean", "sum"] = "mean",
+        mix: Mix = "mean",
         normalize: bool = True,
         init_scale: float = 1.0,
         temperature: float = 1.0,
         learn_temperature: bool = True,
-        impl: Literal["torch", "reference", "triton"] = "torch",
+        impl: Impl = "torch",
     ) -> None:
         super().__init__(num_heads, head_dim, max_len, dropout)
+        for name, value, kind in (("refinement", refinement, Refinement), ("mix", mix, Mix), ("impl", impl, Impl)):
+            if value not in get_args(kind):
+                raise ValueError(f"{name}={value} is not one of {', '.join(get_args(kind))}")
         if width < 0:
             raise ValueError(f"width={width} must be 1 or more, or 0 for the head's width")
         for name, number in (("init_scale", init_scale), ("temperature", temperature)):

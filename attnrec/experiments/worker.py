@@ -65,13 +65,11 @@ def main(path: str) -> None:
         summary = train(config, path, Reporter(), resume=RunDirectory(path).has_state())
     except (InputError, RunError) as error:
         say("failed", message=str(error))
-    except (MemoryError, RuntimeError) as error:
-        memory = isinstance(error, MemoryError) or "memory" in str(error)
-        say("failed", message="out of memory" if memory else _where(error))
     except KeyboardInterrupt:
         say("interrupted")
     except Exception as error:  # noqa: BLE001  (a variant may raise anything; its row says what and where)
-        say("failed", message=_where(error))
+        memory = isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
+        say("failed", message="out of memory" if memory else _where(error))
     else:
         say("interrupted" if summary["interrupted"] else "finished")
 

@@ -22,8 +22,9 @@ def variant_contents(attention: str) -> dict[str, bytes]:
 
     Raises InputError if one cannot be read, or two have one name.
     """
-    sources = {_kept_name(spec.name, file): file for spec, file in _sources(attention)}
-    if len(sources) < len({file for _, file in _sources(attention)}):
+    found = _sources(attention)
+    sources = {_kept_name(spec.name, file): file for spec, file in found}
+    if len(sources) < len({file for _, file in found}):
         raise InputError(f"--attention {attention} names two files of one name; a run keeps a copy of each")
     return {name: _read(file) for name, file in sources.items()}
 
@@ -34,7 +35,8 @@ def with_kept_variants(run: Path, attention: str) -> str:
     for spec in parse_blocks(attention):
         file = variant_file(spec.name)
         if file is not None and _has_changed(run, file, file.name):
-            spec = replace(spec, name=spec.name.replace(str(file), str(run / VARIANTS / file.name), 1))
+            _, colon, cls = spec.name.partition(":")
+            spec = replace(spec, name=f"{run / VARIANTS / file.name}{colon}{cls}")
         specs.append(str(spec))
     return "+".join(specs)
 

@@ -23,7 +23,9 @@ _MAY_CHANGE = {"epochs", "patience", "eval_every", "device"}  # on resuming
 
 
 def choose_device(name: str) -> torch.device:
-    """The device for ``auto``, ``cpu`` or ``cuda``; InputError for ``cuda`` on a machine without one."""
+    """The device for ``auto``, ``cpu`` or ``cuda``; InputError for another, and where there is no GPU for ``cuda``."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {name!r} is not one of auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: no CUDA GPU is available to torch here; use --device cpu")
     if name == "auto":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import triton
@@ -155,10 +155,9 @@ def _check_refinement(q: Tensor, w_q: Tensor, w_k: Tensor, slots: int, refinemen
             raise ValueError(f"{name} must be on {q.device}, not {w.device}")
         if not w.is_floating_point():
             raise TypeError(f"{name} must be of a floating-point type, not {w.dtype}")
-    if refinement not in ("simple", "value", "additive"):
-        raise ValueError(f"refinement {refinement!r} is not one of simple, value, additive")
-    if mix not in ("mean", "sum"):
-        raise ValueError(f"mix {mix!r} is not one of mean, sum")
+    for name, value, kind in (("refinement", refinement, Refinement), ("mix", mix, Mix)):
+        if value not in get_args(kind):
+            raise ValueError(f"{name} {value!r} is not one of {', '.join(get_args(kind))}")
 
 
 def _factor(temperature: Tensor | float, q: Tensor, width: int) -> Tensor:

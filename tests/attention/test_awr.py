@@ -244,3 +244,9 @@ def test_bad_options(text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         build_attention(parse_attention(text), 1, 8, 10, 0.0)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["refinement", "mix", "impl"])
+def test_choices_are_checked_in_python_too(option: str) -> None:
+    with pytest.raises(ValueError, match=f"{option}=other is not one of "):
+        AttentionWeightRefinement(1, 4, 8, 0.0, **{option: "other"})  # type: ignore[arg-type]

@@ -27,8 +27,8 @@ KERNELS = {
 
 
 def configurations() -> list[dict[str, Any]]:
-    """Every choice of tiles for every width; dropout, float16, packed rows, the precisions of float32 and the switches
-    of the refinement where tiles are largest."""
+    """Every choice of tiles for every width and type, with and without dropout; packed rows, the precisions of float32
+    and the switches of the refinement where tiles are largest. Queries, values and refinement have one width."""
     import torch
 
     from attnrec.kernels.shared.tiles import WIDTHS, choose_tiles
@@ -45,12 +45,10 @@ def configurations() -> list[dict[str, Any]]:
             "dropout": False,
         }
         base |= {"precision": "ieee", "values": True, "normalize": True}
-        if dtype == "fp16" and width != 64:
-            continue  # the same instructions on the same tiles as bf16
         variants = [base]
-        if dtype != "fp16" and (length == LENGTHS[-1] or width == 64):
+        if dtype != "fp16" or (length == LENGTHS[-1] and width == 64):
             variants.append(base | {"dropout": True})
-        if dtype != "fp16" and length == LENGTHS[-1] and width == 64:
+        if length == LENGTHS[-1] and width == 64:
             variants.append(base | {"padded": False})
             if dtype == "fp32":
                 variants += [base | {"precision": precision} for precision in ("tf32", "tf32x3")]

@@ -39,7 +39,7 @@ def factor(run: str) -> float:
     return operator(None, None, 1.0, None)
 
 
-@pytest.mark.parametrize("attention", ["mine.py", "mine.py:Scaled+sdpa"])
+@pytest.mark.parametrize("attention", ["mine.py", "./mine.py:Scaled+sdpa"])
 def test_a_run_outlives_changes_of_the_file(folder: Path, attention: str) -> None:
     train(TrainConfig(attention=attention, **BASE), "run")  # type: ignore[arg-type]
     assert (folder / "run/variants/mine.py").read_text() == OPERATOR
@@ -55,6 +55,7 @@ def test_a_run_outlives_changes_of_the_file(folder: Path, attention: str) -> Non
     assert train(more, "run", resume=True)["epochs"] == 2
     (folder / "run").rename(folder / "moved")
     assert factor("moved") == 2.0
+    assert factor(str(folder / "moved")) == 2.0
 
 
 def test_a_comparison_refuses_a_file_that_has_changed(folder: Path) -> None:
