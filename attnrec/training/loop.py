@@ -140,8 +140,10 @@ class Trainer:
                     return False
         finally:
             self._read(pending)
+            seconds = time.perf_counter() - begun
+            progress.training_seconds += seconds
         if first == 0:
-            progress.seconds_per_epoch.append(time.perf_counter() - begun)
+            progress.seconds_per_epoch.append(seconds)
         return True
 
     def step(self, batch: SequenceBatch) -> Tensor:
@@ -218,7 +220,7 @@ class Trainer:
         else:
             progress.waited += 1
         if not self.log.file.closed:
-            self.log.write({"epoch": progress.epoch, "valid": metrics})
+            self.log.write({"epoch": progress.epoch, "seconds": progress.training_seconds, "valid": metrics})
         self.observer.evaluated(self, metrics)
 
     def _summary(self, interrupted: bool) -> dict[str, Any]:

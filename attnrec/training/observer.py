@@ -23,6 +23,7 @@ class Progress:
         grad_norm: of the last step read.
         positions_per_second: of the current epoch.
         seconds_per_epoch: of the epochs done in this session (training alone).
+        training_seconds: of all steps so far, sessions before a resume included; evaluations are not.
         best_epoch: 0 before the first evaluation.
         best_score: validation NDCG@10 at the best epoch.
         waited: evaluations since then.
@@ -34,6 +35,7 @@ class Progress:
     grad_norm: float = math.nan
     positions_per_second: float = 0.0
     seconds_per_epoch: list[float] = field(default_factory=list)
+    training_seconds: float = 0.0
     best_epoch: int = 0
     best_score: float = -1.0
     waited: int = 0
