@@ -14,7 +14,7 @@ Shape legend: N real items of the batch, B histories, d model width, H heads, D 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -45,7 +45,9 @@ class SASRecConfig:
     heads: int = 1
     dropout: float = 0.2
     attention_dropout: float = 0.0
+    feed_forward_dropout: float = 0.0
     norm: str = "pre"
+    bias: bool = False
     position: bool = True
     shared_embedding: bool = True
     residual: bool = True
@@ -67,11 +69,21 @@ class SASRecConfig:
         return self.attention[block if len(self.attention) > 1 else 0]
 
 
+@dataclass(frozen=True, eq=False)
+class BlockMasks:
+    """Dropout masks [N, d] of one block: on attention's output, after the ReLU, and on the feed-forward output."""
+
+    attention: Tensor | None = None
+    hidden: Tensor | None = None
+    feed_forward: Tensor | None = None
+
+
 class Block(nn.Module):
     """Self-attention and a point-wise feed-forward network, each with dropout and residual.
 
     ``norm`` decides where LayerNorm stands: ``pre`` (the paper's equation), ``post``, or ``original`` (the
-    authors' code: queries from LN(x), keys and values from x, the residual adds LN(x), no output projection).
+    authors' code: queries from LN(x), keys and values from x, the residual adds LN(x), no output projection,
+    and no dropout of what attention gives).
     """
 
     def __init__(self, config: SASRecConfig, attention: OperatorSpec) -> None:
@@ -80,30 +92,28 @@ class Block(nn.Module):
         self.norm = config.norm
         self.residual = config.residual
         self.heads = config.heads
-        # no bias: the softmax ignores a key bias, which would be a parameter without a gradient
-        self.qkv = nn.Linear(d, 3 * d, bias=False)
+        self.qkv = nn.Linear(d, 3 * d, bias=config.bias)
         self.attention = build_attention(
             attention, config.heads, d // config.heads, config.max_len, config.attention_dropout
         )
-        self.out = nn.Identity() if config.norm == "original" else nn.Linear(d, d, bias=False)
+        self.out = nn.Identity() if config.norm == "original" else nn.Linear(d, d, bias=config.bias)
         self.attention_norm = nn.LayerNorm(d, eps=1e-8)
         self.feed_forward_norm = nn.LayerNorm(d, eps=1e-8)
         self.feed_forward = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d))
 
-    def forward(self, x: Tensor, packing: Packing, masks: Sequence[Tensor | None] = (None, None)) -> Tensor:
-        """x [N, d] to [N, d]; ``masks`` are the dropout masks of attention and feed-forward network."""
-        first, second = masks
+    def forward(self, x: Tensor, packing: Packing, masks: BlockMasks | None = None) -> Tensor:
+        """x [N, d] to [N, d], with dropout where ``masks`` are given."""
+        masks = masks or BlockMasks()
         for_queries, for_keys = self._sources(x)
         update = self._attend(for_queries, for_keys, packing)
         if self.norm == "post":
-            x = self.attention_norm(self._add(x, update, first))
-            return self.feed_forward_norm(self._add(x, self.feed_forward(x), second))
+            x = self.attention_norm(self._add(x, update, masks.attention))
+            return self.feed_forward_norm(self._add_feed_forward(x, x, masks))
         if self.norm == "original":
-            x = self._add(for_queries, update, first)
-            h = self.feed_forward_norm(x)
-            return self._add(h, self.feed_forward(h), second)
-        x = self._add(x, update, first)
-        return self._add(x, self.feed_forward(self.feed_forward_norm(x)), second)
+            h = self.feed_forward_norm(self._add(for_queries, update, None))
+            return self._add_feed_forward(h, h, masks)
+        x = self._add(x, update, masks.attention)
+        return self._add_feed_forward(x, self.feed_forward_norm(x), masks)
 
     def attention_weights(self, x: Tensor, packing: Packing) -> dict[str, Tensor]:
         """The operator's weights on rows [N, d] of one group, by name, each [B, H, T, T]."""
@@ -125,8 +135,9 @@ class Block(nn.Module):
             q, k, v = together.unbind(1)
             return q, k, v
         w_q, w_k, w_v = self.qkv.weight.chunk(3)
-        sources = ((for_queries, w_q), (for_keys, w_k), (for_keys, w_v))
-        q, k, v = (rearrange(F.linear(x, w), "n (h d) -> n h d", h=self.heads) for x, w in sources)
+        biases = (None, None, None) if self.qkv.bias is None else self.qkv.bias.chunk(3)
+        sources = zip((for_queries, for_keys, for_keys), (w_q, w_k, w_v), biases, strict=True)
+        q, k, v = (rearrange(F.linear(x, w, b), "n (h d) -> n h d", h=self.heads) for x, w, b in sources)
         return q, k, v
 
     def _attend(self, for_queries: Tensor, for_keys: Tensor, packing: Packing) -> Tensor:
@@ -134,6 +145,13 @@ class Block(nn.Module):
         mixed = self.attention.forward_packed(q, k, v, packing)
         projected: Tensor = self.out(rearrange(mixed, "n h d -> n (h d)"))
         return projected
+
+    def _add_feed_forward(self, x: Tensor, source: Tensor, masks: BlockMasks) -> Tensor:
+        first, relu, second = self.feed_forward
+        hidden = relu(first(source))
+        if masks.hidden is not None:
+            hidden = hidden * masks.hidden
+        return self._add(x, second(hidden), masks.feed_forward)
 
     def _add(self, x: Tensor, update: Tensor, mask: Tensor | None) -> Tensor:
         if mask is not None:
@@ -200,7 +218,7 @@ class SASRec(nn.Module):
             if self.config.init_std > 0:
                 nn.init.normal_(module.weight, std=self.config.init_std)
             else:
-                nn.init.xavier_normal_(module.weight)
+                nn.init.xavier_uniform_(module.weight)
             if module.padding_idx is not None:
                 with torch.no_grad():
                     module.weight[module.padding_idx].zero_()
@@ -213,18 +231,27 @@ class SASRec(nn.Module):
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """Outputs F_t at every real position of the batch, [N, d]."""
-        config = self.config
         x, packing = self._embedded(batch, self.attention_groups)
-        drop = config.dropout if self.training else 0.0
-        first, *masks = dropout_masks(x, drop, 1 + 2 * config.blocks)
+        first, masks = self._dropout_masks(x)
         if first is not None:
             x = x * first
-        for number, block in enumerate(self.trunk):
-            x = block(x, packing, masks[2 * number : 2 * number + 2])
+        for block, its_masks in zip(self.trunk, masks, strict=True):
+            x = block(x, packing, its_masks)
         x = self.final_norm(x)
         if self.user_embedding is not None:
             x = x + self.user_embedding.weight.index_select(0, batch.users)
         return x
+
+    def _dropout_masks(self, x: Tensor) -> tuple[Tensor | None, list[BlockMasks]]:
+        """Masks of the embedding and of every block for rows [N, d]; none of them outside training."""
+        config = self.config
+        if not self.training:
+            return None, [BlockMasks()] * config.blocks
+        of_attention = 0 if config.norm == "original" else config.blocks
+        first, *outer = dropout_masks(x, config.dropout, 1 + of_attention + config.blocks)
+        attention = outer[:of_attention] or [None] * config.blocks
+        hidden = dropout_masks(x, config.feed_forward_dropout, config.blocks)
+        return first, [BlockMasks(*masks) for masks in zip(attention, hidden, outer[of_attention:], strict=True)]
 
     def attention_weights(self, batch: SequenceBatch) -> list[dict[str, Tensor]]:
         """The weights of every block by name (`AttentionOperator.named_weights`), each [B, H, T, T], without dropout.

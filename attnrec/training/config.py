@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from attnrec.errors import InputError, nearest
+from attnrec.training.presets import with_preset
 
 
 def _option(default: Any, group: str, text: str, **limits: Any) -> Any:
@@ -39,9 +40,13 @@ class TrainConfig:
     heads: int = _option(1, "Model", "Attention heads; must divide --dim.", min=1)
     dropout: float = _option(0.2, "Model", "Dropout of the embedding and of each sublayer.", min=0.0, below=1.0)
     attention_dropout: float = _option(0.0, "Model", "Dropout of attention weights.", min=0.0, below=1.0)
+    feed_forward_dropout: float = _option(
+        0.0, "Model", "Dropout after the ReLU of the feed-forward network.", min=0.0, below=1.0
+    )
     norm: str = _option(
         "pre", "Model", "Where LayerNorm stands; `original` is the authors' code.", choices=("pre", "post", "original")
     )
+    bias: bool = _option(False, "Model", "Biases of the projections around attention.")
     position: bool = _option(True, "Model", "Learned position embedding.")
     shared_embedding: bool = _option(True, "Model", "Score with the input's item embedding.")
     residual: bool = _option(True, "Model", "Residual connections.")
@@ -49,19 +54,27 @@ class TrainConfig:
     init_std: float = _option(0.0, "Model", "Standard deviation of the initial embeddings; 0: Glorot's.", min=0.0)
 
     loss: str = _option(
-        "bce", "Training", "Loss; the same for all variants of a comparison.", choices=("bce", "ce", "gbce")
+        "bce", "Training", "Loss; the same for all variants of a comparison.", choices=("bce", "ce", "gbce", "ssm")
     )
-    negatives: int = _option(1, "Training", "Sampled negatives a position (bce, gbce).", min=1)
+    negatives: int = _option(1, "Training", "Sampled negatives a position (bce, gbce, ssm).", min=1)
     gbce_t: float = _option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
     epochs: int = _option(100, "Training", "Epochs at most.", min=1)
     batch_size: int = _option(128, "Training", "Users in a batch.", min=1)
-    lr: float = _option(1e-3, "Training", "Learning rate of Adam (betas 0.9, 0.98).", above=0.0)
+    optimizer: str = _option("adam", "Training", "Optimizer (betas 0.9, 0.98).", choices=("adam", "adamw"))
+    lr: float = _option(1e-3, "Training", "Learning rate.", above=0.0)
+    weight_decay: float = _option(
+        0.0, "Training", "Weight decay: adam adds it to the gradient, adamw shrinks the weights.", min=0.0
+    )
     schedule: str = _option(
         "constant",
         "Training",
-        "Learning rate over the run: constant, or a half cosine to 0.",
-        choices=("constant", "cosine"),
+        "Learning rate over the run: constant, a half cosine to 0, or lower whenever validation stalls.",
+        choices=("constant", "cosine", "plateau"),
     )
+    lr_patience: int = _option(
+        3, "Training", "plateau: evaluations without a better NDCG@10 before the rate falls.", min=1
+    )
+    lr_factor: float = _option(0.3, "Training", "plateau: what the rate is multiplied by then.", above=0.0, below=1.0)
     warmup: int = _option(0, "Training", "Steps of linear warm-up of the learning rate.", min=0)
     clip_norm: float = _option(0.0, "Training", "Clip the global gradient norm to this; 0: never.", min=0.0)
     seed: int = _option(0, "Training", "Seed of initialisation, order, negatives and dropout.", min=0, max=2**31)
@@ -86,10 +99,13 @@ class TrainConfig:
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any], source: str = "the configuration") -> TrainConfig:
-        """Build from plain values as TOML gives them; InputError for an unknown key or a value of the wrong type."""
+        """Build from plain values as TOML gives them; those of a ``preset`` stand behind those given.
+
+        Raises InputError for an unknown key or preset, or a value of the wrong type.
+        """
         types = get_type_hints(cls)
         converted = {}
-        for key, value in values.items():
+        for key, value in with_preset(values).items():
             if key not in types:
                 raise InputError(f"{source}: unknown option {key!r}{nearest(key, list(types))}")
             converted[key] = _convert(key, value, types[key], source)

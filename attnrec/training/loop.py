@@ -62,7 +62,10 @@ class Trainer:
         own = replace(config, attention=with_kept_variants(run.path, config.attention))
         self.model = build_model(own, data.num_items, data.num_users, self.device, timestamps=timed)
         torch.manual_seed(config.seed)  # so that dropout does not depend on how much a variant's start has drawn
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, betas=(0.9, 0.98), fused=True)
+        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+        self.optimizer = optimizer(
+            self.model.parameters(), config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+        )
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.progress = Progress()
         self.gradients = GradientNormStatistics()
@@ -163,6 +166,8 @@ class Trainer:
         config = self.config
         step = (self.progress.epoch - 1) * len(self.batches) + self.progress.step
         rate = config.lr * min(1.0, (step + 1) / max(1, config.warmup))
+        if config.schedule == "plateau":
+            rate *= config.lr_factor**self.progress.falls
         if config.schedule == "cosine":
             rate *= 0.5 * (1 + math.cos(math.pi * step / (config.epochs * len(self.batches))))
         return rate
@@ -219,6 +224,8 @@ class Trainer:
             self.run.write_weights(self.model.state_dict())
         else:
             progress.waited += 1
+            if progress.waited % self.config.lr_patience == 0:
+                progress.falls += 1
         if not self.log.file.closed:
             self.log.write({"epoch": progress.epoch, "seconds": progress.training_seconds, "valid": metrics})
         self.observer.evaluated(self, metrics)

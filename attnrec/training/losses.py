@@ -7,6 +7,7 @@ mean over positions of
 |---|---|---|
 | `bce` | -log sigma(s_+) - sum over K sampled items of log(1 - sigma(s_-)) | Kang & McAuley, ICDM 2018, eq. 7 (K = 1) |
 | `gbce` | the same with beta log sigma(s_+) | Petrov & Macdonald, RecSys 2023, section 4 (times K + 1) |
+| `ssm` | -log softmax(s)_+ over the true and K sampled items | sampled softmax, uncorrected: Jean et al., ACL 2015 |
 | `ce` | -log softmax(s)_+ over all items | full softmax cross-entropy |
 
 What a naive form keeps for the backward pass is as large as positions x items (`ce`) or positions x K x d.
@@ -66,25 +67,57 @@ def sampled_loss(
     Returns:
         a scalar, differentiable once by ``outputs`` and ``table``.
     """
+    signs = outputs.new_ones(negatives.shape[1] + 1)
+    signs[0] = -1
+    weights = torch.ones_like(signs)
+    weights[0] = positive_weight
+
+    def term(scores: Tensor) -> tuple[Tensor, Tensor]:
+        scores = scores.mul_(signs)
+        return (F.softplus(scores) * weights).sum(), scores.sigmoid_().mul_(weights * signs)
+
+    return _over_sampled(outputs, table, targets, negatives, term)
+
+
+def sampled_softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+    """`ssm`; arguments and result as those of `sampled_loss`."""
+
+    def term(scores: Tensor) -> tuple[Tensor, Tensor]:
+        log_shares = scores.log_softmax(1)
+        d_scores = log_shares.exp()
+        d_scores[:, 0] -= 1
+        return -log_shares[:, 0].sum(), d_scores
+
+    return _over_sampled(outputs, table, targets, negatives, term)
+
+
+def _over_sampled(
+    outputs: Tensor,
+    table: Tensor,
+    targets: Tensor,
+    negatives: Tensor,
+    term: Callable[[Tensor], tuple[Tensor, Tensor]],
+) -> Tensor:
+    """Mean over positions of a loss of the scores of the true item and of the sampled ones.
+
+    ``term`` takes scores [n, 1 + K], the true item's first, which it may overwrite, and gives the sum of the
+    positions' losses and its derivative by the scores.
+    """
 
     def compute(f: Tensor, e: Tensor) -> _Gradients:
         count, width = len(f), negatives.shape[1] + 1
         ids = torch.cat([targets[:, None], negatives], 1)
-        signs = torch.ones(width, dtype=f.dtype, device=f.device)
-        signs[0] = -1
-        weights = torch.full_like(signs, 1 / count)
-        weights[0] = positive_weight / count
         loss = f.new_zeros(())
         d_f, d_e = torch.empty_like(f), torch.zeros_like(e)
         size = max(1, _CHUNK_ELEMENTS // (width * f.shape[1]))
         for part in (slice(low, low + size) for low in range(0, count, size)):
             flat = ids[part].reshape(-1)
             rows = e.index_select(0, flat).view(-1, width, e.shape[1])
-            scores = _inner(rows, f[part]).mul_(signs)
-            loss += (F.softplus(scores) * weights).sum()
-            d_scores = scores.sigmoid_().mul_(weights * signs)
-            torch.sum(rows * d_scores[..., None], 1, out=d_f[part])
-            d_e.index_add_(0, flat, (d_scores[..., None] * f[part, None]).view(-1, e.shape[1]))
+            of_part, d_scores = term(_inner(rows, f[part]))
+            loss += of_part / count
+            d_scores = d_scores[..., None] / count
+            torch.sum(rows * d_scores, 1, out=d_f[part])
+            d_e.index_add_(0, flat, (d_scores * f[part, None]).view(-1, e.shape[1]))
         return loss, d_f, d_e
 
     result: Tensor = _GradientsInForward.apply(outputs, table, compute)

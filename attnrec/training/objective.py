@@ -9,7 +9,7 @@ from attnrec.data.batches import SequenceBatch, ragged_arange
 from attnrec.data.negatives import UnseenItems
 from attnrec.data.splits import LeaveOneOut
 from attnrec.training.config import TrainConfig
-from attnrec.training.losses import full_softmax_loss, gbce_beta, sampled_loss
+from attnrec.training.losses import full_softmax_loss, gbce_beta, sampled_loss, sampled_softmax_loss
 
 
 class Objective:
@@ -45,4 +45,6 @@ class Objective:
         if self.loss == "ce":
             return full_softmax_loss(outputs, table, batch.targets)
         negatives = self.unseen.draw(batch.users[:, None], (len(batch.items), self.negatives), generator)
+        if self.loss == "ssm":
+            return sampled_softmax_loss(outputs, table, batch.targets, negatives)
         return sampled_loss(outputs, table, batch.targets, negatives, self.positive_weight)

@@ -27,6 +27,7 @@ class Progress:
         best_epoch: 0 before the first evaluation.
         best_score: validation NDCG@10 at the best epoch.
         waited: evaluations since then.
+        falls: how often a stalled validation has lowered the learning rate.
     """
 
     epoch: int = 1
@@ -39,6 +40,7 @@ class Progress:
     best_epoch: int = 0
     best_score: float = -1.0
     waited: int = 0
+    falls: int = 0
 
 
 class Observer:

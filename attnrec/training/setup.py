@@ -95,7 +95,7 @@ def resumed_config(run: str | Path, options: dict[str, Any]) -> TrainConfig:
                 f"--resume: the run was started with {flag(name)} {getattr(before, name)}, not {getattr(asked, name)}; "
                 f"only {', '.join(flag(other) for other in sorted(_MAY_CHANGE))} may change"
             )
-    if before.schedule != "constant" and asked.epochs != before.epochs:
+    if before.schedule == "cosine" and asked.epochs != before.epochs:
         raise InputError("--resume: --epochs cannot change under a cosine schedule, which depends on it")
     return asked
 

@@ -89,6 +89,9 @@ def test_a_run_leaves_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
     [
         {"loss": "ce"},
         {"loss": "gbce", "negatives": 5},
+        {"loss": "ssm", "negatives": 5},
+        {"preset": "sasrec-paper", "dropout": 0.2},
+        {"optimizer": "adamw", "weight_decay": 0.1, "bias": True},
         {"negatives": 3},
         {"norm": "original", "position": False},
         {"norm": "post", "shared_embedding": False},
@@ -103,7 +106,8 @@ def test_a_run_leaves_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
     ids=str,
 )
 def test_every_option_trains(config: TrainConfig, tmp_path: Path, changes: dict[str, Any]) -> None:
-    summary = train(replace(config, **changes), tmp_path / "run")
+    given = {name: value for name, value in config.to_mapping().items() if value != getattr(TrainConfig(), name)}
+    summary = train(TrainConfig.from_mapping(given | changes), tmp_path / "run")
     lines = [line for line in log_lines(tmp_path / "run") if "loss" in line]
     first, last = (sum(line["loss"] for line in part) for part in (lines[:5], lines[-5:]))
     assert last < first
@@ -124,8 +128,13 @@ def test_the_padding_row_is_never_trained(config: TrainConfig, tmp_path: Path) -
 
 @pytest.mark.usefixtures("_read_every_step")
 @pytest.mark.parametrize("at", [(1, 1), (3, 2), (4, 5)], ids=str)
-def test_stop_and_resume_gives_the_same_weights(config: TrainConfig, tmp_path: Path, at: tuple[int, int]) -> None:
-    config = replace(config, schedule="cosine", warmup=4, patience=0)
+@pytest.mark.parametrize(
+    "schedule", [{"schedule": "cosine"}, {"schedule": "plateau", "lr_patience": 1, "eval_every": 1}], ids=str
+)
+def test_stop_and_resume_gives_the_same_weights(
+    config: TrainConfig, tmp_path: Path, at: tuple[int, int], schedule: dict[str, Any]
+) -> None:
+    config = replace(config, warmup=4, patience=0, **schedule)
     whole = train(config, tmp_path / "whole")
     stopped = train(config, tmp_path / "stopped", StopAt(*at))
     assert stopped["interrupted"]
@@ -137,7 +146,10 @@ def test_stop_and_resume_gives_the_same_weights(config: TrainConfig, tmp_path: P
     states = [RunDirectory(tmp_path / name).state() for name in ("whole", "stopped")]
     for name, tensor in states[0]["model"].items():
         assert tensor.equal(states[1]["model"][name]), name
-    assert log_lines(tmp_path / "whole") == log_lines(tmp_path / "stopped")
+    logs = [log_lines(tmp_path / name) for name in ("whole", "stopped")]
+    seconds = [[line.pop("seconds") for line in log if "valid" in line] for log in logs]
+    assert logs[0] == logs[1]
+    assert all(times == sorted(times) and times[0] > 0 for times in seconds)  # no session starts again from nothing
 
 
 def test_more_epochs_can_be_added(config: TrainConfig, tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""Named sets of options: `--preset NAME` gives all of them at once, and any of them can be given anew beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attnrec.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class As:
+    """The value of another option."""
+
+    option: str
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset is for, in a line, and the options that it sets."""
+
+    text: str
+    options: Mapping[str, Any]
+
+
+PRESETS: dict[str, Preset] = {
+    "sasrec-paper": Preset(
+        "SASRec as its authors' code trains it; with --max-len 200 --dropout 0.2 for MovieLens-1M.",
+        {
+            "max_len": 50,
+            "dim": 50,
+            "blocks": 2,
+            "heads": 1,
+            "dropout": 0.5,
+            "attention_dropout": As("dropout"),
+            "feed_forward_dropout": As("dropout"),
+            "norm": "original",
+            "bias": True,
+            "init_std": 0.0,
+            "loss": "bce",
+            "negatives": 1,
+            "optimizer": "adam",
+            "lr": 1e-3,
+            "weight_decay": 0.0,
+            "schedule": "constant",
+            "warmup": 0,
+            "clip_norm": 0.0,
+            "batch_size": 128,
+            "epochs": 1000,
+            "eval_every": 10,
+            "patience": 10,
+            "select": "sampled",
+        },
+    ),
+}
+
+
+def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` without ``preset``, and the options of that preset that they leave open.
+
+    Raises InputError for an unknown preset.
+    """
+    given = dict(values)
+    name = given.pop("preset", None)
+    if name is None:
+        return given
+    if name not in PRESETS:
+        raise InputError(f"--preset {name!r} is not one of {', '.join(PRESETS)}{nearest(str(name), list(PRESETS))}")
+    options = dict(PRESETS[name].options) | given
+    return {key: options[value.option] if isinstance(value, As) else value for key, value in options.items()}
