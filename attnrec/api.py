@@ -84,6 +84,8 @@ def default_run(config: TrainConfig) -> Path:
 
 
 def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:
+    if config is not None and "preset" in options:
+        raise InputError("config holds all options already, so preset cannot be given beside it")
     before = {} if config is None else config.to_mapping()
     return TrainConfig.from_mapping(before | options, "options")
 

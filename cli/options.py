@@ -12,10 +12,11 @@ import typer
 
 from attnrec.errors import InputError
 from attnrec.training.config import TrainConfig, flag, read_toml
+from attnrec.training.presets import PRESETS
 
 
 def with_config_options(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add an option for every field of `TrainConfig` to a command whose last parameter is ``**given``.
+    """Add `--preset` and an option for every field of `TrainConfig` to a command whose last parameter is ``**given``.
 
     An option that the user leaves out arrives as None, so that a configuration file can fill it. Fields named
     in ``without`` are left to the command itself.
@@ -29,7 +30,8 @@ def with_config_options(*, without: Collection[str] = ()) -> Callable[[Callable[
             for field in dataclasses.fields(TrainConfig)
             if field.name not in without
         ]
-        parameters = [p for p in own if p.name in without] + fields + [p for p in own if p.name not in without]
+        own_first = [p for p in own if p.name in without]
+        parameters = [_preset(), *own_first, *fields, *(p for p in own if p.name not in without)]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
@@ -39,6 +41,14 @@ def with_config_options(*, without: Collection[str] = ()) -> Callable[[Callable[
 
 def _parameters(command: Callable[..., None]) -> list[inspect.Parameter]:
     return list(inspect.signature(command, eval_str=True).parameters.values())
+
+
+def _preset() -> inspect.Parameter:
+    text = " ".join(f"{name}: {preset.text}" for name, preset in PRESETS.items())
+    option = typer.Option(
+        None, "--preset", help=f"Options to start from. {text}", metavar="|".join(PRESETS), rich_help_panel="Data"
+    )
+    return inspect.Parameter("preset", inspect.Parameter.KEYWORD_ONLY, default=option, annotation=Optional[str])
 
 
 def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
@@ -62,7 +72,10 @@ def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
 
 
 def configured(file: Path | None, options: dict[str, Any]) -> TrainConfig:
-    """The options of a TOML file, if there is one, with those of the command line over them."""
+    """The options of a TOML file, if there is one, with those of the command line over them.
+
+    A preset, of either, stands behind both.
+    """
     return TrainConfig.from_mapping((read_toml(file) if file else {}) | options, str(file or "options"))
 
 

@@ -207,11 +207,13 @@ class SASRec(nn.Module):
         for name, module in self.named_modules():
             if module not in inside:
                 with seeded(seed, name):
-                    self._initialise(module)
+                    self._initialise(module, matrices=3 if name.endswith(".qkv") else 1)
 
-    def _initialise(self, module: nn.Module) -> None:
+    def _initialise(self, module: nn.Module, matrices: int) -> None:
+        """``matrices``: how many stand one above the other in the weight of a linear map."""
         if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
+            for matrix in module.weight.detach().chunk(matrices):
+                nn.init.xavier_uniform_(matrix)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):

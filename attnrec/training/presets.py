@@ -66,6 +66,6 @@ def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
     if name is None:
         return given
     if name not in PRESETS:
-        raise InputError(f"--preset {name!r} is not one of {', '.join(PRESETS)}{nearest(str(name), list(PRESETS))}")
+        raise InputError(f"unknown preset {name!r}{nearest(str(name), list(PRESETS))}")
     options = dict(PRESETS[name].options) | given
     return {key: options[value.option] if isinstance(value, As) else value for key, value in options.items()}

@@ -87,6 +87,8 @@ def build_model(
 
 def resumed_config(run: str | Path, options: dict[str, Any]) -> TrainConfig:
     """The options of a run that is to be resumed with some of them anew; InputError for one that may not change."""
+    if "preset" in options:
+        raise InputError("--resume takes its options from the run, so --preset cannot be given")
     before = RunDirectory.open(run).config()
     asked = TrainConfig.from_mapping(before.to_mapping() | options, "options")
     for name in options:

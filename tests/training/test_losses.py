@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnrec.training import losses
-from attnrec.training.losses import full_softmax_loss, gbce_beta, sampled_loss
+from attnrec.training.losses import full_softmax_loss, gbce_beta, sampled_loss, sampled_softmax_loss
 
 N, D, ITEMS = 23, 6, 40
 
@@ -48,6 +48,18 @@ def test_sampled_loss(inputs: tuple[Tensor, Tensor, Tensor], negatives: int, bet
 
 
 @pytest.mark.usefixtures("_chunks")
+@pytest.mark.parametrize("negatives", [1, 3, 9])
+@pytest.mark.parametrize("scale", [1.0, 1000.0], ids=["small scores", "large scores"])
+def test_sampled_softmax_loss(inputs: tuple[Tensor, Tensor, Tensor], negatives: int, scale: float) -> None:
+    f, table, targets = inputs
+    scaled = (f.detach() * scale).requires_grad_()
+    drawn = torch.randint(1, ITEMS + 1, (N, negatives))
+    scores = (scaled[:, None] * table[torch.cat([targets[:, None], drawn], 1)]).sum(2)
+    expected = F.cross_entropy(scores, torch.zeros(N, dtype=torch.int64))
+    assert_same(sampled_softmax_loss(scaled, table, targets, drawn), expected, (scaled, table))
+
+
+@pytest.mark.usefixtures("_chunks")
 @pytest.mark.parametrize("scale", [1.0, 1000.0], ids=["bounded scores", "large scores"])
 def test_full_softmax_loss(inputs: tuple[Tensor, Tensor, Tensor], scale: float) -> None:
     f, table, targets = inputs
@@ -63,6 +75,7 @@ def test_the_padding_row_takes_no_part(inputs: tuple[Tensor, Tensor, Tensor]) ->
         table[0] = 1e6
     applied: list[Callable[[], Tensor]] = [
         lambda: sampled_loss(f, table, targets, drawn),
+        lambda: sampled_softmax_loss(f, table, targets, drawn),
         lambda: full_softmax_loss(f, table, targets),
     ]
     for loss in applied:

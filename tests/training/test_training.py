@@ -172,6 +172,43 @@ def test_early_stopping(config: TrainConfig, tmp_path: Path) -> None:
     assert summary["epochs"] == summary["best_epoch"] + 3 < 100
 
 
+def test_the_learning_rate_falls_when_validation_stalls(config: TrainConfig, tmp_path: Path) -> None:
+    rates = []
+
+    class Watch(Observer):
+        def evaluated(self, trainer: Trainer, metrics: Any) -> None:
+            rates.append(trainer.optimizer.param_groups[0]["lr"])
+
+    # so small a rate changes nothing, so that no evaluation is better than the first
+    plateau: dict[str, Any] = {
+        "schedule": "plateau",
+        "lr": 1e-12,
+        "lr_patience": 2,
+        "lr_factor": 0.1,
+        "eval_every": 1,
+        "patience": 0,
+    }
+    train(replace(config, **plateau), tmp_path / "run", Watch())
+    assert rates == pytest.approx([1e-12] * 3 + [1e-13] * 2 + [1e-14], rel=1e-6)
+
+
+def test_weight_decay_is_the_optimizers_own(config: TrainConfig, tmp_path: Path) -> None:
+    """adamw shrinks a weight without gradient by lr x decay a step; adam moves it by lr towards 0."""
+    moved = {}
+    for optimizer in ("adam", "adamw"):
+        run = RunDirectory(tmp_path / optimizer)
+        settings = replace(config, optimizer=optimizer, lr=1e-3, weight_decay=0.1)
+        trainer = Trainer(settings, run, load_interactions(config.dataset), Observer())
+        weight = trainer.model.item_embedding.weight
+        with torch.no_grad():
+            weight[5] = 2.0
+        weight.grad = torch.zeros_like(weight)
+        trainer.optimizer.step()
+        moved[optimizer] = 2.0 - weight.detach()[5]
+    torch.testing.assert_close(moved["adam"], torch.full((8,), 1e-3), rtol=1e-3, atol=0)
+    torch.testing.assert_close(moved["adamw"], torch.full((8,), 2.0 * 1e-3 * 0.1), rtol=1e-2, atol=0)
+
+
 def test_the_gradient_norm_is_that_of_all_gradients_before_clipping() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((3,), (2, 2), (1,))]
     for parameter, value in zip(parameters[:2], (2.0, -3.0), strict=True):
