@@ -1,0 +1,143 @@
+"""Trains the rows of `accuracy.toml` over their seeds, keeps a JSON file of each run, and prints the table of results.md.
+
+    python benchmarks/accuracy.py run --data DIR [--only beauty-ce] [--seeds 2] [--out runs/accuracy]
+    python benchmarks/accuracy.py table
+
+What is finished is not repeated, and what was interrupted goes on. The data files are those named in `docs/results.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from attnrec.training.config import TrainConfig, flag
+from attnrec.training.run_directory import RunDirectory, write_atomically
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "accuracy"
+_KEPT = ("attention", "dataset", "data_fingerprint", "epochs", "best_epoch", "stopped_early", "seconds_per_epoch")
+_KEPT += ("parameters", "valid", "test", "torch")
+
+
+def rows() -> dict[str, dict[str, Any]]:
+    """The rows by name: ``data``, ``options``, ``seeds``, ``protocol`` and ``public``."""
+    return tomllib.loads((HERE / "accuracy.toml").read_text(encoding="utf-8"))
+
+
+def command(row: dict[str, Any], seed: int) -> str:
+    """The command that trains one run of a row."""
+    words = ["attnrec", "train", "--dataset", row["data"]]
+    for name, value in (row["options"] | {"seed": seed}).items():
+        words += [flag(name), str(value)] if not isinstance(value, bool) else [flag(name if value else f"no_{name}")]
+    return shlex.join(words)
+
+
+def result_file(name: str, seed: int) -> Path:
+    return RESULTS / name / f"seed-{seed}.json"
+
+
+def train_row(name: str, row: dict[str, Any], seed: int, data: Path, out: Path) -> None:
+    """Train one run, or take it up again, and keep its result; a run stopped by hand keeps none."""
+    from attnrec.api import Printer, train
+
+    run = RunDirectory(out / name / f"seed-{seed}")
+    if run.summary() is None or run.summary()["interrupted"]:  # type: ignore[index]
+        print(command(row, seed), flush=True)
+        if run.has_state():
+            train(out=run.path, resume=True, observer=Printer())
+        else:
+            options = row["options"] | {"seed": seed, "dataset": str(data / row["data"])}
+            train(TrainConfig.from_mapping(options), run.path, observer=Printer())
+    summary = run.summary()
+    if summary is None or summary["interrupted"]:
+        raise KeyboardInterrupt
+    keep(name, row, seed, run)
+
+
+def keep(name: str, row: dict[str, Any], seed: int, run: RunDirectory) -> None:
+    """Write what is kept of a finished run: its options, its result and its validation by epoch."""
+    summary = run.summary() or {}
+    config = {key: value for key, value in run.config().to_mapping().items() if key != "dataset"}
+    curve = [
+        {
+            "epoch": line["epoch"],
+            "seconds": round(line["seconds"], 1),
+            **{protocol: round(values["NDCG@10"], 5) for protocol, values in line["valid"].items()},
+        }
+        for line in run.log()
+        if "valid" in line
+    ]
+    content = {"row": name, "seed": seed, "command": command(row, seed), "options": config}
+    content |= {key: summary[key] for key in _KEPT} | {"validation": curve}
+    file = result_file(name, seed)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def results(name: str) -> list[dict[str, Any]]:
+    """The kept runs of a row, by seed."""
+    files = sorted((RESULTS / name).glob("seed-*.json"))
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def table() -> str:
+    """The rows that have results as a Markdown table; means over seeds, with the standard deviation."""
+    head = ("row", "data", "loss", "seeds", "full NDCG@10", "full Hit@10", "sampled NDCG@10", "sampled Hit@10")
+    lines = [(*head, "best epochs", "s an epoch", "public"), ("---",) * 11]
+    for name, row in rows().items():
+        runs = results(name)
+        if not runs:
+            continue
+        metrics = [
+            _spread([run["test"][p][m] for run in runs]) for p in ("full", "sampled") for m in ("NDCG@10", "Hit@10")
+        ]
+        seeds = str(len(runs)) if len(runs) >= row["seeds"] else f"{len(runs)} of {row['seeds']}"
+        seconds = statistics.median(run["seconds_per_epoch"] for run in runs)
+        epochs = ", ".join(str(run["best_epoch"]) for run in runs)
+        lines.append(
+            (
+                f"`{name}`",
+                row["data"],
+                f"`{runs[0]['options']['loss']}`",
+                seeds,
+                *metrics,
+                epochs,
+                f"{seconds:.1f}",
+                row["public"],
+            )
+        )
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _spread(values: list[float]) -> str:
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{deviation}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run", help="train what is not yet finished")
+    running.add_argument("--data", type=Path, required=True, help="folder of the data files")
+    running.add_argument("--only", action="append", choices=rows(), help="a row; may be repeated")
+    running.add_argument("--seeds", type=int, help="seeds of each row, instead of its own number")
+    running.add_argument("--out", type=Path, default=Path("runs/accuracy"), help="folder of the run directories")
+    commands.add_parser("table", help="print the table")
+    given = parser.parse_args()
+    if given.command == "table":
+        print(table(), end="")
+        return
+    for name in given.only or rows():
+        for seed in range(given.seeds or rows()[name]["seeds"]):
+            if not result_file(name, seed).exists():
+                train_row(name, rows()[name], seed, given.data, given.out)
+
+
+if __name__ == "__main__":
+    main()
