@@ -1,4 +1,4 @@
-"""Trains the rows of `accuracy.toml` over their seeds, keeps a JSON file of each run, and prints the table of results.md.
+"""Trains the rows of `accuracy.toml` over their seeds, keeps a JSON file of each run, and prints their table.
 
     python benchmarks/accuracy.py run --data DIR [--only beauty-ce] [--seeds 2] [--out runs/accuracy]
     python benchmarks/accuracy.py table
@@ -21,8 +21,19 @@ from attnrec.training.run_directory import RunDirectory, write_atomically
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "accuracy"
-_KEPT = ("attention", "dataset", "data_fingerprint", "epochs", "best_epoch", "stopped_early", "seconds_per_epoch")
-_KEPT += ("parameters", "valid", "test", "torch")
+_KEPT = (
+    "attention",
+    "dataset",
+    "data_fingerprint",
+    "epochs",
+    "best_epoch",
+    "stopped_early",
+    "seconds_per_epoch",
+    "parameters",
+    "valid",
+    "test",
+    "torch",
+)
 
 
 def rows() -> dict[str, dict[str, Any]]:
