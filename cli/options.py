@@ -61,6 +61,8 @@ def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
         metavar = "N,N,..."
     default = field.default
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    if "like" in meta:
+        wanted, shown = float, f"that of {flag(meta['like'])}"
     name = flag(field.name)
     if wanted is bool:
         name, shown = f"{name}/--no-{name[2:]}", ("yes" if default else "no")

@@ -15,7 +15,11 @@ from attnrec.training.presets import with_preset
 
 
 def _option(default: Any, group: str, text: str, **limits: Any) -> Any:
-    """A field with its help text; ``limits``: min, max, above (exclusive minimum), below, choices."""
+    """A field with its help text.
+
+    ``limits``: min, max, above (exclusive minimum), below, choices; ``like`` names the option whose value an option
+    takes that is left at None.
+    """
     return field(default=default, metadata={"group": group, "help": text, **limits})
 
 
@@ -39,9 +43,11 @@ class TrainConfig:
     blocks: int = _option(2, "Model", "Self-attention blocks; 0 leaves the embedding alone.", min=0)
     heads: int = _option(1, "Model", "Attention heads; must divide --dim.", min=1)
     dropout: float = _option(0.2, "Model", "Dropout of the embedding and of each sublayer.", min=0.0, below=1.0)
-    attention_dropout: float = _option(0.0, "Model", "Dropout of attention weights.", min=0.0, below=1.0)
-    feed_forward_dropout: float = _option(
-        0.0, "Model", "Dropout after the ReLU of the feed-forward network.", min=0.0, below=1.0
+    attention_dropout: float | None = _option(
+        None, "Model", "Dropout of attention weights.", like="dropout", min=0.0, below=1.0
+    )
+    feed_forward_dropout: float | None = _option(
+        None, "Model", "Dropout after the ReLU of the feed-forward network.", like="dropout", min=0.0, below=1.0
     )
     norm: str = _option(
         "pre", "Model", "Where LayerNorm stands; `original` is the authors' code.", choices=("pre", "post", "original")
@@ -93,6 +99,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for option in fields(self):
+            if "like" in option.metadata and getattr(self, option.name) is None:
+                object.__setattr__(self, option.name, getattr(self, option.metadata["like"]))
             _check(option, getattr(self, option.name))
         if self.dim % self.heads:
             raise InputError(f"--heads {self.heads} does not divide --dim {self.dim}")
@@ -151,6 +159,8 @@ def _check(option: dataclasses.Field[Any], value: Any) -> None:
 
 
 def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
+    if wanted == float | None:
+        wanted = float
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if wanted == tuple[int, ...]:

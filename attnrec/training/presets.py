@@ -10,13 +10,6 @@ from attnrec.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
-class As:
-    """The value of another option."""
-
-    option: str
-
-
-@dataclass(frozen=True)
 class Preset:
     """What a preset is for, in a line, and the options that it sets."""
 
@@ -33,8 +26,6 @@ PRESETS: dict[str, Preset] = {
             "blocks": 2,
             "heads": 1,
             "dropout": 0.5,
-            "attention_dropout": As("dropout"),
-            "feed_forward_dropout": As("dropout"),
             "norm": "original",
             "bias": True,
             "init_std": 0.0,
@@ -67,5 +58,4 @@ def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
         return given
     if name not in PRESETS:
         raise InputError(f"unknown preset {name!r}{nearest(str(name), list(PRESETS))}")
-    options = dict(PRESETS[name].options) | given
-    return {key: options[value.option] if isinstance(value, As) else value for key, value in options.items()}
+    return dict(PRESETS[name].options) | given

@@ -10,14 +10,14 @@ import pytest
 import attnrec
 from attnrec.errors import InputError
 from attnrec.training.config import TrainConfig
-from attnrec.training.presets import PRESETS, As
+from attnrec.training.presets import PRESETS
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_a_preset_sets_what_it_says(name: str) -> None:
     config = TrainConfig.from_mapping({"preset": name})
     for option, value in PRESETS[name].options.items():
-        assert getattr(config, option) == (getattr(config, value.option) if isinstance(value, As) else value), option
+        assert getattr(config, option) == value, option
 
 
 def test_what_is_given_wins_and_carries_what_follows_it() -> None:
