@@ -37,7 +37,7 @@ _KEPT = (
 
 
 def rows() -> dict[str, dict[str, Any]]:
-    """The rows by name: ``data``, ``options``, ``seeds``, ``protocol`` and ``public``."""
+    """The rows by name: the data's file, the options, how many seeds, and the public result beside it."""
     return tomllib.loads((HERE / "accuracy.toml").read_text(encoding="utf-8"))
 
 
@@ -45,7 +45,10 @@ def command(row: dict[str, Any], seed: int) -> str:
     """The command that trains one run of a row."""
     words = ["attnrec", "train", "--dataset", row["data"]]
     for name, value in (row["options"] | {"seed": seed}).items():
-        words += [flag(name), str(value)] if not isinstance(value, bool) else [flag(name if value else f"no_{name}")]
+        if isinstance(value, bool):
+            words.append(flag(name if value else f"no_{name}"))
+        else:
+            words += [flag(name), ",".join(map(str, value)) if isinstance(value, list) else str(value)]
     return shlex.join(words)
 
 

@@ -66,7 +66,10 @@ class TrainConfig:
     gbce_t: float = _option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
     epochs: int = _option(100, "Training", "Epochs at most.", min=1)
     batch_size: int = _option(128, "Training", "Users in a batch.", min=1)
-    optimizer: str = _option("adam", "Training", "Optimizer (betas 0.9, 0.98).", choices=("adam", "adamw"))
+    optimizer: str = _option("adam", "Training", "Optimizer.", choices=("adam", "adamw"))
+    beta2: float = _option(
+        0.98, "Training", "Decay of the mean of squared gradients; that of gradients is 0.9.", min=0.0, below=1.0
+    )
     lr: float = _option(1e-3, "Training", "Learning rate.", above=0.0)
     weight_decay: float = _option(
         0.0, "Training", "Weight decay: adam adds it to the gradient, adamw shrinks the weights.", min=0.0

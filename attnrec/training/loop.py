@@ -64,7 +64,7 @@ class Trainer:
         torch.manual_seed(config.seed)  # so that dropout does not depend on how much a variant's start has drawn
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         self.optimizer = optimizer(
-            self.model.parameters(), config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+            self.model.parameters(), config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay, fused=True
         )
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.progress = Progress()

@@ -32,6 +32,7 @@ PRESETS: dict[str, Preset] = {
             "loss": "bce",
             "negatives": 1,
             "optimizer": "adam",
+            "beta2": 0.98,
             "lr": 1e-3,
             "weight_decay": 0.0,
             "schedule": "constant",
