@@ -36,3 +36,9 @@ def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def show_warnings(lines: Sequence[str]) -> None:
+    """A line each."""
+    for line in lines:
+        console.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)

@@ -24,11 +24,12 @@ from attnrec.attention import register_attention
 from attnrec.attention.sdpa import ScaledDotProductAttention
 from attnrec.data.load import load_interactions
 from attnrec.errors import InputError
-from attnrec.evaluation.significance import Difference, paired_difference
+from attnrec.evaluation.significance import PairedBootstrap
 from attnrec.experiments import pool
 from attnrec.experiments.compare import Comparison, open_comparison, plan, prepare
 from attnrec.experiments.pool import ComparisonObserver, run_all
-from attnrec.experiments.report import _verdict, build_result, problems, tables, to_markdown, trend, write_result
+from attnrec.experiments.report import build_result, trend, write_result
+from attnrec.experiments.tables import problems, tables, to_markdown
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import train
 from attnrec.training.run_directory import RunDirectory
@@ -154,7 +155,11 @@ def test_the_result_against_the_runs(finished: Comparison) -> None:
     assert found["mean"] == pytest.approx(expected)
     assert found["low"] <= found["mean"] <= found["high"]
     assert (found["users"], found["seeds"]) == (40, 2)
-    assert found["verdict"] == ("no difference shown" if found["low"] <= 0 <= found["high"] else "better")
+    if found["p_holm"] < 0.05:
+        assert found["verdict"] == ("better" if found["adjusted_low"] > 0 else "worse")
+    else:
+        assert found["verdict"] == "no difference shown"
+        assert found["adjusted_low"] <= 0 <= found["adjusted_high"]
 
 
 def test_files_of_the_result(finished: Comparison) -> None:
@@ -164,6 +169,7 @@ def test_files_of_the_result(finished: Comparison) -> None:
     page = (finished.path / "comparison.md").read_text()
     for table in tables(finished, result):
         assert f"## {table.title}" in page
+        assert table.rows
         for row in table.rows:
             assert "| " + " | ".join(row) + " |" in page
     assert "no difference shown" in page or "better" in page or "worse" in page
@@ -174,6 +180,7 @@ def test_figures(finished: Comparison) -> None:
     assert list(figures) == [
         "ndcg-by-cutoff",
         "validation-by-epoch",
+        "validation-by-time",
         "gradient-norm-by-step",
         "gradient-norm-by-epoch",
     ]
@@ -200,11 +207,31 @@ def test_one_seed_has_no_spread(finished: Comparison) -> None:
     assert "of one seed" in to_markdown(one, result)
 
 
+def test_nothing_is_claimed_of_one_seed(finished: Comparison) -> None:
+    one = replace(finished, seeds=(4,))
+    result = build_result(one)
+    for found in result["variants"][1]["difference"].values():
+        assert (found["p_value"], found["p_holm"], found["adjusted_low"]) == (None, None, None)
+        assert found["verdict"] == "not tested"
+        assert found["advice"].startswith("one seed: at least two more are needed")
+    page = to_markdown(one, result)
+    assert "these two trained models" in page
+    assert not any(words in page for words in ("better |", "worse |", "| p |"))
+
+
+def test_both_protocols_are_tested_together(finished: Comparison) -> None:
+    """The adjustment counts every difference that is shown: of two p-values the smaller one is doubled."""
+    found = build_result(finished)["variants"][1]["difference"]
+    small, large = sorted(found.values(), key=lambda each: each["p_value"])
+    assert small["p_holm"] == pytest.approx(min(1.0, 2 * small["p_value"]))
+    assert large["p_holm"] >= max(small["p_holm"], large["p_value"])
+
+
 def test_the_difference_is_paired(finished: Comparison) -> None:
     """Variants evaluated on the same users: the interval of a variant against itself is the point 0."""
     ranks = finished.run("sdpa", 4).test_ranks().full
     table = (1 / torch.log2(ranks.above.double() + 2)).numpy()[None]
-    assert paired_difference(table - table).high == 0
+    assert PairedBootstrap(table - table).interval(0.05) == (0, 0)
 
 
 # -- going on ----------------------------------------------------------------------------------------------
@@ -345,11 +372,3 @@ def test_a_folder_of_something_else_is_left_alone(finished: Comparison, config: 
         plan(replace(config, dataset=str(other)), VARIANTS, 1, finished.path)
     with pytest.raises(InputError, match="is not a comparison"):
         open_comparison(tmp_path)
-
-
-def test_words_for_a_difference() -> None:
-    clear = Difference(0.02, 0.01, 0.03, 0.001, 100, 3)
-    assert _verdict(clear, 0.003) == "better"
-    assert _verdict(replace(clear, mean=-0.02, low=-0.03, high=-0.01), 0.003) == "worse"
-    assert _verdict(clear, 0.12) == "better, but not for sure among so many"
-    assert _verdict(replace(clear, low=-0.01), 0.3) == "no difference shown"
