@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from attnrec.api import ComparisonResult
     from attnrec.experiments.tables import ReportTable
 
+_LONGEST_OPTION = 14  # characters in a line, so that the widest table has room beside it at 80
+
 
 @with_config_options(without=("attention",))
 def compare(
@@ -91,5 +93,7 @@ def _foldable(cell: str) -> str:
     name, colon, options = cell.partition(":")
     if not (colon and options[:1].isalpha() and console.width < 110):
         return cell
-    folded = f"{name}:\n" + options.replace(",", ",\n")
-    return folded.replace("=", "=\n") if console.width < 80 else folded
+    lines = [f"{name}:", *options.replace(",", ",\n").splitlines()]
+    if console.width <= 80:
+        lines = [line.replace("=", "=\n") if len(line) > _LONGEST_OPTION else line for line in lines]
+    return "\n".join(lines)

@@ -77,6 +77,6 @@ def advice(found: Difference, wanted: SeedsWanted | None) -> str:
     if wanted.hopeless:
         return f"more seeds would not help: the users' part of the uncertainty alone is ±{wanted.users_part:.4f}"
     if wanted.more is None:
-        return f"to show a difference of this size, if it is real, would take more than {MOST_SEEDS} seeds"
+        return f"more than {MOST_SEEDS} seeds would be needed to show a difference of this size"
     words = "1 more seed" if wanted.more == 1 else f"{wanted.more} more seeds"
     return f"about {words} would show a difference of this size, if it is real"

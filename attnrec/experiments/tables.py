@@ -71,13 +71,20 @@ def _metrics_table(result: dict[str, Any], done: list[dict[str, Any]], protocol:
 
 
 def _words_table(result: dict[str, Any], differing: list[dict[str, Any]]) -> ReportTable:
-    rows = [
-        (entry["attention"], protocol, _in_words(found))
-        for entry in differing
-        for protocol, found in entry["difference"].items()
-    ]
-    title = f"Is {result['metric']} another than that of {result['variants'][0]['attention']}?"
-    return ReportTable(title, ("variant", "ranking", "in words"), tuple(rows), numbers_from=3)
+    rows = []
+    for entry in differing:
+        protocols: dict[str, list[str]] = {}  # by what is said of them
+        for protocol, found in entry["difference"].items():
+            protocols.setdefault(_in_words(found), []).append(protocol)
+        rows += [(entry["attention"], ", ".join(names), words) for words, names in protocols.items()]
+    title = f"Does {result['metric']} differ from that of {result['variants'][0]['attention']}?"
+    note = ""
+    if any(found["more_seeds"] for entry in differing for found in entry["difference"].values()):
+        note = (
+            "Seeds added because of what is seen here are a second chance for luck. To be sure, begin a new comparison "
+            "with that many seeds, all of them new."
+        )
+    return ReportTable(title, ("variant", "ranking", "in words"), tuple(rows), note, numbers_from=3)
 
 
 def _in_words(found: dict[str, Any]) -> str:

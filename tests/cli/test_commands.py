@@ -278,10 +278,16 @@ def test_compare_and_its_figures(attnrec: Any, small_file: Path) -> None:
     for words in ("Test, full ranking", "NDCG@10 against sdpa", "Global gradient norm", "sdpa, seed 0: finished"):
         assert words in done.err
     figures = sorted(path.name for path in Path("c/figures").iterdir())
-    assert len(figures) == 8
+    assert len(figures) == 10
     assert attnrec("plot", "c", "--json").json()["figures"] == [
         f"c/figures/{name}.{kind}"
-        for name in ("ndcg-by-cutoff", "validation-by-epoch", "gradient-norm-by-step", "gradient-norm-by-epoch")
+        for name in (
+            "ndcg-by-cutoff",
+            "validation-by-epoch",
+            "validation-by-time",
+            "gradient-norm-by-step",
+            "gradient-norm-by-epoch",
+        )
         for kind in ("png", "svg")
     ]
     run = Path("c/runs/awr_width=4/seed-0")

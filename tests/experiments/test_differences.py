@@ -43,7 +43,7 @@ def test_the_verdict_is_that_of_the_adjusted_result() -> None:
         (
             OPEN,
             SeedsWanted(None, 0.001, hopeless=False),
-            "to show a difference of this size, if it is real, would take more than 20 seeds",
+            "more than 20 seeds would be needed to show a difference of this size",
         ),
         (
             OPEN,
