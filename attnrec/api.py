@@ -108,7 +108,7 @@ class ComparisonResult:
         return to_markdown(self.comparison, self.values)
 
     def figures(self) -> Figures:
-        """NDCG against N, validation by epoch, gradient norms; InputError if no run is finished."""
+        """NDCG against N, validation by epoch and by time, gradient norms; InputError if no run is finished."""
         return plot(self.comparison.path)
 
     def problems(self) -> list[str]:

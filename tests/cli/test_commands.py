@@ -98,6 +98,11 @@ def test_resume(attnrec: Any, run: Path) -> None:
     assert "resumed after" in longer.err
 
 
+def test_a_training_warns_of_what_it_shows_too_little_of(attnrec: Any, small_file: Path) -> None:
+    once = attnrec("train", "--dataset", small_file, "--out", "once", *FAST, "--epochs", "1")
+    assert "warning: the best epoch is the last one evaluated" in once.err
+
+
 def test_out_has_a_name_of_its_own_by_default(attnrec: Any, small_file: Path) -> None:
     summary = attnrec("train", "--dataset", small_file, "--json", *FAST).json()
     assert Path(summary["run"]).parent == Path("runs")

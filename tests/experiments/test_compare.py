@@ -22,6 +22,8 @@ from attnrec.analysis.comparison_figures import comparison_figures
 from attnrec.attention import operator as operator_module
 from attnrec.attention import register_attention
 from attnrec.attention.sdpa import ScaledDotProductAttention
+from attnrec.cli.compare import _show
+from attnrec.cli.output import console
 from attnrec.data.load import load_interactions
 from attnrec.errors import InputError
 from attnrec.evaluation.significance import PairedBootstrap
@@ -225,6 +227,47 @@ def test_both_protocols_are_tested_together(finished: Comparison) -> None:
     small, large = sorted(found.values(), key=lambda each: each["p_value"])
     assert small["p_holm"] == pytest.approx(min(1.0, 2 * small["p_value"]))
     assert large["p_holm"] >= max(small["p_holm"], large["p_value"])
+
+
+def test_what_it_costs(finished: Comparison) -> None:
+    result = build_result(finished)
+    first, other = result["variants"]
+    assert first["seconds_ratio"] == 1.0
+    assert other["seconds_ratio"] == pytest.approx(other["seconds_per_epoch"] / first["seconds_per_epoch"])
+    fastest = next(entry for entry in result["variants"] if entry["attention"] == result["equal_time"]["fastest"])
+    best = [
+        (finished.run(fastest["attention"], seed).summary() or {})["valid"]["full"]["NDCG@10"]
+        for seed in finished.seeds
+    ]
+    assert fastest["valid_at_equal_time"]["values"] == best  # it has all of its own time
+    (cost,) = (table for table in tables(finished, result) if table.title == "Cost")
+    assert [row[0] for row in cost.rows] == list(VARIANTS)
+    assert f"that {result['equal_time']['fastest']}, the fastest, took in all" in cost.note
+
+
+def test_what_is_said_of_both_protocols_stands_in_one_row(finished: Comparison) -> None:
+    result = build_result(finished)
+    found = result["variants"][1]["difference"]
+    found["full"] |= {"p_holm": 0.5, "verdict": "no difference shown", "advice": "about 2", "more_seeds": 2}
+    found["sampled"] |= {"p_holm": 0.5, "verdict": "no difference shown", "advice": "about 2", "more_seeds": 2}
+    words = tables(finished, result)[2]
+    assert words.rows == ((VARIANTS[1], "full, sampled", "no difference shown; about 2"),)
+    assert "second chance" in words.note
+    found["full"] |= {"p_holm": 0.01, "verdict": "better", "advice": "", "more_seeds": None}
+    assert [row[1:] for row in tables(finished, result)[2].rows] == [
+        ("full", "better"),
+        ("sampled", "no difference shown; about 2"),
+    ]
+
+
+def test_tables_fit_a_terminal_of_80_columns(finished: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_width", 80)
+    with console.capture() as shown:
+        for table in tables(finished, build_result(finished)):
+            _show(table)
+    lines = shown.get().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(line.endswith(("│", "┃", "┓", "┩", "┘")) for line in lines if line[:1] in set("│┃┏┡└"))
 
 
 def test_the_difference_is_paired(finished: Comparison) -> None:
