@@ -75,7 +75,7 @@ class PairedBootstrap:
     Args:
         differences: [seeds, users], the metric of one variant minus that of the other.
         draws: of users.
-        seed: of the draws, so that the result is reproducible.
+        seed: of the draws of users, so that the result is reproducible.
     """
 
     def __init__(self, differences: npt.ArrayLike, *, draws: int = 4000, seed: int = 0) -> None:
@@ -114,7 +114,7 @@ def paired_differences(tables: Sequence[npt.ArrayLike], *, draws: int = 4000, se
     Args:
         tables: for each difference [seeds, users], the metric of one variant minus that of the other.
         draws: bootstrap draws of users.
-        seed: of the draws, so that the result is reproducible.
+        seed: of the draws of users, so that the result is reproducible.
     """
     found = [PairedBootstrap(table, draws=draws, seed=seed) for table in tables]
     tested = [place for place, each in enumerate(found) if each.seeds > 1]
@@ -159,8 +159,10 @@ def holm_alphas(p_values: Sequence[float]) -> list[float]:
 
 @functools.cache
 def student_draws(degrees: int, draws: int) -> npt.NDArray[np.float64]:
-    """Draws of Student's t, always the same ones, [_T_DRAWS, draws]; not to be written to."""
-    return np.random.default_rng((degrees, draws)).standard_t(degrees, (_T_DRAWS, draws))
+    """Draws of Student's t, always the same ones, [_T_DRAWS, draws]; read-only."""
+    found = np.random.default_rng((degrees, draws)).standard_t(degrees, (_T_DRAWS, draws))
+    found.setflags(write=False)
+    return found
 
 
 def _resampled_means(

@@ -99,7 +99,7 @@ def _differences_table(result: dict[str, Any], differing: list[dict[str, Any]], 
     for entry in differing:
         found = entry["difference"][protocol]
         interval = _interval(found["low"], found["high"])
-        adjusted = _interval(found["adjusted_low"], found["adjusted_high"])
+        adjusted = "one seed" if found["seeds"] == 1 else _interval(found["adjusted_low"], found["adjusted_high"])
         rows.append((entry["attention"], f"{found['mean']:+.4f}", interval, adjusted, _p(found["p_holm"])))
     if not together:
         note = (
@@ -155,8 +155,8 @@ def _spread(value: dict[str, Any], digits: int) -> str:
     return f"{value['mean']:.{digits}f}{deviation}"
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"[{low:+.4f}, {high:+.4f}]"
+def _interval(low: float, high: float) -> str:
+    return f"[{low:+.4f}, {high:+.4f}]"
 
 
 def _p(value: float | None) -> str:

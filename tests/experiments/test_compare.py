@@ -221,6 +221,16 @@ def test_nothing_is_claimed_of_one_seed(finished: Comparison) -> None:
     assert not any(words in page for words in ("better |", "worse |", "| p |"))
 
 
+def test_a_variant_of_one_seed_among_others_is_marked(finished: Comparison) -> None:
+    result = build_result(finished)
+    lone = build_result(replace(finished, seeds=(4,)))["variants"][1] | {"attention": "lone"}
+    result["variants"].append(lone)
+    words, full, _ = tables(finished, result)[2:5]
+    assert words.rows[-1][2].startswith("one seed: at least two more")
+    assert full.rows[-1][3:] == ("one seed", "-")
+    assert "the 2 differences shown together" in full.note
+
+
 def test_both_protocols_are_tested_together(finished: Comparison) -> None:
     """The adjustment counts every difference that is shown: of two p-values the smaller one is doubled."""
     found = build_result(finished)["variants"][1]["difference"]
