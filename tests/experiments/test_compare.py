@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,6 +195,19 @@ def test_figures(finished: Comparison) -> None:
     expected = build_result(finished)["variants"][0]["test"]["full"]
     assert [float(x) for x in np.asarray(lines[0].get_xdata())] == [1, 5, 10]
     assert np.asarray(lines[0].get_ydata()) == pytest.approx([expected[f"NDCG@{n}"]["mean"] for n in (1, 5, 10)])
+
+
+def test_runs_that_logged_no_seconds_are_not_drawn_by_time(finished: Comparison, tmp_path: Path) -> None:
+    shutil.copytree(finished.path, tmp_path / "old")
+    old = open_comparison(tmp_path / "old")
+    for variant, expected in ((VARIANTS[1], [VARIANTS[0]]), (VARIANTS[0], None)):
+        for seed in old.seeds:
+            log = old.run(variant, seed).path / "metrics.jsonl"
+            log.write_text(re.sub(r'"seconds": [^,]*, ', "", log.read_text()))
+        figure = comparison_figures(old).get("validation-by-time")
+        found = figure and [text.get_text() for text in figure.legends[0].get_texts()]
+        assert found == expected
+    assert build_result(old)["equal_time"] is None
 
 
 def test_trend() -> None:
