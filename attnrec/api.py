@@ -17,7 +17,8 @@ from attnrec.analysis.style import Figures
 from attnrec.errors import InputError
 from attnrec.experiments import compare as comparing
 from attnrec.experiments.pool import ComparisonObserver, Outcome, run_all
-from attnrec.experiments.report import build_result, problems, to_markdown, write_result
+from attnrec.experiments.report import build_result, write_result
+from attnrec.experiments.tables import problems, to_markdown
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import train as run_training
 from attnrec.training.observer import Metrics, Observer
@@ -109,7 +110,7 @@ class ComparisonResult:
         return to_markdown(self.comparison, self.values)
 
     def figures(self) -> Figures:
-        """NDCG against N, validation by epoch, gradient norms; InputError if no run is finished."""
+        """NDCG against N, validation by epoch and by time, gradient norms; InputError if no run is finished."""
         return plot(self.comparison.path)
 
     def problems(self) -> list[str]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Optional
 import typer
 
 from attnrec.cli.options import configured, given_options, with_config_options
-from attnrec.cli.output import console, plain_table, print_json
+from attnrec.cli.output import console, plain_table, print_json, show_warnings
 
 if TYPE_CHECKING:
     from attnrec.api import ComparisonResult
-    from attnrec.experiments.report import ReportTable
+    from attnrec.experiments.tables import ReportTable
+
+_LONGEST_OPTION = 14  # characters in a line, so that the widest table has room beside it at 80
 
 
 @with_config_options(without=("attention",))
@@ -45,12 +47,13 @@ def compare(
     settings = configured(config, given_options(given))
     from attnrec.api import compare as run_comparison
     from attnrec.cli.progress import ComparisonDisplay
-    from attnrec.experiments.report import tables
+    from attnrec.experiments.tables import tables
 
     with ComparisonDisplay() as display:
         result = run_comparison(attention, settings, out, seeds=seeds, jobs=jobs, observer=display)
     for table in tables(result.comparison, result.values):
         _show(table)
+    show_warnings(result.values["warnings"])
     for line in result.problems():
         console.print(line, style="bold", soft_wrap=True, markup=False)
     _draw(result)
@@ -68,7 +71,7 @@ def _show(table: ReportTable) -> None:
     console.print()
     console.print(table.title, style="bold", markup=False)
     headers, *rows = (tuple(map(_foldable, row)) for row in (table.headers, *table.rows))
-    console.print(plain_table(headers, rows, numbers=range(1, len(headers))))
+    console.print(plain_table(headers, rows, numbers=range(table.numbers_from, len(headers))))
     if table.note:
         console.print(table.note, style="dim", markup=False)
 
@@ -90,5 +93,7 @@ def _foldable(cell: str) -> str:
     name, colon, options = cell.partition(":")
     if not (colon and options[:1].isalpha() and console.width < 110):
         return cell
-    folded = f"{name}:\n" + options.replace(",", ",\n")
-    return folded.replace("=", "=\n") if console.width < 80 else folded
+    lines = [f"{name}:", *options.replace(",", ",\n").splitlines()]
+    if console.width <= 80:
+        lines = [line.replace("=", "=\n") if len(line) > _LONGEST_OPTION else line for line in lines]
+    return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,10 +30,21 @@ def metrics_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> Table:
-    """A table of strings; the columns whose places are in ``numbers`` are right-aligned."""
+    """A table of strings; the columns whose places are in ``numbers`` are right-aligned, their headers no wider."""
     table = Table()
     for place, header in enumerate(headers):
-        table.add_column(header, justify="right" if place in numbers else "left", overflow="fold")
+        if place in numbers:
+            width = max(map(len, [*header.split(), *(row[place] for row in rows)]), default=1)
+            folded = "\n".join(textwrap.fill(line, width) for line in header.splitlines())
+            table.add_column(folded, justify="right", overflow="fold")
+        else:
+            table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def show_warnings(lines: Sequence[str]) -> None:
+    """A line each."""
+    for line in lines:
+        console.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)

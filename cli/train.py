@@ -8,7 +8,7 @@ from typing import Any, Optional
 import typer
 
 from attnrec.cli.options import configured, given_options, with_config_options
-from attnrec.cli.output import console, metrics_table, print_json
+from attnrec.cli.output import console, metrics_table, print_json, show_warnings
 from attnrec.errors import InputError
 
 
@@ -50,6 +50,9 @@ def train(
 
 
 def _report(summary: dict[str, Any]) -> None:
+    from attnrec.experiments.warnings import run_warnings
+    from attnrec.training.run_directory import RunDirectory
+
     if summary["interrupted"]:
         heading = f"interrupted in epoch {summary['epochs']}; test of epoch {summary['best_epoch']}, as far as it came:"
     else:
@@ -67,4 +70,5 @@ def _report(summary: dict[str, Any]) -> None:
         + (f"{summary['seconds_per_epoch']:.2f} s an epoch; " if summary["seconds_per_epoch"] else "")
         + f"{summary['parameters']:,} parameters"
     )
+    show_warnings(run_warnings(RunDirectory(summary["run"])))
     console.print(f"run directory: {summary['run']}", soft_wrap=True)

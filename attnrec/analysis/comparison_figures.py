@@ -1,4 +1,4 @@
-"""Figures of a comparison: NDCG against N, validation by epoch, gradient norm by step and by epoch.
+"""Figures of a comparison: NDCG against N, validation by epoch and by time, gradient norm by step and by epoch.
 
 Every variant has its own colour and line style, so that a figure reads in print; a band spans the seeds from
 the lowest to the highest, around their mean.
@@ -18,10 +18,12 @@ from matplotlib.figure import Figure
 
 from attnrec.analysis.style import PALETTE, line_look, tidy
 from attnrec.errors import InputError
-from attnrec.experiments.compare import Comparison
-from attnrec.experiments.report import PROTOCOLS, epoch_means
+from attnrec.experiments.compare import PROTOCOLS, Comparison
+from attnrec.experiments.cost import time_curve
+from attnrec.experiments.report import epoch_means
 from attnrec.training.run_directory import RunDirectory
 
+_TIME = "seconds of training"
 _WINDOW = 50  # steps of the running mean, at most a fifth of the run
 _Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -52,6 +54,7 @@ def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
     figures = {
         "ndcg-by-cutoff": _by_protocol(runs, _ndcg_by_cutoff, "N", "test NDCG@N"),
         "validation-by-epoch": _by_protocol(runs, _validation, "epoch", "validation NDCG@10"),
+        **_validation_by_time(runs),
         "gradient-norm-by-step": _norms_by_step(runs),
         "gradient-norm-by-epoch": _norms_by_epoch(runs),
     }
@@ -68,11 +71,20 @@ def _by_protocol(runs: dict[str, list[_Run]], curve: Callable[[_Run, str], _Curv
         for place, (variant, found) in enumerate(runs.items()):
             _draw(axes, place, variant, [curve(run, protocol) for run in found], marked=True)
         axes.set(xlabel=xlabel, ylabel=ylabel, title=words)
-    _finish(figure, panels, runs)
+    _finish(figure, panels, runs, counts=xlabel != _TIME)
     if xlabel == "N":
         for axes in panels:
             _cutoff_ticks(axes)
     return figure
+
+
+def _validation_by_time(runs: dict[str, list[_Run]]) -> dict[str, Figure]:
+    """The figure of the scores at equal time, without the runs that did not log their seconds; none without any."""
+    timed = {variant: [run for run in found if len(_by_time(run, "full")[0])] for variant, found in runs.items()}
+    timed = {variant: found for variant, found in timed.items() if found}
+    if not timed:
+        return {}
+    return {"validation-by-time": _by_protocol(timed, _by_time, _TIME, "validation NDCG@10")}
 
 
 def _norms_by_step(runs: dict[str, list[_Run]]) -> Figure:
@@ -112,7 +124,7 @@ def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, marke
     length = min(len(values) for _, values in curves)
     if not length:
         return
-    x = curves[0][0][:length]
+    x = np.mean([x[:length] for x, _ in curves], 0)  # seconds differ between seeds; steps and epochs do not
     values = np.stack([y[:length] for _, y in curves])
     look = line_look(place)
     axes.plot(
@@ -127,10 +139,10 @@ def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, marke
         axes.fill_between(x, values.min(0), values.max(0), color=look["color"], alpha=0.15, linewidth=0)
 
 
-def _finish(figure: Figure, panels: Sequence[Axes], runs: dict[str, list[_Run]]) -> None:
+def _finish(figure: Figure, panels: Sequence[Axes], runs: dict[str, list[_Run]], *, counts: bool = True) -> None:
     """No needless frames, and one legend below."""
     for axes in panels:
-        tidy(axes)
+        tidy(axes, counts=counts)
     handles, labels = panels[0].get_legend_handles_labels()
     seeds = max(len(found) for found in runs.values())
     title = f"mean and range of {seeds} seeds" if seeds > 1 else None
@@ -157,6 +169,11 @@ def _validation(run: _Run, protocol: str) -> _Curve:
     lines = [line for line in run.log if "NDCG@10" in line.get("valid", {}).get(protocol, {})]
     epochs = np.array([line["epoch"] for line in lines], dtype=np.float64)
     return epochs, np.array([line["valid"][protocol]["NDCG@10"] for line in lines])
+
+
+def _by_time(run: _Run, protocol: str) -> _Curve:
+    points = time_curve(run.log, protocol, "NDCG@10")
+    return np.array([seconds for seconds, _ in points]), np.array([score for _, score in points])
 
 
 def _norms(run: _Run) -> npt.NDArray[np.float64]:

@@ -41,9 +41,11 @@ def _as_image(name: str, figure: Figure) -> str:
     return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"/>'
 
 
-def tidy(axes: Axes) -> None:
-    """No frame where there is no axis, and whole numbers (steps, epochs, cut-offs) on the horizontal one."""
+def tidy(axes: Axes, *, counts: bool = True) -> None:
+    """No frame where there is no axis, and with ``counts`` whole numbers on the horizontal one (steps, cut-offs)."""
     axes.spines[["top", "right"]].set_visible(False)
+    if not counts:
+        return
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     low, high = axes.get_xlim()
     if high - low < 1:  # a single point

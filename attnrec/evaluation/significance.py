@@ -1,4 +1,4 @@
-r"""Is one variant better than another? A paired interval over users and seeds.
+r"""Is one variant better than another? Paired intervals over users and seeds, for all that is shown together.
 
 Both variants were run with the same seeds and evaluated on the same users, so each user u and seed s gives
 a difference D[s, u] of a metric. Their mean varies because other users, and other seeds, could have been
@@ -9,70 +9,129 @@ drawn. The bootstrap distribution of the mean has both parts:
 with users drawn with replacement (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13)
 and t from Student's distribution with S - 1 degrees of freedom. Seeds are not resampled: two or three values
 cannot show the tails of what they come from, and an interval made of them alone is far too narrow. What
-users and seeds do together is in both parts, so the interval errs on the wide side. With one seed the second
-part is missing, and the interval speaks of that one pair of trained models.
+users and seeds do together is in both parts, so the interval errs on the wide side.
+
+With one seed the second part is missing. The interval then speaks of two trained models and not of the
+variants, so there is no p-value.
+
+Differences that are shown together are tested together: p is adjusted by Holm's procedure (Scandinavian
+Journal of Statistics, 1979), and the adjusted intervals follow its order (Ludbrook, Clinical and Experimental
+Pharmacology and Physiology, 2000). With the m p-values in ascending order, the k-th interval (from 0) has the
+level 1 - 0.05 / (m - k), and from the first difference that is not shown on, all have that one's level. So an
+adjusted interval leaves out 0 exactly when the adjusted p is below 0.05. (That all of them cover at once is
+less certain than 95 %; the guarantee is that of the test.)
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+ALPHA = 0.05
+"""How often at most something is found where there is nothing, among all that is shown together."""
 _DRAWS_AT_ONCE = 1 << 22
 _T_DRAWS = 25  # of Student's t for each draw of users
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean paired difference with its uncertainty.
+    """A mean paired difference with its uncertainty; what is None is not known of a single seed.
 
     Attributes:
         mean: over users and seeds.
-        low, high: ends of the interval.
-        p_value: two-sided; the smallest level at which the interval would leave out 0.
+        low, high: ends of the 95 % interval of this difference alone.
+        adjusted_low, adjusted_high: ends of the interval that is adjusted for all differences shown together.
+        adjusted_level: its level, such as 0.975.
+        p_value: two-sided; the smallest alpha at which an interval of this difference alone would leave out 0.
+        p_holm: adjusted for all differences shown together.
         users, seeds: how many of each.
     """
 
     mean: float
     low: float
     high: float
-    p_value: float
+    adjusted_low: float | None
+    adjusted_high: float | None
+    adjusted_level: float | None
+    p_value: float | None
+    p_holm: float | None
     users: int
     seeds: int
 
     @property
     def shown(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
+        """Whether there is a difference between the variants, given all that is shown together."""
+        return self.p_holm is not None and self.p_holm < ALPHA
 
 
-def paired_difference(
-    differences: npt.ArrayLike, *, level: float = 0.95, draws: int = 4000, seed: int = 0
-) -> Difference:
-    """Interval and p-value of a mean paired difference; see the head of this file.
+class PairedBootstrap:
+    """The bootstrap distribution of a mean paired difference; see the head of this file.
 
     Args:
         differences: [seeds, users], the metric of one variant minus that of the other.
-        level: of the interval.
-        draws: bootstrap draws.
-        seed: of the draws, so that the result is reproducible.
+        draws: of users.
+        seed: of the draws of users, so that the result is reproducible.
     """
-    table = np.asarray(differences, dtype=np.float64)
-    seeds, users = table.shape
-    generator = np.random.default_rng(seed)
-    means = _resampled_means(table.mean(0), draws, generator)
-    if seeds > 1:
-        spread = table.mean(1).std(ddof=1) / np.sqrt(seeds)
-        of_seeds = spread * generator.standard_t(seeds - 1, (_T_DRAWS, draws))
-        # many draws, and each with both signs: the far tails of t would be noise otherwise
-        means = np.concatenate([means + of_seeds, means - of_seeds]).ravel()
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    below, above = (means <= 0).sum(), (means >= 0).sum()
-    p_value = min(1.0, 2 * (min(below, above) + 1) / (len(means) + 1))
-    return Difference(float(table.mean()), float(low), float(high), float(p_value), users, seeds)
+
+    def __init__(self, differences: npt.ArrayLike, *, draws: int = 4000, seed: int = 0) -> None:
+        self.table = np.asarray(differences, dtype=np.float64)
+        self.seeds, self.users = self.table.shape
+        means = _resampled_means(self.table.mean(0), draws, np.random.default_rng(seed))
+        if self.seeds > 1:
+            spread = self.table.mean(1).std(ddof=1) / np.sqrt(self.seeds)
+            of_seeds = spread * student_draws(self.seeds - 1, draws)
+            # many draws, and each with both signs: the far tails of t would be noise otherwise
+            means = np.concatenate([means + of_seeds, means - of_seeds]).ravel()
+        self.means = means
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided p-value of there being no difference."""
+        below, above = (self.means <= 0).sum(), (self.means >= 0).sum()
+        return min(1.0, 2 * (int(min(below, above)) + 1) / (len(self.means) + 1))
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Ends of the interval of level 1 - alpha, which leaves out 0 exactly when `p_value` < alpha.
+
+        Raises ValueError when alpha is too small for the number of draws.
+        """
+        outside = math.ceil(alpha * (len(self.means) + 1) / 2) - 2  # the most draws beyond 0 that make p < alpha
+        if outside < 0:
+            raise ValueError(f"{len(self.means)} draws are too few for an interval of level {1 - alpha}")
+        places = [outside, len(self.means) - 1 - outside]
+        low, high = np.partition(self.means, places)[places]
+        return float(low), float(high)
+
+
+def paired_differences(tables: Sequence[npt.ArrayLike], *, draws: int = 4000, seed: int = 0) -> list[Difference]:
+    """Differences that are shown together, with intervals and p-values; see the head of this file.
+
+    Args:
+        tables: for each difference [seeds, users], the metric of one variant minus that of the other.
+        draws: bootstrap draws of users.
+        seed: of the draws of users, so that the result is reproducible.
+    """
+    found = [PairedBootstrap(table, draws=draws, seed=seed) for table in tables]
+    tested = [place for place, each in enumerate(found) if each.seeds > 1]
+    p_values = [found[place].p_value for place in tested]
+    adjusted = dict(zip(tested, zip(p_values, holm(p_values), holm_alphas(p_values), strict=True), strict=True))
+    return [_difference(each, adjusted.get(place)) for place, each in enumerate(found)]
+
+
+def _difference(found: PairedBootstrap, tested: tuple[float, float, float] | None) -> Difference:
+    """One difference; ``tested`` has its p, its adjusted p and the alpha of its adjusted interval."""
+    low, high = found.interval(ALPHA)
+    mean = float(found.table.mean())
+    if tested is None:
+        return Difference(mean, low, high, None, None, None, None, None, found.users, found.seeds)
+    p_value, p_holm, alpha = tested
+    ends = found.interval(alpha)
+    return Difference(mean, low, high, *ends, 1 - alpha, p_value, p_holm, found.users, found.seeds)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -84,6 +143,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
         adjusted[index] = largest
     return [float(value) for value in adjusted]
+
+
+def holm_alphas(p_values: Sequence[float]) -> list[float]:
+    """1 - the level of each adjusted interval, so that it leaves out 0 exactly when `holm` gives p < `ALPHA`."""
+    alphas = np.empty(len(p_values))
+    own, stopped = ALPHA, False
+    for place, index in enumerate(np.argsort(p_values)):
+        if not stopped:
+            own = ALPHA / (len(p_values) - place)
+            stopped = p_values[index] >= own
+        alphas[index] = own
+    return [float(value) for value in alphas]
+
+
+@functools.cache
+def student_draws(degrees: int, draws: int) -> npt.NDArray[np.float64]:
+    """Draws of Student's t, always the same ones, [_T_DRAWS, draws]; read-only."""
+    found = np.random.default_rng((degrees, draws)).standard_t(degrees, (_T_DRAWS, draws))
+    found.setflags(write=False)
+    return found
 
 
 def _resampled_means(

@@ -33,9 +33,10 @@ from attnrec.training.run_directory import CONFIG, METRICS, STATE, VOCABULARY, R
 from attnrec.training.setup import build_model, choose_device
 
 PLAN = "comparison.toml"
-_OF_ONE_RUN = ("attention", "seed")
+PROTOCOLS = {"full": "full ranking", "sampled": "sampled-100"}
+OF_ONE_RUN = frozenset({"attention", "seed"})
 # where the data lies and where it is computed may differ; the data itself is compared by its fingerprint
-_MAY_DIFFER = ("dataset", "device", "format")
+MAY_DIFFER = frozenset({"dataset", "device", "format"})
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def folder_name(variant: str) -> str:
 
 
 def _shared_options(config: TrainConfig) -> dict[str, Any]:
-    return {name: value for name, value in config.to_mapping().items() if name not in _OF_ONE_RUN}
+    return {name: value for name, value in config.to_mapping().items() if name not in OF_ONE_RUN}
 
 
 def _check_variants(variants: Sequence[str]) -> None:
@@ -179,7 +180,7 @@ def _check_folder(comparison: Comparison, data: Interactions) -> None:
         raise InputError(f"{path} holds other files, and no {PLAN}; choose another --out")
     before, now = (_shared_options(c.config) for c in (open_comparison(path), comparison))
     for name, value in now.items():
-        if name not in _MAY_DIFFER and before[name] != value:
+        if name not in MAY_DIFFER and before[name] != value:
             raise InputError(
                 f"{path} holds a comparison with {flag(name)} {before[name]}, not {value}; choose another --out"
             )

@@ -98,6 +98,11 @@ def test_resume(attnrec: Any, run: Path) -> None:
     assert "resumed after" in longer.err
 
 
+def test_a_training_warns_of_what_it_shows_too_little_of(attnrec: Any, small_file: Path) -> None:
+    once = attnrec("train", "--dataset", small_file, "--out", "once", *FAST, "--epochs", "1")
+    assert "warning: the best epoch is the last one evaluated" in once.err
+
+
 def test_out_has_a_name_of_its_own_by_default(attnrec: Any, small_file: Path) -> None:
     summary = attnrec("train", "--dataset", small_file, "--json", *FAST).json()
     assert Path(summary["run"]).parent == Path("runs")
@@ -278,10 +283,16 @@ def test_compare_and_its_figures(attnrec: Any, small_file: Path) -> None:
     for words in ("Test, full ranking", "NDCG@10 against sdpa", "Global gradient norm", "sdpa, seed 0: finished"):
         assert words in done.err
     figures = sorted(path.name for path in Path("c/figures").iterdir())
-    assert len(figures) == 8
+    assert len(figures) == 10
     assert attnrec("plot", "c", "--json").json()["figures"] == [
         f"c/figures/{name}.{kind}"
-        for name in ("ndcg-by-cutoff", "validation-by-epoch", "gradient-norm-by-step", "gradient-norm-by-epoch")
+        for name in (
+            "ndcg-by-cutoff",
+            "validation-by-epoch",
+            "validation-by-time",
+            "gradient-norm-by-step",
+            "gradient-norm-by-epoch",
+        )
         for kind in ("png", "svg")
     ]
     run = Path("c/runs/awr_width=4/seed-0")

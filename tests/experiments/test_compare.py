@@ -1,8 +1,7 @@
-"""Comparisons: equal terms for all, nothing repeated, failures reported, results that can be checked by hand."""
+"""Comparisons: equal terms for all, nothing repeated, failures reported."""
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import signal
@@ -13,51 +12,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from attnrec.analysis.comparison_figures import comparison_figures
 from attnrec.attention import operator as operator_module
 from attnrec.attention import register_attention
 from attnrec.attention.sdpa import ScaledDotProductAttention
 from attnrec.data.load import load_interactions
 from attnrec.errors import InputError
-from attnrec.evaluation.significance import Difference, paired_difference
 from attnrec.experiments import pool
 from attnrec.experiments.compare import Comparison, open_comparison, plan, prepare
 from attnrec.experiments.pool import ComparisonObserver, run_all
-from attnrec.experiments.report import _verdict, build_result, problems, tables, to_markdown, trend, write_result
+from attnrec.experiments.report import build_result, write_result
+from attnrec.experiments.tables import problems, tables, to_markdown
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import train
 from attnrec.training.run_directory import RunDirectory
 from attnrec.training.setup import build_model
-
-VARIANTS = ("sdpa", "awr:refinement=value,width=4")
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    """40 users, 30 items."""
-    generator = np.random.default_rng(3)
-    lines = [f"u{u} i{item}" for u in range(40) for item in generator.integers(1, 31, generator.integers(4, 20))]
-    path = tmp_path_factory.mktemp("data") / "tiny.txt"
-    path.write_text("\n".join(lines) + "\n")
-    return TrainConfig(
-        dataset=str(path), max_len=10, dim=8, batch_size=8, epochs=3, eval_every=1, cutoffs=(1, 5, 10), seed=4
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    """Two variants, two seeds, trained two at a time."""
-    comparison = plan(config, VARIANTS, 2, tmp_path_factory.mktemp("out") / "comparison")
-    prepare(comparison)
-    outcome = run_all(comparison, jobs=2)
-    assert not outcome.failures
-    assert not outcome.interrupted
-    return comparison
+from tests.experiments.conftest import VARIANTS
 
 
 class Recorder(ComparisonObserver):
@@ -123,88 +96,6 @@ def test_runs_are_ordinary_runs_with_their_own_seed(finished: Comparison, config
     for variant, seed in finished.runs():
         assert finished.run(variant, seed).config() == replace(config, attention=variant, seed=seed)
     assert [seed for _, seed in finished.runs()] == [4, 4, 5, 5]
-
-
-# -- the result --------------------------------------------------------------------------------------------
-
-
-def test_the_result_against_the_runs(finished: Comparison) -> None:
-    result = build_result(finished)
-    assert [entry["attention"] for entry in result["variants"]] == list(VARIANTS)
-    for entry in result["variants"]:
-        summaries = [finished.run(entry["attention"], seed).summary() or {} for seed in (4, 5)]
-        for protocol, metrics in entry["test"].items():
-            for name, value in metrics.items():
-                values = [summary["test"][protocol][name] for summary in summaries]
-                assert value["values"] == values
-                assert value["mean"] == pytest.approx(np.mean(values))
-                assert value["sd"] == pytest.approx(np.std(values, ddof=1))
-        assert entry["grad_norm"]["max"]["values"] == [summary["grad_norm"]["max"] for summary in summaries]
-        assert entry["peak_memory_bytes"] == max(summary["peak_memory_bytes"] for summary in summaries)
-        assert entry["best_epoch"] == [summary["best_epoch"] for summary in summaries]
-    assert "difference" not in result["variants"][0]
-    found = result["variants"][1]["difference"]["full"]
-    expected = np.mean(
-        [
-            (finished.run(VARIANTS[1], s).summary() or {})["test"]["full"]["NDCG@10"]
-            - (finished.run(VARIANTS[0], s).summary() or {})["test"]["full"]["NDCG@10"]
-            for s in (4, 5)
-        ]
-    )
-    assert found["mean"] == pytest.approx(expected)
-    assert found["low"] <= found["mean"] <= found["high"]
-    assert (found["users"], found["seeds"]) == (40, 2)
-    assert found["verdict"] == ("no difference shown" if found["low"] <= 0 <= found["high"] else "better")
-
-
-def test_files_of_the_result(finished: Comparison) -> None:
-    result = build_result(finished)
-    write_result(finished, result)
-    assert json.loads((finished.path / "comparison.json").read_text()) == result
-    page = (finished.path / "comparison.md").read_text()
-    for table in tables(finished, result):
-        assert f"## {table.title}" in page
-        for row in table.rows:
-            assert "| " + " | ".join(row) + " |" in page
-    assert "no difference shown" in page or "better" in page or "worse" in page
-
-
-def test_figures(finished: Comparison) -> None:
-    figures = comparison_figures(finished)
-    assert list(figures) == [
-        "ndcg-by-cutoff",
-        "validation-by-epoch",
-        "gradient-norm-by-step",
-        "gradient-norm-by-epoch",
-    ]
-    for figure in figures.values():
-        assert [text.get_text() for text in figure.legends[0].get_texts()] == list(VARIANTS)
-        assert all(axes.collections for axes in figure.axes)  # the bands over seeds
-    lines = figures["ndcg-by-cutoff"].axes[0].get_lines()
-    expected = build_result(finished)["variants"][0]["test"]["full"]
-    assert [float(x) for x in np.asarray(lines[0].get_xdata())] == [1, 5, 10]
-    assert np.asarray(lines[0].get_ydata()) == pytest.approx([expected[f"NDCG@{n}"]["mean"] for n in (1, 5, 10)])
-
-
-def test_trend() -> None:
-    assert trend([4.0, 1.0, 1.0, 1.0, 2.0]) == 0.5
-    assert trend([3.0]) == 1.0
-    assert trend([2.0] * 4 + [1.0] * 16) == 0.5
-
-
-def test_one_seed_has_no_spread(finished: Comparison) -> None:
-    one = replace(finished, seeds=(4,))
-    result = build_result(one)
-    assert result["variants"][0]["test"]["full"]["NDCG@10"]["sd"] is None
-    assert "±" not in "".join(cell for table in tables(one, result) for row in table.rows for cell in row)
-    assert "of one seed" in to_markdown(one, result)
-
-
-def test_the_difference_is_paired(finished: Comparison) -> None:
-    """Variants evaluated on the same users: the interval of a variant against itself is the point 0."""
-    ranks = finished.run("sdpa", 4).test_ranks().full
-    table = (1 / torch.log2(ranks.above.double() + 2)).numpy()[None]
-    assert paired_difference(table - table).high == 0
 
 
 # -- going on ----------------------------------------------------------------------------------------------
@@ -345,11 +236,3 @@ def test_a_folder_of_something_else_is_left_alone(finished: Comparison, config: 
         plan(replace(config, dataset=str(other)), VARIANTS, 1, finished.path)
     with pytest.raises(InputError, match="is not a comparison"):
         open_comparison(tmp_path)
-
-
-def test_words_for_a_difference() -> None:
-    clear = Difference(0.02, 0.01, 0.03, 0.001, 100, 3)
-    assert _verdict(clear, 0.003) == "better"
-    assert _verdict(replace(clear, mean=-0.02, low=-0.03, high=-0.01), 0.003) == "worse"
-    assert _verdict(clear, 0.12) == "better, but not for sure among so many"
-    assert _verdict(replace(clear, low=-0.01), 0.3) == "no difference shown"

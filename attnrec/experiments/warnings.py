@@ -1,0 +1,113 @@
+"""What makes a training or a comparison say less than it seems to, a plain line each.
+
+- The best epoch is the last one evaluated: a later one may be better.
+- Validation was still rising at the end: the best of the last fifth of the evaluations exceeds the best before
+  by more than 1 % of it and by more than an evaluation varies from one time to the next (the standard deviation of
+  the steps between evaluations in their second half, divided by sqrt 2: of independent scores around a steady
+  rise it is the deviation of one). It takes ten evaluations to say so. A training that ran out of patience has
+  stopped rising, and is not asked.
+- Options differ between the runs compared: a run of the folder was resumed by hand with others.
+- The baseline stands below what is published for it (`known_rows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from attnrec.experiments.compare import MAY_DIFFER, OF_ONE_RUN, PROTOCOLS, Comparison
+from attnrec.experiments.known_rows import NEAR, known_row
+from attnrec.training.config import flag
+from attnrec.training.run_directory import RunDirectory
+
+BEST_IS_LAST = "the best epoch is the last one evaluated; a later one may be better"
+STILL_RISING = "validation was still rising when training ended; more epochs may raise it further"
+_NOT_OPTIONS = OF_ONE_RUN | MAY_DIFFER
+_FEWEST_EVALUATIONS = 10
+_RISE = 0.01
+
+
+def run_warnings(run: RunDirectory) -> list[str]:
+    """Of one finished run: `BEST_IS_LAST`, `STILL_RISING`, both or none. RunError if a file of it is corrupt."""
+    summary = run.summary()
+    if summary is None or summary["stopped_early"]:
+        return []
+    evaluations = [line for line in run.log() if "valid" in line]
+    scores = [_selected(line["valid"][run.config().select]) for line in evaluations]
+    found = []
+    if evaluations and evaluations[-1]["epoch"] == summary["best_epoch"]:
+        found.append(BEST_IS_LAST)
+    if still_rising(scores):
+        found.append(STILL_RISING)
+    return found
+
+
+def still_rising(scores: Sequence[float]) -> bool:
+    """Whether validation scores, one an evaluation, rise to the end; see the head of this file for the rule."""
+    if len(scores) < _FEWEST_EVALUATIONS:
+        return False
+    fifth = len(scores) // 5
+    before, last = max(scores[:-fifth]), max(scores[-fifth:])
+    varies = np.diff(scores[len(scores) // 2 :]).std(ddof=1) / np.sqrt(2)
+    return bool(last - before > max(varies, _RISE * before))
+
+
+def comparison_warnings(comparison: Comparison, result: Mapping[str, Any]) -> list[str]:
+    """Of a comparison and all its finished runs; ``result`` holds ``metric`` and the variants' figures."""
+    runs = [run for run in comparison.runs() if comparison.finished(*run)]
+    by_kind: dict[str, dict[str, list[int]]] = {}
+    for variant, seed in runs:
+        for words in run_warnings(comparison.run(variant, seed)):
+            by_kind.setdefault(words, {}).setdefault(variant, []).append(seed)
+    lines = [f"{words}: {_listed(by_kind[words])}" for words in (BEST_IS_LAST, STILL_RISING) if words in by_kind]
+    return [*lines, *_differing_options(comparison, runs), *_below_known_rows(comparison, result)]
+
+
+def _selected(metrics: Mapping[str, float]) -> float:
+    """NDCG@10, or at the largest cut-off where the catalogue has fewer than ten items."""
+    return metrics.get("NDCG@10", [value for name, value in metrics.items() if name.startswith("NDCG@")][-1])
+
+
+def _listed(found: Mapping[str, Sequence[int]]) -> str:
+    """``sdpa (seeds 0, 1), awr (seed 2)``."""
+    return ", ".join(
+        f"{variant} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})" for variant, seeds in found.items()
+    )
+
+
+def _differing_options(comparison: Comparison, runs: Sequence[tuple[str, int]]) -> list[str]:
+    """Options, and the device that was computed on, that are not the same for all runs."""
+    found: dict[str, dict[str, dict[str, list[int]]]] = {}  # by option, value and variant: the seeds
+    for variant, seed in runs:
+        run = comparison.run(variant, seed)
+        options = {key: value for key, value in run.config().to_mapping().items() if key not in _NOT_OPTIONS}
+        options["device"] = (run.summary() or {})["device"]
+        for name, value in options.items():
+            found.setdefault(name, {}).setdefault(str(value), {}).setdefault(variant, []).append(seed)
+    return [
+        f"the runs compared differ in {flag(name)}: "
+        + "; ".join(f"{value} for {_listed(of_value)}" for value, of_value in values.items())
+        for name, values in found.items()
+        if len(values) > 1
+    ]
+
+
+def _below_known_rows(comparison: Comparison, result: Mapping[str, Any]) -> list[str]:
+    first = result["variants"][0]
+    if not first["seeds"] or result["metric"] != "NDCG@10":
+        return []
+    summary = comparison.run(first["attention"], first["seeds"][0]).summary() or {}
+    lines = []
+    for protocol, words in PROTOCOLS.items():
+        config = comparison.config
+        row = known_row(summary["data_fingerprint"], config.loss, config.negatives, protocol)
+        mean = first["test"][protocol]["NDCG@10"]["mean"]
+        if row and mean < NEAR * row.ndcg10:
+            lines.append(
+                f"the baseline {first['attention']} stands at {mean:.4f} ({words} NDCG@10), below the {row.ndcg10:.4f} "
+                f"that {row.source} reports for {row.model} with this loss on these data: it is not yet trained, and a "
+                "difference against it shows little"
+            )
+    return lines

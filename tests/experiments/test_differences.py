@@ -1,0 +1,66 @@
+"""What is said of a difference in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attnrec.evaluation.more_seeds import SeedsWanted
+from attnrec.evaluation.significance import Difference
+from attnrec.experiments.differences import _described, advice, verdict
+
+CLEAR = Difference(0.02, 0.01, 0.03, 0.005, 0.035, 0.975, 0.001, 0.002, 100, 3)
+OPEN = replace(CLEAR, adjusted_low=-0.001, p_value=0.03, p_holm=0.06)
+ONE_SEED = replace(
+    CLEAR, adjusted_low=None, adjusted_high=None, adjusted_level=None, p_value=None, p_holm=None, seeds=1
+)
+
+
+def test_the_verdict_is_that_of_the_adjusted_result() -> None:
+    assert verdict(CLEAR) == "better"
+    assert verdict(replace(CLEAR, mean=-0.02)) == "worse"
+    assert verdict(OPEN) == "no difference shown"  # though its interval alone leaves out 0
+    assert verdict(ONE_SEED) == "not tested"
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "words"),
+    [
+        (CLEAR, None, ""),
+        (ONE_SEED, None, "one seed: at least two more are needed before anything can be said of the variants"),
+        (
+            OPEN,
+            SeedsWanted(4, 0.001, hopeless=False),
+            "about 4 more seeds would show a difference of this size, if it is real",
+        ),
+        (
+            OPEN,
+            SeedsWanted(1, 0.001, hopeless=False),
+            "about 1 more seed would show a difference of this size, if it is real",
+        ),
+        (
+            OPEN,
+            SeedsWanted(None, 0.001, hopeless=False),
+            "more than 20 seeds would be needed to show a difference of this size",
+        ),
+        (
+            OPEN,
+            SeedsWanted(None, 0.0021, hopeless=True),
+            "more seeds would not help: the users' part of the uncertainty alone is ±0.0021",
+        ),
+    ],
+)
+def test_advice(found: Difference, wanted: SeedsWanted | None, words: str) -> None:
+    assert advice(found, wanted) == words
+
+
+def test_as_plain_values() -> None:
+    table = np.random.default_rng(0).normal(size=(3, 100))
+    assert _described(CLEAR, table)["more_seeds"] is None
+    described = _described(OPEN, table + 0.3)
+    assert described["more_seeds"] is not None
+    assert str(described["more_seeds"]) in described["advice"]
+    same = _described(replace(OPEN, mean=0.0, p_holm=1.0), np.zeros((3, 100)))
+    assert same["advice"] == "the same for every user and seed"
