@@ -35,7 +35,7 @@ from attnrec.data.interactions import Interactions, from_codes
 NAME = "synthetic"
 SWITCH, STAY = 0.75, 0.15
 _SHARES = (SWITCH, STAY, 1 - SWITCH - STAY)
-_USERS = 2000
+_USERS = 1500
 _KINDS, _CIRCLE, _IN_CATEGORY = ("books", "films"), 6, 10
 _CATEGORIES = len(_KINDS) * _CIRCLE
 _ITEMS = _CATEGORIES * _IN_CATEGORY
@@ -120,7 +120,7 @@ def expected_ndcg(probabilities: _Floats, cutoff: int = 10) -> _Floats:
 
 
 def synthetic(seed: int = 0) -> Interactions:
-    """2,000 users, 120 items and about 30,000 interactions; the same seed gives the same data."""
+    """1,500 users, 120 items and about 22,500 interactions; the same seed gives the same data."""
     process = SyntheticProcess(seed, _USERS)
     lengths = _SHORTEST + (process.rng.random(_USERS) * (_LONGEST + 1 - _SHORTEST)).astype(np.int64)
     histories = np.empty((_USERS, _LONGEST), dtype=np.int64)
