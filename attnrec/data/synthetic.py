@@ -1,15 +1,16 @@
 r"""The embedded data set: made from a seed, with a known best achievable NDCG@10.
 
-Items are books or films. Each kind has six categories in a circle (after ``books 1`` comes ``books 2``, after
-``books 6`` comes ``books 1``) of ten items each. A user follows two threads, one of books and one of films, and
+Items are books or films. Each kind has six categories of ten items, in a circle (after ``books 1`` comes
+``books 2``, after ``books 6`` comes ``books 1``). A user follows two threads, one of books and one of films, and
 mostly changes between them. The next item is drawn from a mixture:
 
 | share | component | what a scorer must know |
 |---|---|---|
-| `SWITCH` | the thread of the other kind goes on: the category after that of its latest item (any, if there is none) | the latest item of the other kind than the last item's |
+| `SWITCH` | the other kind than the last item's: the category after that of its latest item | that latest item |
 | `STAY` | the category of the last item | the last item |
 | the rest | all items | nothing |
 
+Before the other kind has its first item, `SWITCH` takes any item of that kind.
 Within each component an item is drawn by popularity (`_SKEW` within a category, alike in all) from those not yet
 in the history. A component without such an item gives its share to the next one.
 
@@ -67,7 +68,7 @@ class SyntheticProcess:
         # only `random` is used: the other methods of a generator may change between versions of numpy
         places: _Ints = self.rng.random(_ITEMS).argsort()
         self.category: _Ints = places % _CATEGORIES
-        self.popularity: _Floats = (places // _CATEGORIES + 1.0) ** -_SKEW
+        self.popularity: _Floats = np.power(places // _CATEGORIES + 1.0, -_SKEW)
         self.unseen = np.tile(self.popularity, (users, 1))
         self.rows = np.arange(users)
         self.kind: _Ints = np.full(users, -1)
