@@ -84,6 +84,8 @@ def attention_figures(
 def slot_maps(model: Recommender, *, users: int = 1000, slots: int = 30) -> list[AttentionMaps]:
     """Average attention by slot over the test histories of up to ``users`` users, for the last ``slots`` slots.
 
+    There are fewer where no history is so long.
+
     Raises InputError when an operator has no weights, or the data is not the run's.
     """
     slots = min(slots, model.config.max_len)
@@ -98,7 +100,8 @@ def slot_maps(model: Recommender, *, users: int = 1000, slots: int = 30) -> list
                 width = last.shape[-1]
                 total = totals.setdefault((number, name), last.new_zeros(len(last), slots, slots))
                 total[:, slots - width :, slots - width :] += last
-    means = {key: (total / reached.clamp(min=1)[:, None]).numpy() for key, total in totals.items()}
+    first = int((reached == 0).sum())  # slots before the longest history's first item stay out
+    means = {key: (total / reached.clamp(min=1)[:, None])[:, first:, first:].numpy() for key, total in totals.items()}
     return _by_block(means)
 
 

@@ -106,8 +106,11 @@ def test_figures(run: Path, tmp_path: Path) -> None:
 
 def test_the_embedded_data_brings_its_categories(tmp_path: Path) -> None:
     train(TrainConfig(dim=4, epochs=1, eval_every=1), tmp_path / "run")
-    figures = attention_figures(tmp_path / "run", users=20)
+    figures = attention_figures(tmp_path / "run", users=1500, slots=30)
     assert list(figures) == ["attention-by-slot", "attention-by-category"]
+    shown = figures["attention-by-slot"].axes[0].images[0].get_array()
+    assert shown is not None
+    assert shown.shape == (19, 19)  # no test history is longer
     ticks = [label.get_text() for label in figures["attention-by-category"].axes[0].get_xticklabels()]
     assert ticks == [f"{kind} {place}" for kind in ("books", "films") for place in range(1, 7)]
 
