@@ -139,4 +139,4 @@ def test_only_a_model_that_looks_back_in_order_learns_it(data: Interactions, tmp
     assert reached[1] > 2 * reached[0]
     model = load(tmp_path / "1")
     shuffled = Evaluator(leave_one_out(shuffled_before_the_target(data)), "test", 20).run(model.model, model.device)
-    assert mean_metrics(shuffled.full)["NDCG@10"] / data.best_ndcg < 0.4
+    assert mean_metrics(shuffled.full)["NDCG@10"] / data.best_ndcg < 0.3
