@@ -122,7 +122,7 @@ def expected_ndcg(probabilities: _Floats, cutoff: int = 10) -> _Floats:
 
 def synthetic(seed: int = 0) -> Interactions:
     """1,500 users, 120 items and about 22,500 interactions; the same seed gives the same data."""
-    process = SyntheticProcess(seed, _USERS)
+    process = SyntheticProcess(seed)
     lengths = _SHORTEST + (process.rng.random(_USERS) * (_LONGEST + 1 - _SHORTEST)).astype(np.int64)
     histories = np.empty((_USERS, _LONGEST), dtype=np.int64)
     histories[:, 0] = process.first
