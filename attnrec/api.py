@@ -174,7 +174,8 @@ def plot(
     Args:
         run: run directory, or folder of a comparison.
         attention_map: what the model attends to, instead of how the training went.
-        items: table of items (TSV or CSV, ids first), for the attention between their categories too.
+        items: table of items (TSV or CSV, ids first), for the attention between their categories too; without it,
+            the categories that the data brings, if it does.
         category: column of ``items``, by default ``category``.
         slots: most recent slots shown in an attention map.
         users: over whom an attention map is averaged, at most.

@@ -16,7 +16,9 @@ def plot(
         False, "--attention-map", help="Draw the average attention by slot, for each block and head, instead."
     ),
     items: Optional[Path] = typer.Option(
-        None, help="Table of items (TSV or CSV, ids first): draw the attention between their categories too."
+        None,
+        help="Table of items (TSV or CSV, ids first): draw the attention between their categories too. "
+        "Without it, between those that the data brings (the embedded set does).",
     ),
     category: Optional[str] = typer.Option(
         None, help="Column of --items; several categories are joined by |.", show_default="category"

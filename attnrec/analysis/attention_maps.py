@@ -52,12 +52,12 @@ class AttentionMaps:
 def attention_figures(
     run: str | Path, *, items: str | Path | None = None, category: str = "", slots: int = 30, users: int = 1000
 ) -> dict[str, Figure]:
-    """Attention maps of a run: by slot, and with an items file between the categories in its column ``category``.
+    """Attention maps of a run: by slot, and where the items' categories are known, between these.
 
     Args:
         run: a run directory.
-        items: see `attnrec.data.categories.read_categories`.
-        category: the column.
+        items: see `attnrec.data.categories.read_categories`; without it, the categories that the data brings.
+        category: the column of ``items``.
         slots: how many of the most recent slots are shown.
         users: over how many users is averaged, at most.
 
@@ -67,10 +67,15 @@ def attention_figures(
     model = load(run)
     name = f"{Path(model.config.dataset).stem}, {model.config.attention}"
     figures = {}
+    of_items: Sequence[tuple[str, ...]] | None
     if items is not None:
-        maps, names = category_maps(model, items, category, users=users)
-        known = sum(bool(found) for found in read_categories(items, category, model.vocabulary.items))
-        title = f"{name}: attention relative to even ({known:,} of {len(model.vocabulary.items):,} items in the table)"
+        of_items = read_categories(items, category, model.vocabulary.items)
+    else:
+        of_items = model.interactions().item_categories
+    if of_items is not None:
+        maps, names = category_maps(model, of_items, users=users)
+        known = sum(map(bool, of_items))
+        title = f"{name}: attention relative to even ({known:,} of {len(of_items):,} items have a category)"
         figures["attention-by-category"] = category_figure(maps, names, title)
     by_slot = slot_maps(model, users=users, slots=slots)
     return {"attention-by-slot": slot_figure(by_slot, f"{name}: average attention")} | figures
@@ -78,6 +83,8 @@ def attention_figures(
 
 def slot_maps(model: Recommender, *, users: int = 1000, slots: int = 30) -> list[AttentionMaps]:
     """Average attention by slot over the test histories of up to ``users`` users, for the last ``slots`` slots.
+
+    There are fewer where no history is so long.
 
     Raises InputError when an operator has no weights, or the data is not the run's.
     """
@@ -93,20 +100,25 @@ def slot_maps(model: Recommender, *, users: int = 1000, slots: int = 30) -> list
                 width = last.shape[-1]
                 total = totals.setdefault((number, name), last.new_zeros(len(last), slots, slots))
                 total[:, slots - width :, slots - width :] += last
-    means = {key: (total / reached.clamp(min=1)[:, None]).numpy() for key, total in totals.items()}
+    first = int((reached == 0).sum())  # slots before the longest history's first item stay out
+    means = {key: (total / reached.clamp(min=1)[:, None])[:, first:, first:].numpy() for key, total in totals.items()}
     return _by_block(means)
 
 
 def category_maps(
-    model: Recommender, items_file: str | Path, column: str, *, users: int = 1000
+    model: Recommender, item_categories: Sequence[tuple[str, ...]], *, users: int = 1000
 ) -> tuple[list[AttentionMaps], list[str]]:
     """Average attention between the most frequent categories, relative to even attention, and their names.
 
-    Raises InputError for an items file that cannot be used, or as `slot_maps`.
+    Args:
+        model: a trained run.
+        item_categories: the categories of every item, none or several each.
+        users: over how many users is averaged, at most.
+
+    Raises InputError as `slot_maps`.
     """
-    item_categories = read_categories(items_file, column, model.vocabulary.items)
     counts = Counter(category for categories in item_categories for category in categories)
-    names = [category for category, _ in counts.most_common(_MAX_CATEGORIES)]
+    names = sorted(counts, key=lambda name: (-counts[name], name))[:_MAX_CATEGORIES]
     numbers = {name: place for place, name in enumerate(names)}
     membership = torch.zeros(len(item_categories) + 1, len(names))
     for item, categories in enumerate(item_categories, 1):

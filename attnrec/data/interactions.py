@@ -30,6 +30,8 @@ class Interactions:
         timestamps: float64 [num_interactions] as given in the file, or None.
         best_ndcg: expected full-ranking NDCG@10 on the test items of the best possible scorer, where
             the process that made the data is known.
+        item_categories: the categories of every item, as `attnrec.data.categories.read_categories` gives them, where
+            the data brings them; item i has ``item_categories[i - 1]``.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Interactions:
     item_ids: tuple[str, ...]
     timestamps: npt.NDArray[np.float64] | None = None
     best_ndcg: float | None = None
+    item_categories: tuple[tuple[str, ...], ...] | None = None
 
     @property
     def num_users(self) -> int:

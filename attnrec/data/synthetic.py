@@ -1,22 +1,27 @@
 r"""The embedded data set: made from a seed, with a known best achievable NDCG@10.
 
-Items belong to categories and have a popularity (Zipf). After item i of category c the next item is drawn
-from a mixture, within each component by popularity among the items of the *other* categories that are not yet
-in the history:
+Items are books or films. Each kind has six categories of ten items, in a circle (after ``books 1`` comes
+``books 2``, after ``books 6`` comes ``books 1``). A user follows two threads, one of books and one of films, and
+mostly changes between them. The next item is drawn from a mixture:
 
-| share | component |
-|---|---|
-| `FOLLOW` | second order: items of the category that came after the first visit of c *in this history* |
-| `REVISIT` | items of the categories that occur in this history |
-| `SUCCESSOR` | first order: the fixed successors of i |
-| the rest | all items |
+| share | component | what a scorer must know |
+|---|---|---|
+| `SWITCH` | the other kind than the last item's: the category after that of its latest item | that latest item |
+| `STAY` | the category of the last item | the last item |
+| the rest | all items | nothing |
 
-A component without candidates gives its share to the next one. The first two cannot be read off the last
-item: a model has to look back at what the history holds, and at what followed the earlier visit of c, which
-is what attention does; both are a user's own, so nothing about them carries over from other users.
+Before the other kind has its first item, `SWITCH` takes any item of that kind.
+Within each component an item is drawn by popularity (`_SKEW` within a category, alike in all) from those not yet
+in the history. A component without such an item gives its share to the next one.
 
-Every probability depends on the history alone, so the best possible scorer is known: it ranks items by
-their probability. Its expected NDCG@10, averaged over the test histories, is `Interactions.best_ndcg`.
+So three quarters of the choices follow an item that is not the last one: it stands one place before the last in
+about 80 % of the histories and further back in the others. A model without attention does not see it, and the set
+of the items does not tell which one it is. Every probability depends on the history alone, so the best possible
+scorer is known: it ranks items by their probability. Its expected NDCG@10, averaged over the test histories, is
+`Interactions.best_ndcg`.
+
+Timestamps are Unix seconds with irregular gaps: minutes within a session, days between sessions. They are drawn
+independently of the items, so a variant that uses time runs on this data but has nothing to gain from it.
 """
 
 from __future__ import annotations
@@ -29,11 +34,16 @@ import numpy.typing as npt
 from attnrec.data.interactions import Interactions, from_codes
 
 NAME = "synthetic"
-FOLLOW, REVISIT, SUCCESSOR = 0.6, 0.25, 0.1
-_SHARES = (FOLLOW, REVISIT, SUCCESSOR, 1 - FOLLOW - REVISIT - SUCCESSOR)
-_USERS, _ITEMS, _CATEGORIES, _SUCCESSORS = 2000, 500, 25, 3
-_SHORTEST, _LONGEST = 15, 35  # length of a history, inclusive
-_ZIPF = 1.0
+SWITCH, STAY = 0.75, 0.15
+_SHARES = (SWITCH, STAY, 1 - SWITCH - STAY)
+_USERS = 1500
+_KINDS, _CIRCLE, _IN_CATEGORY = ("books", "films"), 6, 10
+_CATEGORIES = len(_KINDS) * _CIRCLE
+_ITEMS = _CATEGORIES * _IN_CATEGORY
+_SHORTEST, _LONGEST = 10, 20  # length of a history, inclusive
+_SKEW = 0.5  # the n-th most popular item of a category has popularity n ** -_SKEW
+_FIRST_DAY, _MINUTE, _DAY = 1.7e9, 60.0, 86_400.0  # seconds
+_NEW_SESSION = 0.3  # chance that a gap is one between sessions
 
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
@@ -42,29 +52,28 @@ _Ints = npt.NDArray[np.int64]
 class SyntheticProcess:
     """All users' histories grow by one item a step; see the head of this file for the rule.
 
+    Categories are numbered from 0, books first.
+
     Attributes:
-        popularity: of each item, [items].
         category: of each item, [items].
-        successors: of each item, [items, 3].
+        popularity: of each item, [items].
         unseen: popularity of the items not yet in a user's history, else 0, [users, items].
-        visited: whether a category occurs in a history, [users, categories].
-        followed_by: category that came after a user's first visit of a category, or -1, [users, categories].
-        last: item at the end of each history, [users].
+        kind: of the item at the end of each history, [users].
+        thread: category of a history's latest item of each kind, or -1, [users, 2].
+        first: the first item of each history, [users].
     """
 
     def __init__(self, seed: int = 0, users: int = _USERS) -> None:
-        self.rng = np.random.default_rng((seed, 0x5A5))
-        ranks: _Floats = self.rng.permutation(_ITEMS).astype(np.float64)
-        self.popularity: _Floats = np.power(ranks + 1, -_ZIPF)
-        self.category: _Ints = self.rng.permutation(_ITEMS) % _CATEGORIES
-        self.successors: _Ints = np.stack([self.rng.permutation(_ITEMS) for _ in range(_SUCCESSORS)], 1)
+        self.rng = np.random.Generator(np.random.PCG64((seed, 0x5A5)))
+        # only `random` is used: the other methods of a generator may change between versions of numpy
+        places: _Ints = self.rng.random(_ITEMS).argsort()
+        self.category: _Ints = places % _CATEGORIES
+        self.popularity: _Floats = np.power(places // _CATEGORIES + 1.0, -_SKEW)
         self.unseen = np.tile(self.popularity, (users, 1))
-        self.followed_by: _Ints = np.full((users, _CATEGORIES), -1)
         self.rows = np.arange(users)
-        self.last: _Ints = self._draw(self.unseen)
-        self.unseen[self.rows, self.last] = 0.0
-        self.visited = np.zeros((users, _CATEGORIES), dtype=bool)
-        self.visited[self.rows, self.category[self.last]] = True
+        self.kind: _Ints = np.full(users, -1)
+        self.thread: _Ints = np.full((users, len(_KINDS)), -1)
+        self.first = self._append(self.unseen)
 
     def probabilities(self, rows: _Ints) -> _Floats:
         """Distribution of the next item of the given users, [len(rows), items]."""
@@ -80,38 +89,29 @@ class SyntheticProcess:
 
     def step(self) -> _Ints:
         """Draw every user's next item and append it; item numbers from 0, [users]."""
-        chosen = np.zeros_like(self.unseen)
-        fractions = self.rng.random(len(self.rows))
-        for end, weights in zip(np.cumsum(_SHARES), self._components(self.rows), strict=True):
-            wanting = (fractions < end) & ~chosen.any(1)
-            chosen[wanting] = weights[wanting]
-        items = self._draw(chosen)
-        was, now = self.category[self.last], self.category[items]
-        first_visit = self.followed_by[self.rows, was] < 0
-        self.followed_by[self.rows[first_visit], was[first_visit]] = now[first_visit]
-        self.visited[self.rows, now] = True
-        self.unseen[self.rows, items] = 0.0
-        self.last = items
-        return items
+        return self._append(self.probabilities(self.rows))
 
-    def _components(self, rows: _Ints) -> tuple[_Floats, _Floats, _Floats, _Floats]:
+    def _components(self, rows: _Ints) -> tuple[_Floats, _Floats, _Floats]:
         """Weights of the items in each component of the mixture, [len(rows), items] each."""
-        last = self.last[rows]
-        current = self.category[last]
-        unseen = self.unseen[rows] * (self.category != current[:, None])
-        follow = unseen * (self.category == self.followed_by[rows, current][:, None])
-        revisit = unseen * self.visited[rows][:, self.category]
-        successor = np.zeros_like(unseen)
-        places = (np.arange(len(rows))[:, None], self.successors[last])
-        successor[places] = unseen[places]
-        return follow, revisit, successor, unseen
+        unseen, kind = self.unseen[rows], self.kind[rows]
+        other = self.thread[rows, 1 - kind]
+        after = other // _CIRCLE * _CIRCLE + (other + 1) % _CIRCLE
+        begun = (other >= 0)[:, None]
+        of_other_kind = self.category // _CIRCLE == 1 - kind[:, None]
+        switch = unseen * np.where(begun, self.category == after[:, None], of_other_kind)
+        stay = unseen * (self.category == self.thread[rows, kind][:, None])
+        return switch, stay, unseen
 
-    def _draw(self, weights: _Floats) -> _Ints:
-        """One item a row, with probability proportional to its weight."""
+    def _append(self, weights: _Floats) -> _Ints:
+        """Draw an item a user, with probability proportional to its weight, and put it at the end of the history."""
         cumulative = weights.cumsum(1)
         points = self.rng.random(len(weights)) * cumulative[:, -1]
         # the first item whose cumulative weight exceeds the point: never one of weight 0
-        return (cumulative > points[:, None]).argmax(1)
+        items: _Ints = (cumulative > points[:, None]).argmax(1)
+        self.unseen[self.rows, items] = 0.0
+        self.kind = self.category[items] // _CIRCLE
+        self.thread[self.rows, self.kind] = self.category[items]
+        return items
 
 
 def expected_ndcg(probabilities: _Floats, cutoff: int = 10) -> _Floats:
@@ -121,16 +121,15 @@ def expected_ndcg(probabilities: _Floats, cutoff: int = 10) -> _Floats:
 
 
 def synthetic(seed: int = 0) -> Interactions:
-    """2,000 users, 500 items and about 50,000 interactions; the same seed gives the same data."""
+    """1,500 users, 120 items and about 22,500 interactions; the same seed gives the same data."""
     process = SyntheticProcess(seed)
-    lengths = process.rng.integers(_SHORTEST, _LONGEST + 1, _USERS)
+    lengths = _SHORTEST + (process.rng.random(_USERS) * (_LONGEST + 1 - _SHORTEST)).astype(np.int64)
     histories = np.empty((_USERS, _LONGEST), dtype=np.int64)
-    histories[:, 0] = process.last
+    histories[:, 0] = process.first
     best = np.zeros(_USERS)
     for place in range(1, _LONGEST):
         ends = lengths == place + 1
-        if ends.any():
-            best[ends] = expected_ndcg(process.probabilities(np.flatnonzero(ends)))
+        best[ends] = expected_ndcg(process.probabilities(np.flatnonzero(ends)))
         histories[:, place] = process.step()
     kept = np.arange(_LONGEST) < lengths[:, None]
     data = from_codes(
@@ -139,5 +138,17 @@ def synthetic(seed: int = 0) -> Interactions:
         histories[kept] + 1,
         tuple(f"user{u + 1}" for u in range(_USERS)),
         tuple(f"item{i + 1}" for i in range(_ITEMS)),
+        _times(process.rng)[kept],
     )
-    return replace(data, best_ndcg=float(best.mean()))
+    names = [f"{kind} {place + 1}" for kind in _KINDS for place in range(_CIRCLE)]
+    categories = tuple((names[category],) for category in process.category)
+    return replace(data, best_ndcg=float(best.mean()), item_categories=categories)
+
+
+def _times(rng: np.random.Generator) -> _Floats:
+    """Increasing whole seconds for every place of every history, [users, longest]."""
+    shape = (_USERS, _LONGEST)
+    mean_gap = np.where(rng.random(shape) < _NEW_SESSION, 5 * _DAY, 10 * _MINUTE)
+    gaps = 1 + np.floor(-np.log(1 - rng.random(shape)) * mean_gap)
+    first = np.floor(rng.random((_USERS, 1)) * 365 * _DAY)
+    return _FIRST_DAY + first + gaps.cumsum(1)

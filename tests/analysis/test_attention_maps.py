@@ -69,13 +69,11 @@ def test_negative_weights_are_told_from_positive_ones() -> None:
         assert figure.axes[0].images[0].get_clim() == pytest.approx(limits)
 
 
-def test_by_category(run: Path, tmp_path: Path) -> None:
+def test_by_category(run: Path) -> None:
     model = load(run)
-    table = tmp_path / "items.tsv"
-    kinds = {item: ["odd" if int(item[1:]) % 2 else "even", *(["low"] if int(item[1:]) < 10 else [])] for item in
-             model.vocabulary.items}  # fmt: skip
-    table.write_text("item\tkind\n" + "".join(f"{item}\t{'|'.join(found)}\n" for item, found in kinds.items()))
-    maps, names = category_maps(model, table, "kind", users=10**6)
+    kinds = {item: ("odd" if int(item[1:]) % 2 else "even", *(("low",) if int(item[1:]) < 10 else ()))
+             for item in model.vocabulary.items}  # fmt: skip
+    maps, names = category_maps(model, list(kinds.values()), users=10**6)
     assert set(names) == {"odd", "even", "low"}
     place = {name: number for number, name in enumerate(names)}
     total, even = np.zeros((2, 3, 3)), np.zeros((3, 3))
@@ -104,6 +102,17 @@ def test_figures(run: Path, tmp_path: Path) -> None:
     png, svg = save_figure(figures["attention-by-category"], tmp_path / "figures", "x")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "<svg" in svg.read_text()
+
+
+def test_the_embedded_data_brings_its_categories(tmp_path: Path) -> None:
+    train(TrainConfig(dim=4, epochs=1, eval_every=1), tmp_path / "run")
+    figures = attention_figures(tmp_path / "run", users=1500, slots=30)
+    assert list(figures) == ["attention-by-slot", "attention-by-category"]
+    shown = figures["attention-by-slot"].axes[0].images[0].get_array()
+    assert shown is not None
+    assert shown.shape == (19, 19)  # no test history is longer
+    ticks = [label.get_text() for label in figures["attention-by-category"].axes[0].get_xticklabels()]
+    assert ticks == [f"{kind} {place}" for kind in ("books", "films") for place in range(1, 7)]
 
 
 def test_a_model_without_blocks_has_no_map(small_file: Path, tmp_path: Path) -> None:

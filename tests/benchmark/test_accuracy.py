@@ -1,0 +1,60 @@
+"""The rows of the results page: they can be trained, and the page shows what was kept of them."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnrec.training.config import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+accuracy = runpy.run_path(str(ROOT / "benchmarks" / "accuracy.py"))
+
+
+def test_the_page_shows_the_kept_results() -> None:
+    assert accuracy["table"]() in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", accuracy["rows"]())
+def test_every_kept_run_has_the_options_of_its_row(name: str) -> None:
+    row = accuracy["rows"]()[name]
+    for result in accuracy["results"](name):
+        seed = result["seed"]
+        config = TrainConfig.from_mapping(row["options"] | {"seed": seed}).to_mapping()
+        del config["dataset"]
+        assert result["options"] == json.loads(json.dumps(config))
+        assert result["command"] == accuracy["command"](row, seed)
+        best = max(result["validation"], key=lambda line: line[config["select"]])
+        assert result["best_epoch"] == best["epoch"]
+
+
+def test_a_row_is_trained_once_and_kept(
+    small_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row: dict[str, Any] = {"data": small_file.name, "seeds": 2, "public": "-"}
+    row["options"] = {"epochs": 2, "eval_every": 1, "dim": 8, "cutoffs": [1, 10], "position": False}
+    main = accuracy["main"]
+    monkeypatch.setitem(main.__globals__, "rows", lambda: {"small": row})
+    monkeypatch.setitem(main.__globals__, "RESULTS", tmp_path / "results")
+    arguments = ["accuracy.py", "run", "--data", str(small_file.parent), "--out", str(tmp_path / "runs")]
+    monkeypatch.setattr("sys.argv", arguments)
+    main()
+    files = [tmp_path / "results" / "small" / f"seed-{seed}.json" for seed in (0, 1)]
+    first = json.loads(files[0].read_text())
+    assert [line["epoch"] for line in first["validation"]] == [1, 2]
+    assert first["options"]["dim"] == 8
+    assert first["command"] == (
+        "attnrec train --dataset small.txt --epochs 2 --eval-every 1 --dim 8 --cutoffs 1,10 --no-position --seed 0"
+    )
+    assert str(tmp_path) not in files[0].read_text()
+    times = [file.stat().st_mtime_ns for file in files]
+    main()
+    assert times == [file.stat().st_mtime_ns for file in files]
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", ["accuracy.py", "table"])
+    main()
+    assert "| `small` | small.txt | `bce` | 2 |" in capsys.readouterr().out
