@@ -62,7 +62,7 @@ class Recommender:
         Raises:
             InputError: the history is empty or has unknown items, the user is unknown or missing, or timestamps
                 are missing or do not belong to the history.
-            RunError: the model's scores are not numbers.
+            RunError: a score is not a finite number.
         """
         if top < 1:
             raise InputError(f"top must be at least 1, not {top}")
@@ -77,11 +77,11 @@ class Recommender:
             batch = batch.of_user(self._user(user))
         output = self.model.last_output(batch.to(self.device)).float()
         scores = (output @ self.model.item_vectors.T)[0]
+        if not scores[1:].isfinite().all():
+            raise RunError(f"the scores of {self.run} are not finite: its {WEIGHTS} are damaged, or it diverged")
         scores[0] = -torch.inf
         if not include_seen:
             scores[torch.tensor(numbers, device=self.device)] = -torch.inf
-        if scores.isnan().any():
-            raise RunError(f"the outputs of {self.run} are not finite: its {WEIGHTS} are damaged, or it diverged")
         values, found = scores.topk(min(top, len(scores)))
         return [
             (self.vocabulary.items[number - 1], value)

@@ -144,9 +144,14 @@ def test_broken_runs(run: Path) -> None:
         load(run)
 
 
-def test_scores_that_are_no_numbers_are_refused(run: Path) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_scores_that_are_not_finite_are_refused(run: Path, value: float) -> None:
+    """One bad vector is enough, also of an item that is only a candidate."""
     model = load(run)
     with torch.no_grad():
-        model.model.item_vectors.fill_(float("nan"))
+        model.model.item_vectors[model.item_numbers["i9"]] = value
+    for include_seen in (False, True):
+        with pytest.raises(RunError, match="not finite"):
+            model.recommend(["i1"], include_seen=include_seen)
     with pytest.raises(RunError, match="not finite"):
-        model.recommend(["i1"])
+        model.evaluate(cutoffs=(5,))
