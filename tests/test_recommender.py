@@ -116,6 +116,16 @@ def test_evaluate_repeats_the_summary(run: Path, config: TrainConfig, tmp_path: 
         recommender.evaluate(dataset=str(other))
 
 
+def test_segments_are_of_the_same_evaluation(run: Path) -> None:
+    recommender = load(run)
+    for part in ("valid", "test"):
+        report = recommender.segments(part=part, cutoffs=(5, 10))
+        assert report.metrics == recommender.evaluate(part=part, cutoffs=(5, 10))
+        assert sum(segment.users for segment in report.by_history_length) == 38
+    with pytest.raises(InputError, match="part 'train' is not one of"):
+        recommender.segments(part="train")
+
+
 def test_broken_runs(run: Path) -> None:
     with pytest.raises(InputError, match="there is no run directory"):
         load(run / "nowhere")

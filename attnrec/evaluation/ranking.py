@@ -9,7 +9,7 @@ Scores exist for a chunk of users at a time: memory is chunk x items, never user
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from attnrec.data.batches import SequenceBatch, evaluation_batches, ragged_arang
 from attnrec.data.negatives import UnseenItems
 from attnrec.data.splits import LeaveOneOut
 from attnrec.errors import RunError
-from attnrec.evaluation.metrics import Ranks
+from attnrec.evaluation.metrics import Ranks, mean_metrics
 
 NUM_SAMPLED = 100
 _CHUNK_ELEMENTS = 1 << 21  # scores in memory at once; stays near the processor's cache
@@ -46,6 +46,10 @@ class Evaluation:
 
     full: Ranks
     sampled: Ranks
+
+    def means(self, cutoffs: Sequence[int]) -> dict[str, dict[str, float]]:
+        """`mean_metrics` of both protocols, under ``full`` and ``sampled``."""
+        return {"full": mean_metrics(self.full, cutoffs), "sampled": mean_metrics(self.sampled, cutoffs)}
 
 
 class Evaluator:

@@ -71,6 +71,22 @@ def test_train_evaluate_recommend(attnrec: Any, small_file: Path) -> None:
     assert "score" in plain.err
 
 
+def test_evaluate_by_segment(attnrec: Any, run: Path) -> None:
+    plain = attnrec("evaluate", run, "--json").json()
+    found = attnrec("evaluate", run, "--segments", "--json")
+    result = found.json()
+    assert {name: value for name, value in result.items() if name != "segments"} == plain
+    divisions = {name: value for name, value in result["segments"].items() if name.startswith("by_")}
+    assert divisions.pop("by_time_since_last") == []
+    for division in divisions.values():
+        assert sum(segment["users"] for segment in division) == 38
+    assert [lists["cutoff"] for lists in result["segments"]["top_lists"]] == [1, 5, 10, 20]
+    for words in ("By items in the history", "never saw", "coverage", "catalogue", "random order", "Hit@10"):
+        assert words in found.err
+    assert "time since" not in found.err
+    assert "Hit@3" in attnrec("evaluate", run, "--segments", "--cutoffs", "1,3").err
+
+
 def test_a_configuration_file_and_the_command_line(attnrec: Any, small_file: Path) -> None:
     Path("c.toml").write_text(
         f"dataset = {json.dumps(str(small_file))}\ndim = 4\nepochs = 1\ncutoffs = [1, 10]\nposition = false\n"
