@@ -229,6 +229,39 @@ def test_variants_and_data(attnrec: Any, small_file: Path) -> None:
     assert "Usage" in attnrec("--help").out
 
 
+def test_shuffle_test(attnrec: Any, small_file: Path) -> None:
+    Path("c.toml").write_text("dim = 8\nmax_len = 10\n")
+    before = sorted(Path().rglob("*"))
+    found = attnrec(
+        "data", small_file, "--shuffle-test", "--epochs", "1", "--seeds", "2", "--config", "c.toml", "--json"
+    )
+    assert found.code == 0, found.err
+    assert sorted(Path().rglob("*")) == before
+    assert found.out.count("\n") == 1
+    result = found.json()
+    assert (result["users"], result["shuffle_test"]["users"]) == (40, 38)
+    tested = result["shuffle_test"]
+    assert tested["seeds"] == [0, 1]
+    assert (tested["options"]["epochs"], tested["options"]["dim"]) == (1, 8)
+    assert list(tested["scores"]) == ["in_order", "shuffled_at_evaluation", "shuffled_throughout", "popularity"]
+    assert [(loss["condition"], loss["metric"]) for loss in tested["losses"]] == [
+        (condition, metric)
+        for condition in ("shuffled_at_evaluation", "shuffled_throughout")
+        for metric in ("NDCG@10", "Hit@10")
+    ]
+    for words in ("small, shuffled: 40 users", "shuffled throughout", "none, by popularity", "users and seeds"):
+        assert words in found.err
+    for arguments, message in (
+        (("--epochs", "2"), "--epochs belongs to --shuffle-test"),
+        (("--shuffle-test", "--seeds", "0"), "--seeds must be at least 1, not 0"),
+        (("--shuffle-test", "--epochs", "0"), "--epochs must be at least 1, not 0"),
+        (("--shuffle-test", "--config", "nowhere.toml"), "cannot read nowhere.toml"),
+    ):
+        refused = attnrec("data", small_file, *arguments)
+        assert refused.code == 2
+        assert refused.err.splitlines()[-1].startswith(f"attnrec: error: {message}")
+
+
 COMMAND = [sys.executable, "-c", "from attnrec.cli.main import main; main()"]
 
 
