@@ -104,11 +104,13 @@ def _show(tested: ShuffleTest) -> None:
         own = [loss for loss in tested.losses if loss.metric == metric]
         rows.append((metric, *(_interval(loss.absolute, "{:.4f}") for loss in own)))
         rows.append(
-            (f"{metric}, of it", *(_interval(loss.relative, "{:.1%}") if loss.relative else "-" for loss in own))
+            (f"{metric}, share", *(_interval(loss.relative, "{:.1%}") if loss.relative else "-" for loss in own))
         )
     console.print(plain_table(("lost against in order", *conditions), rows, numbers=(1, 2)))
     console.print("with 95 % intervals over users" + (" and seeds" if len(tested.seeds) > 1 else ""), style="dim")
     console.print(tested.verdict)
+    for caution in tested.cautions:
+        console.print(caution, style="dim")
 
 
 def _words(condition: str) -> str:

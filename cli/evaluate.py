@@ -47,15 +47,16 @@ def evaluate(
 
 def _show(report: SegmentReport, cutoff: int) -> None:
     """The tables of ``--segments``, with one cut-off of the metrics."""
-    for title, found in (
-        ("By items in the history", report.by_history_length),
-        ("By training interactions of the target", report.by_target_popularity),
-        ("By time since the last interaction, in the data's unit", report.by_time_since_last),
-        ("With and without targets that training never saw", report.by_target_in_training),
+    console.print("\nFull ranking, by segment of the users", style="bold")
+    for title, header, found in (
+        ("by items in the history", "items", report.by_history_length),
+        ("by training interactions of the target", "interactions", report.by_target_popularity),
+        ("by time since the last interaction, in the data's unit", "time", report.by_time_since_last),
+        ("with and without targets that training never saw", "target", report.by_target_in_training),
     ):
         if found:
-            console.print(f"\n{title}, full ranking:", style="bold")
-            console.print(_segment_table(found, cutoff, report.metrics["full"]))
+            console.print(f"{title}:")
+            console.print(_segment_table(header, found, cutoff, report.metrics["full"]))
     console.print("\nWhat the top-N lists hold:", style="bold")
     rows = [(f"top {top.cutoff}", f"{top.coverage:.1%}", f"{top.mean_popularity:,.1f}") for top in report.top_lists]
     rows.append(("targets", "", f"{report.target_popularity:,.1f}"))
@@ -70,7 +71,7 @@ def _show(report: SegmentReport, cutoff: int) -> None:
     console.print(f"\ntargets tied: {ties.users:,} ({ties.share:.2%} of users){of_size}; counted by {ties.rule}")
 
 
-def _segment_table(segments: tuple[Segment, ...], cutoff: int, overall: dict[str, float]) -> Table:
+def _segment_table(header: str, segments: tuple[Segment, ...], cutoff: int, overall: dict[str, float]) -> Table:
     """A row a segment, and one of all users."""
     metrics = (f"NDCG@{cutoff}", f"Hit@{cutoff}")
     parts = [(part.label, part.users, part.share, part.metrics) for part in segments]
@@ -79,4 +80,4 @@ def _segment_table(segments: tuple[Segment, ...], cutoff: int, overall: dict[str
         (label, f"{users:,}", f"{share:.1%}", *(f"{values[name]:.4f}" for name in metrics))
         for label, users, share, values in parts
     ]
-    return plain_table(("", "users", "share", *metrics), rows, numbers=range(1, 5))
+    return plain_table((header, "users", "share", *metrics), rows, numbers=range(1, 5))

@@ -175,9 +175,9 @@ def top_lists(
         rows = torch.from_numpy(np.repeat(np.arange(len(where)), lengths[where])).to(scores.device)
         scores[rows, torch.from_numpy(seen - 1).to(scores.device)] = -torch.inf
         best, items = (found.cpu() for found in scores.topk(max(cutoffs)))
-        items = torch.where(best > -torch.inf, items + 1, 0).numpy()
+        listed = torch.where(best > -torch.inf, items + 1, 0).numpy()
         for count, cutoff in zip(counts, cutoffs, strict=True):
-            count += np.bincount(items[:, :cutoff].ravel(), minlength=len(count))
+            count += np.bincount(listed[:, :cutoff].ravel(), minlength=len(count))
     counts = counts[:, 1:]
     return tuple(
         TopLists(cutoff, float((count > 0).mean()), float(count @ popularity[1:] / max(1, count.sum())))

@@ -9,8 +9,11 @@ training history in random order. Test items stay what they are; what is evaluat
 | shuffled at evaluation | histories in order | shuffled |
 | shuffled throughout | shuffled histories | shuffled |
 
-The second says how much the first model relies on order; the third, what a model reaches that never had any. The
-whole history is shuffled, also where it is longer than the model sees, so that which items are the latest is lost
+In the second and the third nothing can be known of order, so the better of the two bounds what order is worth: a
+model made for unordered histories may do better still. A model trained in order can lose more than order is worth,
+because it relies on it; one trained on shuffled histories learns more slowly, and a short training shows it too low.
+
+The whole history is shuffled, also where it is longer than the model sees, so that which items are the latest is lost
 too. Where little is lost, the data can show little about how a model treats order (Klenitskiy et al., "Does It Look
 Sequential? An Analysis of Datasets for Evaluation of Sequential Recommendations", RecSys 2024, shuffle the users'
 sequences at evaluation).
@@ -19,6 +22,7 @@ sequences at evaluation).
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,7 +84,8 @@ class ShuffleTest:
         options: of the trainings.
         scores: of each condition, and of ranking by training popularity, every metric's mean over users and seeds.
         losses: of the two shuffled conditions, in every metric.
-        verdict: what it means, in words.
+        verdict: what it means, in words; it goes by the smaller of the two losses.
+        cautions: what speaks against taking the figures at their word.
     """
 
     dataset: str
@@ -91,6 +96,7 @@ class ShuffleTest:
     scores: dict[str, dict[str, float]]
     losses: tuple[Loss, ...]
     verdict: str
+    cautions: tuple[str, ...]
 
 
 def quick_options(data: Interactions) -> dict[str, Any]:
@@ -134,15 +140,17 @@ def shuffle_test(
         for name in metrics
     )
     options = {name: value for name, value in config.to_mapping().items() if name not in ("dataset", "format", "seed")}
+    best_epochs = {model: tuple(run.best_epochs[model] for run in runs) for model in (IN_ORDER, THROUGHOUT)}
     return ShuffleTest(
         dataset=data.name,
         users=tables[IN_ORDER][metrics[0]].shape[1],
         seeds=numbers,
-        best_epochs={model: tuple(run.best_epochs[model] for run in runs) for model in (IN_ORDER, THROUGHOUT)},
+        best_epochs=best_epochs,
         options=options,
         scores=scores,
         losses=losses,
-        verdict=_verdict(losses, scores, metrics[0], seeds),
+        verdict=_verdict(losses, scores, metrics[0]),
+        cautions=_cautions(best_epochs, config, seeds),
     )
 
 
@@ -220,21 +228,29 @@ def _loss(condition: str, metric: str, ordered: _Floats, other: _Floats) -> Loss
     return Loss(condition, metric, paired_difference(lost), paired_difference(share + (lost - share * ordered) / whole))
 
 
-def _verdict(losses: tuple[Loss, ...], scores: dict[str, dict[str, float]], metric: str, seeds: int) -> str:
-    """What the loss of the model that never had order means."""
-    (loss,) = (loss for loss in losses if (loss.condition, loss.metric) == (THROUGHOUT, metric))
+def _verdict(losses: Sequence[Loss], scores: Mapping[str, Mapping[str, float]], metric: str) -> str:
+    """What the smaller loss means: that much at most is due to order."""
+    loss = min((loss for loss in losses if loss.metric == metric), key=lambda loss: loss.absolute.mean)
     if scores[IN_ORDER][metric] <= scores[POPULARITY][metric] or loss.relative is None:
-        return "The model has learned no more than what is popular, so that nothing can be said. Train it longer."
+        return (
+            "The model ranks no better than popularity, so that nothing can be said of order: it needs a longer "
+            "training, or histories say nothing about what comes next in these data."
+        )
     share = loss.relative.mean
-    lost = f"{share:.0%} of the {metric} is lost without it"
     if not loss.absolute.shown or share < 0:
-        words = "No loss is shown: order tells this model nothing that the items alone do not."
-    elif share >= _MOST:
-        words = f"Order matters: {lost}."
-    elif share >= _LITTLE:
-        words = f"Order matters in part: {lost}; which items a history holds gives the rest."
-    else:
-        words = f"Order matters little: {lost}."
+        return "No loss is shown: order tells this model nothing that the items alone do not."
+    lost = f"{share:.0%} of the {metric} is lost without it"
+    if share >= _MOST:
+        return f"Order matters: {lost}."
+    if share >= _LITTLE:
+        return f"Order matters in part: {lost}; which items a history holds gives the rest."
+    return f"Order matters little: {lost}."
+
+
+def _cautions(best_epochs: Mapping[str, Sequence[int]], config: TrainConfig, seeds: int) -> tuple[str, ...]:
+    found = []
+    if any(epoch == config.epochs for chosen in best_epochs.values() for epoch in chosen):
+        found.append("The last epoch was the best for a model, so that more epochs may change the figures.")
     if seeds == 1:
-        words += " With one seed, the intervals are over users and speak of these two trained models alone."
-    return words
+        found.append("With one seed, the intervals are over users and speak of these two trained models alone.")
+    return tuple(found)

@@ -81,7 +81,7 @@ def test_evaluate_by_segment(attnrec: Any, run: Path) -> None:
     for division in divisions.values():
         assert sum(segment["users"] for segment in division) == 38
     assert [lists["cutoff"] for lists in result["segments"]["top_lists"]] == [1, 5, 10, 20]
-    for words in ("By items in the history", "never saw", "coverage", "catalogue", "random order", "Hit@10"):
+    for words in ("by items in the history", "never saw", "coverage", "catalogue", "random order", "Hit@10"):
         assert words in found.err
     assert "time since" not in found.err
     assert "Hit@3" in attnrec("evaluate", run, "--segments", "--cutoffs", "1,3").err

@@ -14,6 +14,7 @@ from attnrec.data.interactions import Interactions
 from attnrec.data.splits import leave_one_out
 from attnrec.evaluation.significance import Difference
 from attnrec.experiments.shuffle_test import (
+    AT_EVALUATION,
     IN_ORDER,
     POPULARITY,
     THROUGHOUT,
@@ -25,8 +26,16 @@ from attnrec.experiments.shuffle_test import (
 )
 from attnrec.training.config import TrainConfig
 
-OPTIONS: dict[str, Any] = {"dim": 32, "max_len": 30, "lr": 5e-3, "batch_size": 32, "dropout": 0.1, "device": "cpu"}
-USERS, ITEMS, LENGTH = 300, 120, 30
+OPTIONS: dict[str, Any] = {
+    "dim": 32,
+    "max_len": 10,
+    "lr": 1e-2,
+    "batch_size": 32,
+    "dropout": 0.1,
+    "eval_every": 4,
+    "device": "cpu",
+}
+USERS, ITEMS, LENGTH = 200, 120, 25
 
 
 def write(path: Path, histories: np.ndarray) -> Path:
@@ -71,12 +80,12 @@ def relative(tested: ShuffleTest, condition: str) -> Difference:
 
 
 def test_most_is_lost_where_order_is_everything(tmp_path: Path, temporary: Path) -> None:
-    tested = attnrec.shuffle_test(first_order(tmp_path / "ordered.txt"), epochs=20, **OPTIONS)
+    tested = attnrec.shuffle_test(first_order(tmp_path / "ordered.txt"), epochs=8, **OPTIONS)
     assert tested.scores[IN_ORDER]["NDCG@10"] > 0.7
-    for condition in ("shuffled_at_evaluation", THROUGHOUT):
+    for condition in (AT_EVALUATION, THROUGHOUT):
         assert relative(tested, condition).low > 0.5
     assert tested.verdict.startswith("Order matters: ")
-    assert "one seed" in tested.verdict
+    assert any("one seed" in caution for caution in tested.cautions)
     assert not list(temporary.glob("attnrec-*"))  # no run directory is left
 
 
@@ -84,8 +93,9 @@ def test_nothing_is_shown_where_order_says_nothing(tmp_path: Path) -> None:
     tested = attnrec.shuffle_test(independent(tmp_path / "unordered.txt"), epochs=4, seeds=2, **OPTIONS)
     assert abs(relative(tested, THROUGHOUT).mean) < 0.1
     assert not [loss for loss in tested.losses if loss.condition == THROUGHOUT and loss.absolute.shown]
-    assert tested.verdict.startswith(("No loss is shown", "The model has learned no more than"))
+    assert tested.verdict.startswith(("No loss is shown", "The model ranks no better than popularity"))
     assert tested.seeds == (0, 1)
+    assert not any("one seed" in caution for caution in tested.cautions)
     assert {model: len(epochs) for model, epochs in tested.best_epochs.items()} == {IN_ORDER: 2, THROUGHOUT: 2}
 
 
@@ -142,15 +152,19 @@ def test_the_relative_loss_and_its_interval() -> None:
         (0.97, 0.4, "Order matters little: 3%"),
         (1.0, 0.4, "No loss is shown"),
         (1.2, 0.4, "No loss is shown"),
-        (0.3, 0.04, "no more than what is popular"),
+        (0.3, 0.04, "no better than popularity"),
     ],
 )
 def test_the_words(kept: float, in_order: float, words: str) -> None:
     ordered = np.full((3, 50), in_order)
-    losses = (_loss(THROUGHOUT, "NDCG@10", ordered, kept * ordered),)
-    verdict = _verdict(losses, {IN_ORDER: {"NDCG@10": in_order}, POPULARITY: {"NDCG@10": 0.05}}, "NDCG@10", 3)
-    assert words in verdict
-    assert "one seed" not in verdict
+    scores = {IN_ORDER: {"NDCG@10": in_order}, POPULARITY: {"NDCG@10": 0.05}}
+    smaller, larger = kept * ordered, 0.1 * ordered
+    for of in ((smaller, larger), (larger, smaller)):  # the smaller loss counts
+        losses = [
+            _loss(condition, "NDCG@10", ordered, each)
+            for condition, each in zip((AT_EVALUATION, THROUGHOUT), of, strict=True)
+        ]
+        assert words in _verdict(losses, scores, "NDCG@10")
 
 
 def test_a_quick_training_is_about_as_many_steps_on_any_data() -> None:
