@@ -68,7 +68,7 @@ def _show(report: SegmentReport, cutoff: int) -> None:
     )
     ties = report.ties
     of_size = f", with {ties.mean_size:,.1f} other candidates in the mean" if ties.users else ""
-    console.print(f"\ntargets tied: {ties.users:,} ({ties.share:.2%} of users){of_size}; counted by {ties.rule}")
+    console.print(f"\ntargets tied: {ties.users:,} ({ties.share:.2%} of users){of_size}; rule: {ties.rule}")
 
 
 def _segment_table(header: str, segments: tuple[Segment, ...], cutoff: int, overall: dict[str, float]) -> Table:

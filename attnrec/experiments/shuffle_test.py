@@ -9,9 +9,10 @@ training history in random order. Test items stay what they are; what is evaluat
 | shuffled at evaluation | histories in order | shuffled |
 | shuffled throughout | shuffled histories | shuffled |
 
-In the second and the third nothing can be known of order, so the better of the two bounds what order is worth: a
-model made for unordered histories may do better still. A model trained in order can lose more than order is worth,
-because it relies on it; one trained on shuffled histories learns more slowly, and a short training shows it too low.
+In the second and the third nothing can be known of order, so no more than the smaller of the two losses is due to
+order, and perhaps less: a model made for unordered histories may do better still. A model trained in order can lose
+more than order is worth, because it relies on it; one trained on shuffled histories learns more slowly, and a short
+training shows it too low.
 
 The whole history is shuffled, also where it is longer than the model sees, so that which items are the latest is lost
 too. Where little is lost, the data can show little about how a model treats order (Klenitskiy et al., "Does It Look
@@ -59,7 +60,7 @@ class Loss:
     """What shuffling takes from a metric.
 
     Attributes:
-        condition: with which the score in order is compared.
+        condition: the shuffled one.
         metric: its name.
         absolute: score in order minus score when shuffled.
         relative: the same as a share of the score in order; its interval is that of a ratio of means, linearised
@@ -81,7 +82,7 @@ class ShuffleTest:
         users: evaluated.
         seeds: of the trainings and of the shuffling.
         best_epochs: that validation chose for the models trained in order and those that were not, one a seed.
-        options: of the trainings.
+        options: fields of `TrainConfig`, of all trainings.
         scores: of each condition, and of ranking by training popularity, every metric's mean over users and seeds.
         losses: of the two shuffled conditions, in every metric.
         verdict: what it means, in words; it goes by the smaller of the two losses.
