@@ -1,4 +1,4 @@
-"""What the command line does, from Python: `train`, `compare`, `plot`; `attnrec.load` gives a trained run to use.
+"""What the command line does, from Python: `train`, `compare`, `shuffle_test`, `plot`; `attnrec.load` opens a run.
 
 summary = attnrec.train(attention="awr", epochs=20, out="runs/mine")
 attnrec.plot("runs/mine")                                   # figures, shown by a notebook
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnrec.analysis.style import Figures
+from attnrec.data.load import load_interactions
 from attnrec.errors import InputError
 from attnrec.experiments import compare as comparing
+from attnrec.experiments import shuffle_test as shuffling
 from attnrec.experiments.pool import ComparisonObserver, Outcome, run_all
 from attnrec.experiments.report import build_result, write_result
 from attnrec.experiments.tables import problems, to_markdown
@@ -158,6 +160,26 @@ def compare(
     result = ComparisonResult(comparison, outcome, build_result(comparison, outcome.failures))
     write_result(comparison, result.values)
     return result
+
+
+def shuffle_test(
+    dataset: str | Path = "synthetic", *, seeds: int = 1, observer: Observer | None = None, **options: Any
+) -> shuffling.ShuffleTest:
+    """Whether order matters in a data set: what a model loses when histories are shuffled; leaves no run directory.
+
+    Args:
+        dataset: ``synthetic`` or the path of an interaction file.
+        seeds: how many, counted up from the option ``seed``.
+        observer: is told of the trainings; `Printer` prints their evaluations.
+        options: fields of `TrainConfig`; without them the trainings are short, about a thousand steps of ``ce``.
+
+    Raises:
+        InputError: the data or an option cannot be used.
+        RunError: a training failed.
+    """
+    data = load_interactions(str(dataset), options.get("format", "auto"))
+    settings = shuffling.quick_options(data) | options | {"dataset": str(dataset)}
+    return shuffling.shuffle_test(data, TrainConfig.from_mapping(settings, "options"), seeds, observer)
 
 
 def plot(

@@ -13,8 +13,9 @@ from attnrec.data.interactions import Interactions
 from attnrec.data.load import fingerprint, load_interactions
 from attnrec.data.splits import PARTS, leave_one_out
 from attnrec.errors import InputError, RunError, nearest
-from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs, mean_metrics
+from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs
 from attnrec.evaluation.ranking import Evaluator
+from attnrec.evaluation.segments import SegmentReport, segment_report
 from attnrec.models.sasrec import SASRec
 from attnrec.training.config import TrainConfig
 from attnrec.training.kept_variants import with_kept_variants
@@ -62,7 +63,7 @@ class Recommender:
         Raises:
             InputError: the history is empty or has unknown items, the user is unknown or missing, or timestamps
                 are missing or do not belong to the history.
-            RunError: the model's scores are not numbers.
+            RunError: a score is not a finite number.
         """
         if top < 1:
             raise InputError(f"top must be at least 1, not {top}")
@@ -77,11 +78,11 @@ class Recommender:
             batch = batch.of_user(self._user(user))
         output = self.model.last_output(batch.to(self.device)).float()
         scores = (output @ self.model.item_vectors.T)[0]
+        if not scores[1:].isfinite().all():
+            raise RunError(f"the scores of {self.run} are not finite: its {WEIGHTS} are damaged, or it diverged")
         scores[0] = -torch.inf
         if not include_seen:
             scores[torch.tensor(numbers, device=self.device)] = -torch.inf
-        if scores.isnan().any():
-            raise RunError(f"the outputs of {self.run} are not finite: its {WEIGHTS} are damaged, or it diverged")
         values, found = scores.topk(min(top, len(scores)))
         return [
             (self.vocabulary.items[number - 1], value)
@@ -94,14 +95,28 @@ class Recommender:
     ) -> dict[str, dict[str, float]]:
         """Metrics of full ranking (``full``) and sampled-100 (``sampled``) over all users.
 
-        Raises InputError when the data set is not the one the run was trained on, or a cut-off is not usable.
+        Raises InputError when the data set is not the one the run was trained on, or a cut-off is not usable;
+        RunError when a score is not a finite number.
         """
+        evaluator, numbers = self._evaluator(part, cutoffs, dataset)
+        return evaluator.run(self.model, self.device).means(numbers)
+
+    def segments(
+        self, *, part: str = "test", cutoffs: Sequence[int] = DEFAULT_CUTOFFS, dataset: str | None = None
+    ) -> SegmentReport:
+        """`evaluate`, and in full ranking the metrics by segment of the users, ties, and what top-N lists hold.
+
+        Raises InputError as `evaluate` does.
+        """
+        evaluator, numbers = self._evaluator(part, cutoffs, dataset)
+        return segment_report(evaluator, self.model, numbers, self.device)
+
+    def _evaluator(self, part: str, cutoffs: Sequence[int], dataset: str | None) -> tuple[Evaluator, tuple[int, ...]]:
         if part not in PARTS:
             raise InputError(f"part {part!r} is not one of {', '.join(PARTS)}")
         data = self.interactions(dataset)
         numbers = check_cutoffs(cutoffs, data.num_items)
-        result = Evaluator(leave_one_out(data), part, self.config.max_len).run(self.model, self.device)
-        return {"full": mean_metrics(result.full, numbers), "sampled": mean_metrics(result.sampled, numbers)}
+        return Evaluator(leave_one_out(data), part, self.config.max_len), numbers
 
     def interactions(self, dataset: str | None = None) -> Interactions:
         """The data of the run, from where it was or from ``dataset``; InputError if that is other data."""

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
 import typer
 
 from attnrec.cli.output import console, plain_table, print_json
+from attnrec.errors import InputError
+
+if TYPE_CHECKING:
+    from attnrec.data.interactions import Interactions
+    from attnrec.evaluation.significance import Difference
+    from attnrec.experiments.shuffle_test import ShuffleTest
+
+_TEST = "Shuffle test"
 
 
 def data(
@@ -12,17 +24,50 @@ def data(
     file_format: str = typer.Option(
         "auto", "--format", help="Format of the file.", metavar="auto|pairs|sequences|csv|tsv"
     ),
+    shuffle_test: bool = typer.Option(
+        False,
+        "--shuffle-test",
+        help="Train with and without the order of the histories, to see whether it matters.",
+        rich_help_panel=_TEST,
+    ),
+    seeds: Optional[int] = typer.Option(None, help="Seeds.", show_default="1", rich_help_panel=_TEST),
+    epochs: Optional[int] = typer.Option(
+        None, help="Epochs at most of each training.", show_default="about 1,000 steps", rich_help_panel=_TEST
+    ),
+    config: Optional[Path] = typer.Option(
+        None, help="TOML file of other options of `attnrec train`.", rich_help_panel=_TEST
+    ),
     json: bool = typer.Option(False, "--json", help="Print the figures as the last line of stdout."),
 ) -> None:
-    """Read a data set and show what is in it."""
-    import numpy as np
-
+    """Read a data set and show what is in it; with --shuffle-test, whether order matters in it."""
+    for name, value in (("seeds", seeds), ("epochs", epochs), ("config", config)):
+        if value is not None and not shuffle_test:
+            raise InputError(f"--{name} belongs to --shuffle-test")
     from attnrec.data.load import load_interactions
-    from attnrec.data.splits import leave_one_out
 
     found = load_interactions(dataset, file_format)
+    figures = _figures(found)
+    rows = [
+        (name.replace("_", " "), f"{value:,}" if not isinstance(value, bool) else "yes" if value else "no")
+        for name, value in figures.items()
+    ]
+    console.print(plain_table((found.name, ""), rows, numbers=(1,)))
+    result: dict[str, Any] = {"dataset": found.name, **figures}
+    if shuffle_test:
+        tested = _test(dataset, file_format, 1 if seeds is None else seeds, epochs, config)
+        _show(tested)
+        result["shuffle_test"] = {name: value for name, value in asdict(tested).items() if name != "dataset"}
+    if json:
+        print_json(result)
+
+
+def _figures(found: Interactions) -> dict[str, Any]:
+    import numpy as np
+
+    from attnrec.data.splits import leave_one_out
+
     lengths = found.lengths
-    figures = {
+    return {
         "users": found.num_users,
         "items": found.num_items,
         "interactions": found.num_interactions,
@@ -31,10 +76,46 @@ def data(
         "evaluated_users": len(leave_one_out(found).held_out),
         "timestamps": found.timestamps is not None,
     }
-    rows = [
-        (name.replace("_", " "), f"{value:,}" if not isinstance(value, bool) else "yes" if value else "no")
-        for name, value in figures.items()
-    ]
-    console.print(plain_table((found.name, ""), rows, numbers=(1,)))
-    if json:
-        print_json({"dataset": found.name, **figures})
+
+
+def _test(dataset: str, file_format: str, seeds: int, epochs: int | None, config: Path | None) -> ShuffleTest:
+    from attnrec.api import shuffle_test
+    from attnrec.cli.progress import ShuffleTestDisplay
+    from attnrec.training.config import read_toml
+
+    options = read_toml(config) if config else {}
+    options["format"] = file_format
+    if epochs is not None:
+        options["epochs"] = epochs
+    with ShuffleTestDisplay() as display:
+        return shuffle_test(dataset, seeds=seeds, observer=display, **options)
+
+
+def _show(tested: ShuffleTest) -> None:
+    """The tables of ``--shuffle-test``."""
+    metrics = tuple(next(iter(tested.scores.values())))
+    seeds = f"{len(tested.seeds)} seed{'s' * (len(tested.seeds) > 1)}"
+    console.print(f"\nShuffle test: test items, full ranking, {tested.users:,} users, {seeds}", style="bold")
+    rows = [(_words(name), *(f"{values[metric]:.4f}" for metric in metrics)) for name, values in tested.scores.items()]
+    console.print(plain_table(("history", *metrics), rows, numbers=(1, 2)))
+    conditions = dict.fromkeys(_words(loss.condition) for loss in tested.losses)
+    rows = []
+    for metric in metrics:
+        own = [loss for loss in tested.losses if loss.metric == metric]
+        rows.append((metric, *(_interval(loss.absolute, "{:.4f}") for loss in own)))
+        rows.append(
+            (f"{metric}, share", *(_interval(loss.relative, "{:.1%}") if loss.relative else "-" for loss in own))
+        )
+    console.print(plain_table(("lost against in order", *conditions), rows, numbers=(1, 2)))
+    console.print("with 95 % intervals over users" + (" and seeds" if len(tested.seeds) > 1 else ""), style="dim")
+    console.print(tested.verdict)
+    for caution in tested.cautions:
+        console.print(caution, style="dim")
+
+
+def _words(condition: str) -> str:
+    return "none, by popularity" if condition == "popularity" else condition.replace("_", " ")
+
+
+def _interval(found: Difference, form: str) -> str:
+    return f"{form.format(found.mean)} [{form.format(found.low)}, {form.format(found.high)}]"

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import typer
+from rich.table import Table
 
 from attnrec.cli.options import parse_cutoffs
-from attnrec.cli.output import console, metrics_table, print_json
+from attnrec.cli.output import console, metrics_table, plain_table, print_json
+
+if TYPE_CHECKING:
+    from attnrec.evaluation.segments import Segment, SegmentReport
 
 
 def evaluate(
     run: Path = typer.Argument(help="Run directory that `attnrec train` left."),
     part: str = typer.Option("test", help="Held-out part to rank.", metavar="test|valid"),
     cutoffs: str = typer.Option("1,5,10,20", help="Cut-offs N of NDCG@N and Hit@N.", metavar="N,N,..."),
+    segments: bool = typer.Option(
+        False, "--segments", help="Also by history length, popularity and time; ties; what the top-N lists hold."
+    ),
     dataset: Optional[str] = typer.Option(None, help="The data set, where it has moved since the training."),
     device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda"),
     json: bool = typer.Option(False, "--json", help="Print the metrics as the last line of stdout."),
@@ -23,9 +31,53 @@ def evaluate(
     numbers = parse_cutoffs(cutoffs)
     from attnrec.recommender import load
 
-    metrics = load(run, device).evaluate(part=part, cutoffs=numbers, dataset=dataset)
+    recommender = load(run, device)
+    report = recommender.segments(part=part, cutoffs=numbers, dataset=dataset) if segments else None
+    metrics = recommender.evaluate(part=part, cutoffs=numbers, dataset=dataset) if report is None else report.metrics
     columns = {"full ranking": metrics["full"], "sampled-100": metrics["sampled"]}
     console.print(f"{run}, {part}:", style="bold")
     console.print(metrics_table(columns))
+    result: dict[str, Any] = {"run": str(run), "part": part, **metrics}
+    if report is not None:
+        _show(report, 10 if 10 in numbers else max(numbers))
+        result["segments"] = {name: value for name, value in asdict(report).items() if name != "metrics"}
     if json:
-        print_json({"run": str(run), "part": part, **metrics})
+        print_json(result)
+
+
+def _show(report: SegmentReport, cutoff: int) -> None:
+    """The tables of ``--segments``, with one cut-off of the metrics."""
+    console.print("\nFull ranking, by segment of the users", style="bold")
+    for title, header, found in (
+        ("by items in the history", "items", report.by_history_length),
+        ("by training interactions of the target", "interactions", report.by_target_popularity),
+        ("by time since the last interaction, in the data's unit", "time", report.by_time_since_last),
+        ("with and without targets that training never saw", "target", report.by_target_in_training),
+    ):
+        if found:
+            console.print(f"{title}:")
+            console.print(_segment_table(header, found, cutoff, report.metrics["full"]))
+    console.print("\nWhat the top-N lists hold:", style="bold")
+    rows = [(f"top {top.cutoff}", f"{top.coverage:.1%}", f"{top.mean_popularity:,.1f}") for top in report.top_lists]
+    rows.append(("targets", "", f"{report.target_popularity:,.1f}"))
+    rows.append(("catalogue", "", f"{report.catalogue_popularity:,.1f}"))
+    console.print(plain_table(("items", "coverage", "mean popularity"), rows, numbers=(1, 2)))
+    console.print(
+        "coverage: share of the catalogue in some user's list; popularity: training interactions of an item",
+        style="dim",
+    )
+    ties = report.ties
+    of_size = f", with {ties.mean_size:,.1f} other candidates in the mean" if ties.users else ""
+    console.print(f"\ntargets tied: {ties.users:,} ({ties.share:.2%} of users){of_size}; rule: {ties.rule}")
+
+
+def _segment_table(header: str, segments: tuple[Segment, ...], cutoff: int, overall: dict[str, float]) -> Table:
+    """A row a segment, and one of all users."""
+    metrics = (f"NDCG@{cutoff}", f"Hit@{cutoff}")
+    parts = [(part.label, part.users, part.share, part.metrics) for part in segments]
+    parts.append(("all", sum(part.users for part in segments), 1.0, overall))
+    rows = [
+        (label, f"{users:,}", f"{share:.1%}", *(f"{values[name]:.4f}" for name in metrics))
+        for label, users, share, values in parts
+    ]
+    return plain_table((header, "users", "share", *metrics), rows, numbers=range(1, 5))

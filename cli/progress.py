@@ -100,6 +100,12 @@ class TrainingDisplay(_Live, Observer):
             console.print("interrupted: testing the best epoch so far; `--resume` continues this run")
 
 
+class ShuffleTestDisplay(TrainingDisplay):
+    """Shows the trainings of a shuffle test, of which none can be resumed."""
+
+    def testing(self, trainer: Trainer, interrupted: bool) -> None: ...
+
+
 class ComparisonDisplay(_Live, ComparisonObserver):
     """Shows the runs of a comparison on stderr; a context manager around it."""
 

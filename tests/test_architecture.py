@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "experiments": {"training", "models", "attention", "data", "evaluation", "errors"},
     "recommender": {"training", "models", "data", "evaluation", "errors"},
     "analysis": {"experiments", "recommender", "training", "benchmark", "data", "errors"},
-    "api": {"analysis", "experiments", "training", "errors"},
+    "api": {"analysis", "experiments", "training", "data", "errors"},
 }
 ROOMS["cli"] = {*ROOMS}
 """For each room, the other rooms that it may import."""

@@ -116,6 +116,16 @@ def test_evaluate_repeats_the_summary(run: Path, config: TrainConfig, tmp_path: 
         recommender.evaluate(dataset=str(other))
 
 
+def test_segments_are_of_the_same_evaluation(run: Path) -> None:
+    recommender = load(run)
+    for part in ("valid", "test"):
+        report = recommender.segments(part=part, cutoffs=(5, 10))
+        assert report.metrics == recommender.evaluate(part=part, cutoffs=(5, 10))
+        assert sum(segment.users for segment in report.by_history_length) == 38
+    with pytest.raises(InputError, match="part 'train' is not one of"):
+        recommender.segments(part="train")
+
+
 def test_broken_runs(run: Path) -> None:
     with pytest.raises(InputError, match="there is no run directory"):
         load(run / "nowhere")
@@ -144,9 +154,14 @@ def test_broken_runs(run: Path) -> None:
         load(run)
 
 
-def test_scores_that_are_no_numbers_are_refused(run: Path) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_scores_that_are_not_finite_are_refused(run: Path, value: float) -> None:
+    """One bad vector is enough, also of an item that is only a candidate."""
     model = load(run)
     with torch.no_grad():
-        model.model.item_vectors.fill_(float("nan"))
+        model.model.item_vectors[model.item_numbers["i9"]] = value
+    for include_seen in (False, True):
+        with pytest.raises(RunError, match="not finite"):
+            model.recommend(["i1"], include_seen=include_seen)
     with pytest.raises(RunError, match="not finite"):
-        model.recommend(["i1"])
+        model.evaluate(cutoffs=(5,))

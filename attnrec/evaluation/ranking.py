@@ -8,7 +8,8 @@ Scores exist for a chunk of users at a time: memory is chunk x items, never user
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from attnrec.data.batches import SequenceBatch, evaluation_batches, ragged_arang
 from attnrec.data.negatives import UnseenItems
 from attnrec.data.splits import LeaveOneOut
 from attnrec.errors import RunError
-from attnrec.evaluation.metrics import Ranks
+from attnrec.evaluation.metrics import Ranks, mean_metrics
 
 NUM_SAMPLED = 100
 _CHUNK_ELEMENTS = 1 << 21  # scores in memory at once; stays near the processor's cache
@@ -45,6 +46,10 @@ class Evaluation:
 
     full: Ranks
     sampled: Ranks
+
+    def means(self, cutoffs: Sequence[int]) -> dict[str, dict[str, float]]:
+        """`mean_metrics` of both protocols, under ``full`` and ``sampled``."""
+        return {"full": mean_metrics(self.full, cutoffs), "sampled": mean_metrics(self.sampled, cutoffs)}
 
 
 class Evaluator:
@@ -85,24 +90,39 @@ class Evaluator:
     def run(self, model: Scorer, device: torch.device | None = None) -> Evaluation:
         """Rank every user's true item; the model is used as it is (put it in eval mode first).
 
-        Raises RunError when an output is not finite.
+        Raises RunError when an output, an item vector or a score is not finite.
         """
-        device = device or torch.device("cpu")
         counts = torch.zeros(4, len(self.targets), dtype=torch.int64)
-        vectors = model.item_vectors[1:].T.contiguous()
-        chunk = max(1, _CHUNK_ELEMENTS // vectors.shape[1])
-        scores = vectors.new_empty(chunk, vectors.shape[1])
-        marks = torch.empty_like(scores)
-        for places, outputs in self._outputs(model, device):
-            if not torch.isfinite(outputs).all():
-                raise RunError("the model's outputs are not finite, so nothing can be ranked")
-            for low in range(0, len(places), chunk):
-                part = slice(low, min(low + chunk, len(places)))
-                size = part.stop - low
-                torch.mm(outputs[part], vectors, out=scores[:size])
-                counts[:, places[part]] = self._count(scores[:size], marks[:size], places[part]).cpu()
+        marks = torch.empty(0)
+        for places, scores in self.scores(model, device):
+            if len(marks) < len(scores):
+                marks = torch.empty_like(scores)
+            counts[:, places] = self._count(scores, marks[: len(scores)], places).cpu()
         full_above, full_tied, sampled_above, sampled_tied = counts
         return Evaluation(Ranks(full_above, full_tied), Ranks(sampled_above, sampled_tied))
+
+    def scores(self, model: Scorer, device: torch.device | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Scores of all items, some users at a time; call it in inference mode.
+
+        Yields:
+            the places of b users in ``held_out``, int64 [b], and the scores of items 1, 2, ..., [b, num_items],
+            seen items included. The scores may be changed in place, and are gone when the next ones come.
+
+        Raises RunError when an output, an item vector or a score is not finite.
+        """
+        vectors = model.item_vectors[1:].T.contiguous()
+        dim, num_items = vectors.shape
+        largest = _largest(vectors, "item vectors")
+        chunk = max(1, _CHUNK_ELEMENTS // num_items)
+        buffer = vectors.new_empty(chunk, num_items)
+        for places, outputs in self._outputs(model, device or torch.device("cpu")):
+            # no partial sum of a score exceeds this, so that most models need no look at the scores themselves
+            bound = dim * largest * _largest(outputs, "outputs")
+            for part, where in zip(outputs.split(chunk), places.split(chunk), strict=True):
+                scores = torch.mm(part, vectors, out=buffer[: len(part)])
+                if bound >= torch.finfo(scores.dtype).max / 2 and not torch.isfinite(scores).all():
+                    raise _not_finite("scores")
+                yield where, scores
 
     def _outputs(self, model: Scorer, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         for places, batch in evaluation_batches(self.split, self.part, self.max_len, self.batch_size):
@@ -131,3 +151,15 @@ class Evaluator:
         drawn = scores.gather(1, (candidates - 1).clamp(min=0))
         real = candidates > 0
         return torch.stack([above, tied, ((drawn > true) & real).sum(1), ((drawn == true) & real).sum(1)])
+
+
+def _largest(values: Tensor, what: str) -> float:
+    """The largest magnitude among ``values``; RunError unless all are finite."""
+    found = float(values.abs().max())
+    if not math.isfinite(found):
+        raise _not_finite(what)
+    return found
+
+
+def _not_finite(what: str) -> RunError:
+    return RunError(f"the model's {what} are not finite, so nothing can be ranked")

@@ -71,6 +71,22 @@ def test_train_evaluate_recommend(attnrec: Any, small_file: Path) -> None:
     assert "score" in plain.err
 
 
+def test_evaluate_by_segment(attnrec: Any, run: Path) -> None:
+    plain = attnrec("evaluate", run, "--json").json()
+    found = attnrec("evaluate", run, "--segments", "--json")
+    result = found.json()
+    assert {name: value for name, value in result.items() if name != "segments"} == plain
+    divisions = {name: value for name, value in result["segments"].items() if name.startswith("by_")}
+    assert divisions.pop("by_time_since_last") == []
+    for division in divisions.values():
+        assert sum(segment["users"] for segment in division) == 38
+    assert [lists["cutoff"] for lists in result["segments"]["top_lists"]] == [1, 5, 10, 20]
+    for words in ("by items in the history", "never saw", "coverage", "catalogue", "random order", "Hit@10"):
+        assert words in found.err
+    assert "time since" not in found.err
+    assert "Hit@3" in attnrec("evaluate", run, "--segments", "--cutoffs", "1,3").err
+
+
 def test_a_configuration_file_and_the_command_line(attnrec: Any, small_file: Path) -> None:
     Path("c.toml").write_text(
         f"dataset = {json.dumps(str(small_file))}\ndim = 4\nepochs = 1\ncutoffs = [1, 10]\nposition = false\n"
@@ -216,6 +232,39 @@ def test_variants_and_data(attnrec: Any, small_file: Path) -> None:
     assert (figures["users"], figures["items"], figures["evaluated_users"]) == (40, 30, 38)
     assert attnrec().code == 2
     assert "Usage" in attnrec("--help").out
+
+
+def test_shuffle_test(attnrec: Any, small_file: Path) -> None:
+    Path("c.toml").write_text("dim = 8\nmax_len = 10\n")
+    before = sorted(Path().rglob("*"))
+    found = attnrec(
+        "data", small_file, "--shuffle-test", "--epochs", "1", "--seeds", "2", "--config", "c.toml", "--json"
+    )
+    assert found.code == 0, found.err
+    assert sorted(Path().rglob("*")) == before
+    assert found.out.count("\n") == 1
+    result = found.json()
+    assert (result["users"], result["shuffle_test"]["users"]) == (40, 38)
+    tested = result["shuffle_test"]
+    assert tested["seeds"] == [0, 1]
+    assert (tested["options"]["epochs"], tested["options"]["dim"]) == (1, 8)
+    assert list(tested["scores"]) == ["in_order", "shuffled_at_evaluation", "shuffled_throughout", "popularity"]
+    assert [(loss["condition"], loss["metric"]) for loss in tested["losses"]] == [
+        (condition, metric)
+        for condition in ("shuffled_at_evaluation", "shuffled_throughout")
+        for metric in ("NDCG@10", "Hit@10")
+    ]
+    for words in ("small, shuffled: 40 users", "shuffled throughout", "none, by popularity", "users and seeds"):
+        assert words in found.err
+    for arguments, message in (
+        (("--epochs", "2"), "--epochs belongs to --shuffle-test"),
+        (("--shuffle-test", "--seeds", "0"), "--seeds must be at least 1, not 0"),
+        (("--shuffle-test", "--epochs", "0"), "--epochs must be at least 1, not 0"),
+        (("--shuffle-test", "--config", "nowhere.toml"), "cannot read nowhere.toml"),
+    ):
+        refused = attnrec("data", small_file, *arguments)
+        assert refused.code == 2
+        assert refused.err.splitlines()[-1].startswith(f"attnrec: error: {message}")
 
 
 COMMAND = [sys.executable, "-c", "from attnrec.cli.main import main; main()"]

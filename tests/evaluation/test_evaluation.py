@@ -130,12 +130,50 @@ def test_a_repeated_true_item_stays_a_candidate() -> None:
     assert (ranks.above.tolist(), ranks.tied.tolist()) == ([1], [0])  # item 4 alone is above
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_outputs_that_are_not_finite_are_an_error(small: Interactions, value: float) -> None:
+BAD_VALUES = [float("nan"), float("inf"), float("-inf")]
+
+
+@pytest.mark.parametrize("value", BAD_VALUES)
+@pytest.mark.parametrize("item", [3, 4])
+def test_a_bad_item_vector_is_an_error(value: float, item: int) -> None:
+    """Item 3 is a target alone, item 4 a candidate alone: no output depends on their vectors."""
+    data = from_codes("d", [0] * 4 + [1], [1, 2, 5, 3, 4], ("a", "b"), tuple("vwxyz"))
+    scorer = FixedScorer(5)
+    scorer.vectors[item] = value
+    with pytest.raises(RunError, match="item vectors are not finite"):
+        Evaluator(leave_one_out(data), "test", 10).run(scorer)
+
+
+@pytest.mark.parametrize("value", BAD_VALUES)
+def test_a_bad_output_is_an_error(small: Interactions, value: float) -> None:
     scorer = FixedScorer(small.num_items)
-    scorer.vectors[5] = value
-    with pytest.raises(RunError, match="not finite"):
+    plain = scorer.output
+    scorer.output = lambda items: plain(items) * (value if len(items) > 9 else 1)  # type: ignore[method-assign]
+    with pytest.raises(RunError, match="outputs are not finite"):
         Evaluator(leave_one_out(small), "valid", 10).run(scorer)
+
+
+def test_the_padding_row_is_never_ranked(small: Interactions) -> None:
+    scorer = FixedScorer(small.num_items)
+    evaluator = Evaluator(leave_one_out(small), "test", 10)
+    before = mean_metrics(evaluator.run(scorer).full)
+    scorer.vectors[0] = float("nan")
+    assert mean_metrics(evaluator.run(scorer).full) == before
+
+
+def test_scores_that_overflow_are_an_error_and_large_ones_are_not(small: Interactions) -> None:
+    """Outputs and vectors are finite, their products may not be."""
+    evaluator = Evaluator(leave_one_out(small), "test", 10)
+    scorer = FixedScorer(small.num_items, dim=1)
+    scorer.vectors[1:] /= scorer.vectors[1:].abs().max()
+    scorer.output = lambda items: torch.ones(1)  # type: ignore[method-assign]
+    before = mean_metrics(evaluator.run(scorer).full)
+    scorer.vectors *= 2.0**100
+    scorer.output = lambda items: torch.full((1,), 2.0**27)  # type: ignore[method-assign]
+    assert mean_metrics(evaluator.run(scorer).full) == before  # the largest score is 2^127
+    scorer.output = lambda items: torch.full((1,), 2.0**28)  # type: ignore[method-assign]
+    with pytest.raises(RunError, match="scores are not finite"):
+        evaluator.run(scorer)
 
 
 def test_candidates_depend_on_part_and_seed_alone(small: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,257 @@
+r"""Does order matter in a data set? Shuffle the histories, and see how much of a model's score goes.
+
+A SASRec is trained on the data as they are, and another with the same options and seed on the data with each
+training history in random order. Test items stay what they are; what is evaluated, in full ranking, is
+
+| condition | trained on | history before the test item |
+|---|---|---|
+| in order | histories in order | in order |
+| shuffled at evaluation | histories in order | shuffled |
+| shuffled throughout | shuffled histories | shuffled |
+
+In the second and the third nothing can be known of order, so no more than the smaller of the two losses is due to
+order, and perhaps less: a model made for unordered histories may do better still. A model trained in order can lose
+more than order is worth, because it relies on it; one trained on shuffled histories learns more slowly, and a short
+training shows it too low.
+
+The whole history is shuffled, also where it is longer than the model sees, so that which items are the latest is lost
+too. Where little is lost, the data can show little about how a model treats order (Klenitskiy et al., "Does It Look
+Sequential? An Analysis of Datasets for Evaluation of Sequential Recommendations", RecSys 2024, shuffle the users'
+sequences at evaluation).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from attnrec.data.batches import SequenceBatch, ragged_arange
+from attnrec.data.interactions import Interactions
+from attnrec.data.splits import leave_one_out
+from attnrec.errors import InputError
+from attnrec.evaluation.metrics import per_user_metrics
+from attnrec.evaluation.ranking import Evaluator, Scorer
+from attnrec.evaluation.segments import training_popularity
+from attnrec.evaluation.significance import Difference, paired_difference
+from attnrec.training.config import TrainConfig
+from attnrec.training.loop import Trainer
+from attnrec.training.observer import Observer
+from attnrec.training.run_directory import RunDirectory, Vocabulary
+
+IN_ORDER, AT_EVALUATION, THROUGHOUT = "in_order", "shuffled_at_evaluation", "shuffled_throughout"
+POPULARITY = "popularity"
+_MOST, _LITTLE = 0.5, 0.1  # shares of the score that the words below speak of
+
+_QUICK: dict[str, Any] = {"loss": "ce", "lr": 2e-3, "dim": 64, "eval_every": 1, "patience": 5}
+_STEPS, _EPOCHS = 1000, (5, 100)
+
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What shuffling takes from a metric.
+
+    Attributes:
+        condition: the shuffled one.
+        metric: its name.
+        absolute: score in order minus score when shuffled.
+        relative: the same as a share of the score in order; its interval is that of a ratio of means, linearised
+            (Cochran, "Sampling Techniques", 1977, chapter 6). None where the score in order is 0.
+    """
+
+    condition: str
+    metric: str
+    absolute: Difference
+    relative: Difference | None
+
+
+@dataclass(frozen=True)
+class ShuffleTest:
+    """The result of `shuffle_test`, on the test items, in full ranking.
+
+    Attributes:
+        dataset: its name.
+        users: evaluated.
+        seeds: of the trainings and of the shuffling.
+        best_epochs: that validation chose for the models trained in order and those that were not, one a seed.
+        options: fields of `TrainConfig`, of all trainings.
+        scores: of each condition, and of ranking by training popularity, every metric's mean over users and seeds.
+        losses: of the two shuffled conditions, in every metric.
+        verdict: what it means, in words; it goes by the smaller of the two losses.
+        cautions: what speaks against taking the figures at their word.
+    """
+
+    dataset: str
+    users: int
+    seeds: tuple[int, ...]
+    best_epochs: dict[str, tuple[int, ...]]
+    options: dict[str, Any]
+    scores: dict[str, dict[str, float]]
+    losses: tuple[Loss, ...]
+    verdict: str
+    cautions: tuple[str, ...]
+
+
+def quick_options(data: Interactions) -> dict[str, Any]:
+    """Options of `TrainConfig` for a training that is long enough to see a loss, not to report a score."""
+    batch_size = TrainConfig().batch_size
+    steps = -(-int((leave_one_out(data).train_lengths >= 2).sum()) // batch_size)
+    fewest, most = _EPOCHS
+    return _QUICK | {"batch_size": batch_size, "epochs": min(most, max(fewest, -(-_STEPS // steps)))}
+
+
+def shuffle_test(
+    data: Interactions, config: TrainConfig, seeds: int = 1, observer: Observer | None = None
+) -> ShuffleTest:
+    """Train with and without order, compare, and leave no run directory behind.
+
+    Args:
+        data: the interactions.
+        config: the options of every training, ``seed`` the first seed; ``dataset`` and ``format`` are not read.
+        seeds: how many.
+        observer: is told of every training.
+
+    Raises:
+        InputError: the data or an option cannot be used.
+        RunError: a training failed.
+        KeyboardInterrupt: a training was interrupted.
+    """
+    if seeds < 1:
+        raise InputError(f"--seeds must be at least 1, not {seeds}")
+    cutoff = min(10, data.num_items)
+    numbers = tuple(range(config.seed, config.seed + seeds))
+    runs = [_one_seed(data, replace(config, seed=seed), observer or Observer(), cutoff) for seed in numbers]
+    metrics = (f"NDCG@{cutoff}", f"Hit@{cutoff}")
+    tables = {
+        condition: {name: np.stack([run.values[condition][name] for run in runs]) for name in metrics}
+        for condition in runs[0].values
+    }
+    scores = {condition: {name: float(of[name].mean()) for name in metrics} for condition, of in tables.items()}
+    losses = tuple(
+        _loss(condition, name, tables[IN_ORDER][name], tables[condition][name])
+        for condition in (AT_EVALUATION, THROUGHOUT)
+        for name in metrics
+    )
+    options = {name: value for name, value in config.to_mapping().items() if name not in ("dataset", "format", "seed")}
+    best_epochs = {model: tuple(run.best_epochs[model] for run in runs) for model in (IN_ORDER, THROUGHOUT)}
+    return ShuffleTest(
+        dataset=data.name,
+        users=tables[IN_ORDER][metrics[0]].shape[1],
+        seeds=numbers,
+        best_epochs=best_epochs,
+        options=options,
+        scores=scores,
+        losses=losses,
+        verdict=_verdict(losses, scores, metrics[0]),
+        cautions=_cautions(best_epochs, config, seeds),
+    )
+
+
+def shuffled(data: Interactions, lengths: npt.NDArray[np.int64], seed: int) -> Interactions:
+    """The data with the first ``lengths[u]`` items of each user u in random order; what follows stays.
+
+    Timestamps stay with their places in the history, so that they do not tell the order of the items.
+    """
+    rows = ragged_arange(data.offsets[:-1], lengths)
+    users = np.repeat(np.arange(data.num_users), lengths)
+    order = np.lexsort((np.random.default_rng((seed, 0x5F)).random(len(rows)), users))
+    items = data.items.copy()
+    items[rows] = items[rows[order]]
+    return replace(data, items=items)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What one seed gives: metrics of every user by condition and name, float64 [M] each, and the chosen epochs."""
+
+    values: dict[str, dict[str, _Floats]]
+    best_epochs: dict[str, int]
+
+
+def _one_seed(data: Interactions, config: TrainConfig, observer: Observer, cutoff: int) -> _Run:
+    split = leave_one_out(data)
+    known = split.train_lengths.copy()
+    known[split.held_out] += 1  # the validation item, when the test item is asked for
+    asked = shuffled(data, known, config.seed)
+    without = replace(shuffled(data, split.train_lengths, config.seed), name=f"{data.name}, shuffled")
+
+    def metrics(scorer: Scorer, of: Interactions, device: torch.device | None = None) -> dict[str, _Floats]:
+        ranks = Evaluator(leave_one_out(of), "test", config.max_len).run(scorer, device).full
+        return {name: value.numpy() for name, value in per_user_metrics(ranks, (cutoff,)).items()}
+
+    ordered = _trained(data, config, observer)
+    found = {IN_ORDER: metrics(ordered.model, data, ordered.device)}
+    found[AT_EVALUATION] = metrics(ordered.model, asked, ordered.device)
+    blind = _trained(without, config, observer)
+    found[THROUGHOUT] = metrics(blind.model, asked, blind.device)
+    found[POPULARITY] = metrics(_Popularity(torch.from_numpy(training_popularity(split))), data)
+    return _Run(found, {IN_ORDER: ordered.progress.best_epoch, THROUGHOUT: blind.progress.best_epoch})
+
+
+def _trained(data: Interactions, config: TrainConfig, observer: Observer) -> Trainer:
+    """A training whose model is the one that validation chose, in eval mode; its run directory is gone."""
+    with tempfile.TemporaryDirectory(prefix="attnrec-") as folder:
+        users = data.user_ids if config.user_vector else ()
+        run = RunDirectory.create(folder, config, Vocabulary(data.item_ids, users))
+        trainer = Trainer(config, run, data, observer)
+        if trainer.fit()["interrupted"]:
+            raise KeyboardInterrupt
+        trainer.model.load_state_dict(run.weights())
+    trainer.model.eval()
+    return trainer
+
+
+class _Popularity:
+    """Scores items by how often they occur in training."""
+
+    def __init__(self, popularity: Tensor) -> None:
+        self.item_vectors = popularity.double()[:, None]
+
+    def last_output(self, batch: SequenceBatch) -> Tensor:
+        return self.item_vectors.new_ones(len(batch.lengths), 1)
+
+
+def _loss(condition: str, metric: str, ordered: _Floats, other: _Floats) -> Loss:
+    """From the metric of each seed and user in order and when shuffled, [seeds, users] each."""
+    lost = ordered - other
+    whole = ordered.mean()
+    if not whole:
+        return Loss(condition, metric, paired_difference(lost), None)
+    share = lost.mean() / whole
+    return Loss(condition, metric, paired_difference(lost), paired_difference(share + (lost - share * ordered) / whole))
+
+
+def _verdict(losses: Sequence[Loss], scores: Mapping[str, Mapping[str, float]], metric: str) -> str:
+    """What the smaller loss means: that much at most is due to order."""
+    loss = min((loss for loss in losses if loss.metric == metric), key=lambda loss: loss.absolute.mean)
+    if scores[IN_ORDER][metric] <= scores[POPULARITY][metric] or loss.relative is None:
+        return (
+            "The model ranks no better than popularity, so that nothing can be said of order: it needs a longer "
+            "training, or histories say nothing about what comes next in these data."
+        )
+    share = loss.relative.mean
+    if not loss.absolute.shown or share < 0:
+        return "No loss is shown: order tells this model nothing that the items alone do not."
+    lost = f"{share:.0%} of the {metric} is lost without it"
+    if share >= _MOST:
+        return f"Order matters: {lost}."
+    if share >= _LITTLE:
+        return f"Order matters in part: {lost}; which items a history holds gives the rest."
+    return f"Order matters little: {lost}."
+
+
+def _cautions(best_epochs: Mapping[str, Sequence[int]], config: TrainConfig, seeds: int) -> tuple[str, ...]:
+    found = []
+    if any(epoch == config.epochs for chosen in best_epochs.values() for epoch in chosen):
+        found.append("The last epoch was the best for a model, so that more epochs may change the figures.")
+    if seeds == 1:
+        found.append("With one seed, the intervals are over users and speak of these two trained models alone.")
+    return tuple(found)
