@@ -64,6 +64,11 @@ class Difference:
     seeds: int
 
     @property
+    def leaves_out_zero(self) -> bool:
+        """Whether the interval of this difference alone does; of one seed, this speaks of two trained models."""
+        return self.low > 0 or self.high < 0
+
+    @property
     def shown(self) -> bool:
         """Whether there is a difference between the variants, given all that is shown together."""
         return self.p_holm is not None and self.p_holm < ALPHA
@@ -106,6 +111,11 @@ class PairedBootstrap:
         places = [outside, len(self.means) - 1 - outside]
         low, high = np.partition(self.means, places)[places]
         return float(low), float(high)
+
+
+def paired_difference(table: npt.ArrayLike) -> Difference:
+    """`paired_differences` of a single one, which is shown without others."""
+    return paired_differences([table])[0]
 
 
 def paired_differences(tables: Sequence[npt.ArrayLike], *, draws: int = 4000, seed: int = 0) -> list[Difference]:

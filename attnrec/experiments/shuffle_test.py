@@ -238,7 +238,7 @@ def _verdict(losses: Sequence[Loss], scores: Mapping[str, Mapping[str, float]], 
             "training, or histories say nothing about what comes next in these data."
         )
     share = loss.relative.mean
-    if not loss.absolute.shown or share < 0:
+    if not loss.absolute.leaves_out_zero or share < 0:
         return "No loss is shown: order tells this model nothing that the items alone do not."
     lost = f"{share:.0%} of the {metric} is lost without it"
     if share >= _MOST:

@@ -22,8 +22,8 @@ from attnrec.data.interactions import Interactions
 from attnrec.data.load import fingerprint, load_interactions
 from attnrec.data.splits import leave_one_out
 from attnrec.errors import InputError, RunError
-from attnrec.evaluation.metrics import check_cutoffs, mean_metrics
-from attnrec.evaluation.ranking import Evaluation, Evaluator
+from attnrec.evaluation.metrics import check_cutoffs
+from attnrec.evaluation.ranking import Evaluator
 from attnrec.training.config import TrainConfig
 from attnrec.training.gradients import GradientNormStatistics, global_gradient_norm
 from attnrec.training.interrupts import InterruptRequest
@@ -203,13 +203,7 @@ class Trainer:
 
     def _evaluate(self, evaluator: Evaluator) -> Metrics:
         self.model.eval()
-        return self._means(evaluator.run(self.model, self.device))
-
-    def _means(self, result: Evaluation) -> Metrics:
-        return {
-            "full": mean_metrics(result.full, self.cutoffs),
-            "sampled": mean_metrics(result.sampled, self.cutoffs),
-        }
+        return evaluator.run(self.model, self.device).means(self.cutoffs)
 
     def _validate(self) -> None:
         progress = self.progress
@@ -251,7 +245,7 @@ class Trainer:
             "grad_norm_last_batch_of_epoch": self.last_batch_gradients.summary(),
             "peak_memory_bytes": peak_memory(self.device),
             "valid": self.best_metrics,
-            "test": self._means(test),
+            "test": test.means(self.cutoffs),
             "best_possible_ndcg10": self.data.best_ndcg,
             "data_fingerprint": fingerprint(self.data),
             "torch": torch.__version__,
