@@ -52,12 +52,17 @@ class SASRecConfig:
     shared_embedding: bool = True
     residual: bool = True
     user_vector: bool = False
+    zero_init: bool = False
     init_std: float = 0.0
     attention: tuple[OperatorSpec, ...] = (OperatorSpec("sdpa"),)
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
             raise InputError(f"--heads {self.heads} does not divide --dim {self.dim}")
+        if self.zero_init and not self.residual:
+            raise InputError(
+                "--zero-init needs the residual connections: without them a block would give nothing but 0"
+            )
         if len(self.attention) not in (1, self.blocks):
             raise InputError(
                 f"--attention gives {len(self.attention)} operators joined by +, and --blocks is {self.blocks}: "
@@ -120,6 +125,13 @@ class Block(nn.Module):
         (group,) = packing.groups
         q, k, _ = (pad(rows, group) for rows in self.queries_keys_values(*self._sources(x)))
         return self.attention.named_weights(q, k, group.ctx)
+
+    def last_matrices(self) -> tuple[Tensor, Tensor]:
+        """The last matrix [d, d] of each branch; that of the values where attention's output is not projected."""
+        attention = self.out.weight if isinstance(self.out, nn.Linear) else self.qkv.weight.chunk(3)[2]
+        last = self.feed_forward[2]
+        assert isinstance(last, nn.Linear)
+        return attention.detach(), last.weight.detach()
 
     def _sources(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What queries, and what keys and values, are projected from, [N, d] each."""
@@ -199,7 +211,8 @@ class SASRec(nn.Module):
     def reset_parameters(self) -> None:
         """Glorot initialisation of the trunk, and of the tables unless ``init_std`` gives their deviation.
 
-        Operators initialise themselves.
+        Operators initialise themselves. With ``zero_init`` each residual branch begins at zero, as in Zhang, Dauphin
+        & Ma, "Fixup Initialization: Residual Learning Without Normalization" (ICLR 2019), section 3.
         """
         operators = [module for module in self.modules() if isinstance(module, AttentionOperator)]
         inside = {part for operator in operators for part in operator.modules()}
@@ -208,6 +221,10 @@ class SASRec(nn.Module):
             if module not in inside:
                 with seeded(seed, name):
                     self._initialise(module, matrices=3 if name.endswith(".qkv") else 1)
+        if self.config.zero_init:
+            for block in self.trunk:
+                for matrix in block.last_matrices():  # type: ignore[operator]
+                    nn.init.zeros_(matrix)
 
     def _initialise(self, module: nn.Module, matrices: int) -> None:
         """``matrices``: how many stand one above the other in the weight of a linear map."""

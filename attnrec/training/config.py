@@ -57,6 +57,11 @@ class TrainConfig:
     shared_embedding: bool = _option(True, "Model", "Score with the input's item embedding.")
     residual: bool = _option(True, "Model", "Residual connections.")
     user_vector: bool = _option(False, "Model", "Add a learned vector of the user to the output.")
+    zero_init: bool = _option(
+        False,
+        "Model",
+        "Start the last matrix of each sub-layer at zero, so that its residual branch adds nothing at first.",
+    )
     init_std: float = _option(0.0, "Model", "Standard deviation of the initial embeddings; 0: Glorot's.", min=0.0)
 
     loss: str = _option(

@@ -28,6 +28,7 @@ PRESETS: dict[str, Preset] = {
             "dropout": 0.5,
             "norm": "original",
             "bias": True,
+            "zero_init": False,
             "init_std": 0.0,
             "loss": "bce",
             "negatives": 1,

@@ -27,6 +27,8 @@ ABLATIONS: list[dict[str, Any]] = [
     {"residual": False},
     {"residual": False, "norm": "original"},
     {"user_vector": True},
+    {"bias": True},
+    {"bias": True, "norm": "original"},
     {"blocks": 0},
     {"blocks": 1},
     {"blocks": 3},
@@ -39,7 +41,7 @@ def build(**changes: Any) -> SASRec:
     model = SASRec(replace(BASE, **changes)).double()
     with torch.no_grad():  # LayerNorm starts as the identity map, which would hide a mistake
         for name, parameter in model.named_parameters():
-            if "norm" in name:
+            if "norm" in name or "bias" in name:
                 parameter.add_(torch.randn_like(parameter) * 0.3)
     return model
 
@@ -51,10 +53,11 @@ def norm(x: Tensor, layer: Any) -> Tensor:
 
 def attend(block: Block, for_queries: Tensor, for_keys: Tensor) -> Tensor:
     """Causal attention of one unpadded history [L, d]."""
-    w_q, w_k, w_v = block.qkv.weight.chunk(3)
+    sources = (for_queries, for_keys, for_keys), block.qkv.weight.chunk(3)
+    biases = (0.0, 0.0, 0.0) if block.qkv.bias is None else block.qkv.bias.chunk(3)
     heads = []
     for q, k, v in zip(
-        *((x @ w.T).chunk(block.heads, -1) for x, w in ((for_queries, w_q), (for_keys, w_k), (for_keys, w_v))),
+        *((x @ w.T + b).chunk(block.heads, -1) for x, w, b in zip(*sources, biases, strict=True)),
         strict=True,
     ):
         scores = (q @ k.T) / q.shape[-1] ** 0.5
@@ -149,6 +152,32 @@ def test_tables_have_a_row_an_item_and_a_padding_row_of_zeros() -> None:
 def test_initialisation_of_the_embedding() -> None:
     model = SASRec(SASRecConfig(num_items=4000, dim=50, init_std=0.5))
     assert 0.48 < float(model.item_embedding.weight.detach()[1:].std()) < 0.52
+
+
+@pytest.mark.parametrize("norm", ["pre", "post", "original"])
+def test_zero_init_makes_every_branch_add_nothing_and_lets_it_learn(norm: str) -> None:
+    model = SASRec(replace(BASE, norm=norm, zero_init=True))
+    batch = batch_from_histories(HISTORIES, 10)
+    alone = SASRec(replace(BASE, norm=norm, blocks=0))
+    alone.load_state_dict(model.state_dict(), strict=False)
+    # LayerNorm of LayerNorm is the same as one, while its weights are the initial ones
+    torch.testing.assert_close(model(batch), alone(batch), rtol=1e-5, atol=1e-5)
+    (model(batch) @ torch.randn(8)).sum().backward()
+    for block in model.trunk:
+        assert isinstance(block, Block)
+        of_attention = block.out if isinstance(block.out, torch.nn.Linear) else block.qkv
+        assert (of_attention is block.qkv) == (norm == "original")
+        for layer in (of_attention, block.feed_forward[2]):
+            assert isinstance(layer, torch.nn.Linear)
+            assert (layer.weight[-8:] == 0).all()
+            assert layer.weight.grad is not None
+            assert layer.weight.grad[-8:].abs().sum() > 0
+        assert block.qkv.weight[:16].abs().min() > 0
+
+
+def test_zero_init_needs_residuals() -> None:
+    with pytest.raises(InputError, match="--zero-init needs the residual connections"):
+        replace(BASE, zero_init=True, residual=False)
 
 
 def test_heads_must_divide_the_width() -> None:
