@@ -62,10 +62,12 @@ def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
     default = field.default
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
     if "like" in meta:
-        wanted, shown = float, f"that of {flag(meta['like'])}"
+        wanted = wanted.__args__[0]
+        shown = shown if default is not None else f"that of {flag(meta['like'])}"
     name = flag(field.name)
     if wanted is bool:
-        name, shown = f"{name}/--no-{name[2:]}", ("yes" if default else "no")
+        name = f"{name}/--no-{name[2:]}"
+        shown = {"True": "yes", "False": "no"}.get(shown, shown)
     option = typer.Option(
         None, name, help=meta["help"], metavar=metavar, show_default=shown, rich_help_panel=meta["group"]
     )

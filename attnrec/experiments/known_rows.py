@@ -47,15 +47,15 @@ _DROSS = '"Turning Dross Into Gold Loss" (Klenitskiy & Vasilev, RecSys 2023)'
 # fmt: off
 KNOWN_ROWS = (
     #        data       loss   protocol   NDCG@10  model                           source
-    KnownRow(*_BEAUTY, "bce", "full",    0.0354, "SASRec",                       _RECBOARD),
+    KnownRow(*_BEAUTY, "bce", "full",    0.0354, "SASRec with this loss",        _RECBOARD),
     KnownRow(*_BEAUTY, "ce",  "full",    0.0531, "SASRec with sampled softmax",  _ESASREC),
-    KnownRow(*_SPORTS, "bce", "full",    0.0200, "SASRec",                       _RECBOARD),
+    KnownRow(*_SPORTS, "bce", "full",    0.0200, "SASRec with this loss",        _RECBOARD),
     KnownRow(*_SPORTS, "ce",  "full",    0.0314, "SASRec with sampled softmax",  _ESASREC),
-    KnownRow(*_ML_1M,  "bce", "full",    0.1341, "SASRec",                       _DROSS),
+    KnownRow(*_ML_1M,  "bce", "full",    0.1341, "SASRec with this loss",        _DROSS),
     KnownRow(*_ML_1M,  "ce",  "full",    0.1821, "SASRec with cross-entropy",    _DROSS),
-    KnownRow(*_ML_1M,  "bce", "sampled", 0.5905, "SASRec",                       _PAPER),
-    KnownRow(*_GAMES,  "bce", "sampled", 0.5360, "SASRec",                       _PAPER),
-    KnownRow(*_GAMES,  "bce", "sampled", 0.5308, "SASRec",                       _PMIXER),
+    KnownRow(*_ML_1M,  "bce", "sampled", 0.5905, "SASRec with this loss",        _PAPER),
+    KnownRow(*_GAMES,  "bce", "sampled", 0.5360, "SASRec with this loss",        _PAPER),
+    KnownRow(*_GAMES,  "bce", "sampled", 0.5308, "SASRec with this loss",        _PMIXER),
 )
 # fmt: on
 

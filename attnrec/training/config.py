@@ -8,6 +8,7 @@ import operator
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_type_hints
 
 from attnrec.errors import InputError, nearest
@@ -39,33 +40,37 @@ class TrainConfig:
     format: str = _option("auto", "Data", "Format of the file.", choices=("auto", "pairs", "sequences", "csv", "tsv"))
 
     max_len: int = _option(50, "Model", "Most recent items of a history that are used (n).", min=1)
-    dim: int = _option(50, "Model", "Width of embeddings and trunk (d).", min=1)
+    dim: int = _option(64, "Model", "Width of embeddings and trunk (d).", min=1)
     blocks: int = _option(2, "Model", "Self-attention blocks; 0 leaves the embedding alone.", min=0)
     heads: int = _option(1, "Model", "Attention heads; must divide --dim.", min=1)
     dropout: float = _option(0.2, "Model", "Dropout of the embedding and of each sublayer.", min=0.0, below=1.0)
     attention_dropout: float | None = _option(
-        None, "Model", "Dropout of attention weights.", like="dropout", min=0.0, below=1.0
+        0.0, "Model", "Dropout of attention weights.", like="dropout", min=0.0, below=1.0
     )
     feed_forward_dropout: float | None = _option(
         None, "Model", "Dropout after the ReLU of the feed-forward network.", like="dropout", min=0.0, below=1.0
     )
     norm: str = _option(
-        "pre", "Model", "Where LayerNorm stands; `original` is the authors' code.", choices=("pre", "post", "original")
+        "original",
+        "Model",
+        "Where LayerNorm stands: as in the authors' code, or before or after each sub-layer.",
+        choices=("original", "pre", "post"),
     )
-    bias: bool = _option(False, "Model", "Biases of the projections around attention.")
+    bias: bool = _option(True, "Model", "Biases of the projections around attention.")
     position: bool = _option(True, "Model", "Learned position embedding.")
     shared_embedding: bool = _option(True, "Model", "Score with the input's item embedding.")
     residual: bool = _option(True, "Model", "Residual connections.")
     user_vector: bool = _option(False, "Model", "Add a learned vector of the user to the output.")
-    zero_init: bool = _option(
-        False,
+    zero_init: bool | None = _option(
+        None,
         "Model",
         "Start the last matrix of each sub-layer at zero, so that its residual branch adds nothing at first.",
+        like="residual",
     )
     init_std: float = _option(0.0, "Model", "Standard deviation of the initial embeddings; 0: Glorot's.", min=0.0)
 
     loss: str = _option(
-        "bce", "Training", "Loss; the same for all variants of a comparison.", choices=("bce", "ce", "gbce", "ssm")
+        "ce", "Training", "Loss; the same for all variants of a comparison.", choices=("ce", "ssm", "bce", "gbce")
     )
     negatives: int = _option(1, "Training", "Sampled negatives a position (bce, gbce, ssm).", min=1)
     gbce_t: float = _option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
@@ -73,7 +78,7 @@ class TrainConfig:
     batch_size: int = _option(128, "Training", "Users in a batch.", min=1)
     optimizer: str = _option("adam", "Training", "Optimizer.", choices=("adam", "adamw"))
     beta2: float = _option(
-        0.98, "Training", "Decay of the mean of squared gradients; that of gradients is 0.9.", min=0.0, below=1.0
+        0.999, "Training", "Decay of the mean of squared gradients; that of gradients is 0.9.", min=0.0, below=1.0
     )
     lr: float = _option(1e-3, "Training", "Learning rate.", above=0.0)
     weight_decay: float = _option(
@@ -94,7 +99,7 @@ class TrainConfig:
     seed: int = _option(0, "Training", "Seed of initialisation, order, negatives and dropout.", min=0, max=2**31)
 
     eval_every: int = _option(5, "Evaluation", "Epochs between evaluations on validation.", min=1)
-    patience: int = _option(10, "Evaluation", "Evaluations without a better NDCG@10 before stopping; 0: never.", min=0)
+    patience: int = _option(5, "Evaluation", "Evaluations without a better NDCG@10 before stopping; 0: never.", min=0)
     select: str = _option(
         "full", "Evaluation", "Protocol whose validation NDCG@10 chooses the epoch.", choices=("full", "sampled")
     )
@@ -167,8 +172,10 @@ def _check(option: dataclasses.Field[Any], value: Any) -> None:
 
 
 def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
-    if wanted == float | None:
-        wanted = float
+    if isinstance(wanted, UnionType):  # of an option that takes the value of another one when it is None
+        if value is None:
+            return None
+        wanted = wanted.__args__[0]
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if wanted == tuple[int, ...]:

@@ -26,6 +26,8 @@ PRESETS: dict[str, Preset] = {
             "blocks": 2,
             "heads": 1,
             "dropout": 0.5,
+            "attention_dropout": None,  # that of --dropout
+            "feed_forward_dropout": None,
             "norm": "original",
             "bias": True,
             "zero_init": False,

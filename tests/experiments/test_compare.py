@@ -56,7 +56,7 @@ def test_shared_parameters_start_equal(config: TrainConfig) -> None:
     torch.manual_seed(6)
     other = build_model(replace(config, attention="sdpa"), 30, 40, torch.device("cpu")).state_dict()
     assert not states[0]["item_embedding.weight"].equal(other["item_embedding.weight"])
-    assert not states[0]["trunk.0.out.weight"].equal(states[0]["trunk.1.out.weight"])
+    assert not states[0]["trunk.0.qkv.weight"].equal(states[0]["trunk.1.qkv.weight"])
 
 
 def test_a_variant_that_changes_nothing_changes_nothing(
@@ -77,7 +77,8 @@ def test_a_variant_that_changes_nothing_changes_nothing(
 
     summaries = [train(replace(config, attention=name), tmp_path / name) for name in ("sdpa", "twin")]
     assert summaries[0]["test"] == summaries[1]["test"]
-    assert summaries[0]["grad_norm"] == summaries[1]["grad_norm"]
+    # parameters without a gradient change the order in which squares are added up
+    assert summaries[0]["grad_norm"] == pytest.approx(summaries[1]["grad_norm"], rel=1e-6)
 
 
 def test_a_variant_of_this_program_alone_is_refused(

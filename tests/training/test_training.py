@@ -26,7 +26,15 @@ from attnrec.training.run_directory import RunDirectory
 @pytest.fixture
 def config(small_file: Path) -> TrainConfig:
     return TrainConfig(
-        dataset=str(small_file), epochs=6, batch_size=8, dim=8, max_len=10, lr=0.01, eval_every=2, cutoffs=(1, 5, 10)
+        dataset=str(small_file),
+        loss="bce",
+        epochs=6,
+        batch_size=8,
+        dim=8,
+        max_len=10,
+        lr=0.01,
+        eval_every=2,
+        cutoffs=(1, 5, 10),
     )
 
 
