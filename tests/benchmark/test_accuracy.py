@@ -36,7 +36,7 @@ def test_a_row_is_trained_once_and_kept(
     small_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row: dict[str, Any] = {"data": small_file.name, "seeds": 2, "public": "-"}
-    row["options"] = {"epochs": 2, "eval_every": 1, "loss": "bce", "dim": 8, "cutoffs": [1, 10], "position": False}
+    row["options"] = {"epochs": 2, "eval_every": 1, "bias": False, "dim": 8, "cutoffs": [1, 10]}
     main = accuracy["main"]
     monkeypatch.setitem(main.__globals__, "rows", lambda: {"small": row})
     monkeypatch.setitem(main.__globals__, "RESULTS", tmp_path / "results")
@@ -48,7 +48,7 @@ def test_a_row_is_trained_once_and_kept(
     assert [line["epoch"] for line in first["validation"]] == [1, 2]
     assert first["options"]["dim"] == 8
     assert first["command"] == (
-        "attnrec train --dataset small.txt --epochs 2 --eval-every 1 --loss bce --dim 8 --cutoffs 1,10 --no-position --seed 0"
+        "attnrec train --dataset small.txt --epochs 2 --eval-every 1 --no-bias --dim 8 --cutoffs 1,10 --seed 0"
     )
     assert str(tmp_path) not in files[0].read_text()
     times = [file.stat().st_mtime_ns for file in files]
@@ -57,4 +57,4 @@ def test_a_row_is_trained_once_and_kept(
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["accuracy.py", "table"])
     main()
-    assert "| `small` | small.txt | `bce` | 2 |" in capsys.readouterr().out
+    assert "| `small` | small.txt | `ce` | 2 |" in capsys.readouterr().out
