@@ -35,6 +35,8 @@ def attnrec(line: str) -> None:
     """Run a command of a document, with one epoch and one seed."""
     _, command, *arguments = shlex.split(line, comments=True)
     short = {"train": ["--epochs", "1"], "compare": ["--epochs", "1", "--seeds", "1"]}
+    if "--shuffle-test" in arguments:
+        short["data"] = ["--epochs", "1"]
     short["bench"] = ["--seq-len", "8,16", "--seconds", "0.01"]
     app([command, *arguments, *short.get(command, [])], standalone_mode=False)
 

@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("triton")
 
+pytestmark = pytest.mark.slow
+
 SHARED_MEMORY = {80: 166_912, 90: 232_448}
 """Bytes that a block may have on an A100 and on an H100 or H200 (CUDA C++ programming guide, compute capabilities)."""
 
