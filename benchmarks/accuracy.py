@@ -1,7 +1,7 @@
 """Trains the rows of `accuracy.toml` over their seeds, keeps a JSON file of each run, and prints their table.
 
     python benchmarks/accuracy.py run --data DIR [--only beauty-ce] [--seeds 2] [--out runs/accuracy]
-    python benchmarks/accuracy.py table
+    python benchmarks/accuracy.py table [--short]
 
 What is finished is not repeated, and what was interrupted goes on. The data files are those named in `docs/results.md`.
 """
@@ -100,33 +100,39 @@ def results(name: str) -> list[dict[str, Any]]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
-def table() -> str:
+_SCORES = ("full NDCG@10", "full Hit@10", "sampled NDCG@10", "sampled Hit@10")
+_LONG = ("row", "data", "loss", "d", "seeds", *_SCORES, "best epochs", "s an epoch", "public NDCG@10")
+_SHORT = ("data", "loss", "d", "seeds", "full NDCG@10", "sampled NDCG@10", "public NDCG@10")
+
+
+def table(columns: tuple[str, ...] = _LONG) -> str:
     """The rows that have results as a Markdown table; means over seeds, with the standard deviation."""
-    head = ("row", "data", "loss", "seeds", "full NDCG@10", "full Hit@10", "sampled NDCG@10", "sampled Hit@10")
-    lines = [(*head, "best epochs", "s an epoch", "public"), ("---",) * 11]
+    lines = [columns, ("---",) * len(columns)]
     for name, row in rows().items():
         runs = results(name)
-        if not runs:
-            continue
-        metrics = [
-            _spread([run["test"][p][m] for run in runs]) for p in ("full", "sampled") for m in ("NDCG@10", "Hit@10")
-        ]
-        seeds = str(len(runs)) if len(runs) >= row["seeds"] else f"{len(runs)} of {row['seeds']}"
-        seconds = statistics.median(run["seconds_per_epoch"] for run in runs)
-        epochs = ", ".join(str(run["best_epoch"]) for run in runs)
-        lines.append(
-            (
-                f"`{name}`",
-                row["data"],
-                f"`{runs[0]['options']['loss']}`",
-                seeds,
-                *metrics,
-                epochs,
-                f"{seconds:.1f}",
-                row["public"],
-            )
-        )
+        if runs:
+            cells = _cells(name, row, runs)
+            lines.append(tuple(cells[column] for column in columns))
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _cells(name: str, row: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, str]:
+    """What the table shows of one row, by column."""
+    metrics = {
+        f"{protocol} {metric}": _spread([run["test"][protocol][metric] for run in runs])
+        for protocol in ("full", "sampled")
+        for metric in ("NDCG@10", "Hit@10")
+    }
+    return metrics | {
+        "row": f"`{name}`",
+        "data": row["data"],
+        "loss": f"`{runs[0]['options']['loss']}`",
+        "d": str(runs[0]["options"]["dim"]),
+        "seeds": str(len(runs)) if len(runs) >= row["seeds"] else f"{len(runs)} of {row['seeds']}",
+        "best epochs": ", ".join(str(run["best_epoch"]) for run in runs),
+        "s an epoch": f"{statistics.median(run['seconds_per_epoch'] for run in runs):.1f}",
+        "public NDCG@10": row["public"],
+    }
 
 
 def _spread(values: list[float]) -> str:
@@ -142,10 +148,10 @@ def main() -> None:
     running.add_argument("--only", action="append", choices=rows(), help="a row; may be repeated")
     running.add_argument("--seeds", type=int, help="seeds of each row, instead of its own number")
     running.add_argument("--out", type=Path, default=Path("runs/accuracy"), help="folder of the run directories")
-    commands.add_parser("table", help="print the table")
+    commands.add_parser("table", help="print the table").add_argument("--short", action="store_true")
     given = parser.parse_args()
     if given.command == "table":
-        print(table(), end="")
+        print(table(_SHORT if given.short else _LONG), end="")
         return
     for name in given.only or rows():
         for seed in range(given.seeds or rows()[name]["seeds"]):

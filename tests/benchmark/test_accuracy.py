@@ -15,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 accuracy = runpy.run_path(str(ROOT / "benchmarks" / "accuracy.py"))
 
 
-def test_the_page_shows_the_kept_results() -> None:
-    assert accuracy["table"]() in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "columns"), [("docs/results.md", "_LONG"), ("README.md", "_SHORT")])
+def test_the_pages_show_the_kept_results(page: str, columns: str) -> None:
+    assert accuracy["table"](accuracy[columns]) in (ROOT / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", accuracy["rows"]())
@@ -57,4 +58,4 @@ def test_a_row_is_trained_once_and_kept(
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["accuracy.py", "table"])
     main()
-    assert "| `small` | small.txt | `ce` | 2 |" in capsys.readouterr().out
+    assert "| `small` | small.txt | `ce` | 8 | 2 |" in capsys.readouterr().out
