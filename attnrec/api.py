@@ -24,6 +24,7 @@ from attnrec.experiments.tables import problems, to_markdown
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import train as run_training
 from attnrec.training.observer import Metrics, Observer
+from attnrec.training.presets import with_preset
 from attnrec.training.setup import resumed_config
 
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ def shuffle_test(
         RunError: a training failed.
     """
     data = load_interactions(str(dataset), options.get("format", "auto"))
-    settings = shuffling.quick_options(data) | options | {"dataset": str(dataset)}
+    given = with_preset(options)
+    settings = shuffling.quick_options(data, given) | given | {"dataset": str(dataset)}
     return shuffling.shuffle_test(data, TrainConfig.from_mapping(settings, "options"), seeds, observer)
 
 

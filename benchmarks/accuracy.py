@@ -3,7 +3,7 @@
     python benchmarks/accuracy.py run --data DIR [--only beauty-ce] [--seeds 2] [--out runs/accuracy]
     python benchmarks/accuracy.py table [--short]
 
-What is finished is not repeated, and what was interrupted goes on. The data files are those named in `docs/results.md`.
+What is finished is not repeated, and what was interrupted goes on. The data files are those that `accuracy.toml` names.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import shutil
 import statistics
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from attnrec.errors import InputError
 from attnrec.training.config import TrainConfig, flag
 from attnrec.training.run_directory import RunDirectory, write_atomically
 
@@ -61,13 +64,17 @@ def train_row(name: str, row: dict[str, Any], seed: int, data: Path, out: Path) 
     from attnrec.api import Printer, train
 
     run = RunDirectory(out / name / f"seed-{seed}")
+    config = TrainConfig.from_mapping(row["options"] | {"seed": seed, "dataset": str(data / row["data"])})
+    if run.is_run() and not run.has_state() and run.summary() is None:
+        shutil.rmtree(run.path)  # ended before there was anything to take up
+    elif run.is_run() and replace(run.config(), dataset=config.dataset) != config:
+        raise InputError(f"{run} was trained with other options than {name} has now; choose another --out")
     if run.summary() is None or run.summary()["interrupted"]:  # type: ignore[index]
         print(command(row, seed), flush=True)
         if run.has_state():
             train(out=run.path, resume=True, observer=Printer())
         else:
-            options = row["options"] | {"seed": seed, "dataset": str(data / row["data"])}
-            train(TrainConfig.from_mapping(options), run.path, observer=Printer())
+            train(config, run.path, observer=Printer())
     summary = run.summary()
     if summary is None or summary["interrupted"]:
         raise KeyboardInterrupt

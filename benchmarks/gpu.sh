@@ -42,7 +42,7 @@ run_tests() {
     for ((shard = 0; shard < shards; shard++)); do
         awk -v shards=$shards -v shard=$shard 'NR % shards == shard' "$work/ids" >"$work/ids.$shard"
         [ -s "$work/ids.$shard" ] || continue
-        xargs -d '\n' -a "$work/ids.$shard" timeout -k 10 "$limit" python -m pytest -q -p no:cacheprovider \
+        xargs -d '\n' -a "$work/ids.$shard" timeout -k 10 "$limit" python -m pytest -q -m gpu -p no:cacheprovider \
             -W ignore::pytest.PytestConfigWarning >"$work/tests.$shard" 2>&1 &
         pids+=($!)
     done

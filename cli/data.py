@@ -84,6 +84,9 @@ def _test(dataset: str, file_format: str, seeds: int, epochs: int | None, config
     from attnrec.training.config import read_toml
 
     options = read_toml(config) if config else {}
+    if extra := sorted({"seeds", "observer"} & options.keys()):
+        raise InputError(f"{config}: unknown option {extra[0]!r}")
+    options.pop("dataset", None)  # the one given as an argument counts
     options["format"] = file_format
     if epochs is not None:
         options["epochs"] = epochs

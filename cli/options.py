@@ -78,7 +78,7 @@ def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
 def configured(file: Path | None, options: dict[str, Any]) -> TrainConfig:
     """The options of a TOML file, if there is one, with those of the command line over them.
 
-    A preset, of either, stands behind both.
+    Both win over a preset that either of them names.
     """
     return TrainConfig.from_mapping((read_toml(file) if file else {}) | options, str(file or "options"))
 

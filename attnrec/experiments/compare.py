@@ -131,7 +131,8 @@ def open_comparison(path: str | Path) -> Comparison:
         variants, seeds = tuple(map(str, values.pop("variants"))), tuple(map(int, values.pop("seeds")))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} does not say its variants and seeds") from error
-    return Comparison(Path(path), TrainConfig.from_mapping(values, str(file)), variants, seeds)
+    of_one_run = {name: getattr(TrainConfig(), name) for name in OF_ONE_RUN}
+    return Comparison(Path(path), TrainConfig.from_run(of_one_run | values, str(file)), variants, seeds)
 
 
 def is_comparison(path: str | Path) -> bool:

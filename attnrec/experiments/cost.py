@@ -18,11 +18,10 @@ Curve = list[tuple[float, float]]
 
 def time_curve(log: Sequence[Mapping[str, Any]], protocol: str, metric: str) -> Curve:
     """Seconds and score of each evaluation in a run's log; empty if the run did not log seconds."""
-    return [
-        (line["seconds"], line["valid"][protocol][metric])
-        for line in log
-        if "seconds" in line and metric in line.get("valid", {}).get(protocol, {})
-    ]
+    evaluations = [line for line in log if metric in line.get("valid", {}).get(protocol, {})]
+    if any("seconds" not in line for line in evaluations):
+        return []  # begun by a version that did not log them, the clock of a resumed run starts too late
+    return [(line["seconds"], line["valid"][protocol][metric]) for line in evaluations]
 
 
 def scores_at_equal_time(curves: Mapping[str, Mapping[int, Curve]]) -> tuple[str, float, dict[str, list[float]]] | None:

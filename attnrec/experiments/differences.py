@@ -71,11 +71,13 @@ def verdict(found: Difference) -> str:
 def advice(found: Difference, wanted: SeedsWanted | None) -> str:
     """What more seeds would do; empty where the difference is shown."""
     if found.seeds == 1:
-        return "one seed: at least two more are needed before anything can be said of the variants"
+        return "one seed: nothing can be said of the variants; at least two more are worth having"
     if wanted is None:
         return ""
     if wanted.hopeless:
         return f"more seeds would not help: the users' part of the uncertainty alone is ±{wanted.users_part:.4f}"
+    if wanted.more is None and found.seeds >= MOST_SEEDS:
+        return ""
     if wanted.more is None:
         return f"more than {MOST_SEEDS} seeds would be needed to show a difference of this size"
     words = "1 more seed" if wanted.more == 1 else f"{wanted.more} more seeds"

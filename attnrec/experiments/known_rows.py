@@ -1,9 +1,10 @@
 """Public results of SASRec on public files, to hold a baseline against.
 
 A row applies to a comparison on the same data (by `attnrec.data.load.fingerprint`), with the same loss, ranked the
-same way. With ``bce`` all of them draw one negative a position, so they apply to runs that do. Where several rows
-apply, the lowest counts: no source's baseline is below it. A baseline stands below its row if it is more than 5 %
-below, about twice the standard deviation over seeds that RecBoard reports for Beauty (0.0010 of 0.0354).
+same way; a row of sampled softmax applies to `ce`, which is no weaker. With ``bce`` all of them draw one negative a
+position, so they apply to runs that do. Where several rows apply, the lowest counts: no source's baseline is below it.
+A baseline stands below its row if it is more than 5 % below, some two standard deviations over seeds that RecBoard
+reports for Beauty (0.0010 of 0.0354).
 """
 
 from __future__ import annotations

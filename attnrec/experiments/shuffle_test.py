@@ -100,12 +100,16 @@ class ShuffleTest:
     cautions: tuple[str, ...]
 
 
-def quick_options(data: Interactions) -> dict[str, Any]:
-    """Options of `TrainConfig` for a training that is long enough to see a loss, not to report a score."""
-    batch_size = TrainConfig().batch_size
+def quick_options(data: Interactions, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `TrainConfig` for a training that is long enough to see a loss, not to report a score.
+
+    ``given``: the options that will win over these.
+    """
+    batch_size = TrainConfig.from_mapping({k: v for k, v in given.items() if k == "batch_size"}, "options").batch_size
     steps = -(-int((leave_one_out(data).train_lengths >= 2).sum()) // batch_size)
     fewest, most = _EPOCHS
-    return _QUICK | {"batch_size": batch_size, "epochs": min(most, max(fewest, -(-_STEPS // steps)))}
+    epochs = min(most, max(fewest, -(-_STEPS // steps)))
+    return _QUICK | {"epochs": epochs, "cutoffs": [min(10, data.num_items)]}
 
 
 def shuffle_test(
@@ -204,7 +208,6 @@ def _trained(data: Interactions, config: TrainConfig, observer: Observer) -> Tra
         trainer = Trainer(config, run, data, observer)
         if trainer.fit()["interrupted"]:
             raise KeyboardInterrupt
-        trainer.model.load_state_dict(run.weights())
     trainer.model.eval()
     return trainer
 

@@ -107,7 +107,7 @@ def _below_known_rows(comparison: Comparison, result: Mapping[str, Any]) -> list
         if row and mean < NEAR * row.ndcg10:
             lines.append(
                 f"the baseline {first['attention']} stands at {mean:.4f} ({words} NDCG@10), below the {row.ndcg10:.4f} "
-                f"that {row.source} reports for {row.model} on these data: it is not yet trained, and a difference "
-                "against it shows little"
+                f"that {row.source} reports for {row.model} on these data: it may not be fully "
+                "trained, and a difference against it shows little"
             )
     return lines

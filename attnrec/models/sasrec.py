@@ -40,26 +40,26 @@ class SASRecConfig:
     num_items: int
     num_users: int = 0
     max_len: int = 50
-    dim: int = 50
+    dim: int = 64
     blocks: int = 2
     heads: int = 1
     dropout: float = 0.2
     attention_dropout: float = 0.0
-    feed_forward_dropout: float = 0.0
-    norm: str = "pre"
-    bias: bool = False
+    feed_forward_dropout: float = 0.2
+    norm: str = "original"
+    bias: bool = True
     position: bool = True
     shared_embedding: bool = True
     residual: bool = True
     user_vector: bool = False
-    zero_init: bool = False
+    zero_init: bool = True
     init_std: float = 0.0
     attention: tuple[OperatorSpec, ...] = (OperatorSpec("sdpa"),)
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
             raise InputError(f"--heads {self.heads} does not divide --dim {self.dim}")
-        if self.zero_init and not self.residual:
+        if self.zero_init and self.blocks and not self.residual:
             raise InputError(
                 "--zero-init needs the residual connections: without them a block would give nothing but 0"
             )
@@ -84,7 +84,7 @@ class BlockMasks:
 
 
 class Block(nn.Module):
-    """Self-attention and a point-wise feed-forward network, each with dropout and residual.
+    """Self-attention and a point-wise feed-forward network, each with residual, and with dropout where ``norm`` has it.
 
     ``norm`` decides where LayerNorm stands: ``pre`` (the paper's equation), ``post``, or ``original`` (the
     authors' code: queries from LN(x), keys and values from x, the residual adds LN(x), no output projection,
@@ -126,12 +126,20 @@ class Block(nn.Module):
         q, k, _ = (pad(rows, group) for rows in self.queries_keys_values(*self._sources(x)))
         return self.attention.named_weights(q, k, group.ctx)
 
-    def last_matrices(self) -> tuple[Tensor, Tensor]:
-        """The last matrix [d, d] of each branch; that of the values where attention's output is not projected."""
-        attention = self.out.weight if isinstance(self.out, nn.Linear) else self.qkv.weight.chunk(3)[2]
+    def last_matrices(self) -> list[Tensor]:
+        """The last matrix [d, d] of each branch.
+
+        Where attention's output is not projected, that is the one of the values, unless the operator may divide by the
+        size of what it gives: at zero its gradient would be huge.
+        """
         last = self.feed_forward[2]
         assert isinstance(last, nn.Linear)
-        return attention.detach(), last.weight.detach()
+        found = [last.weight.detach()]
+        if isinstance(self.out, nn.Linear):
+            found.append(self.out.weight.detach())
+        elif self.attention.weights_give_output:
+            found.append(self.qkv.weight.detach().chunk(3)[2])
+        return found
 
     def _sources(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What queries, and what keys and values, are projected from, [N, d] each."""

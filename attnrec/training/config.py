@@ -19,7 +19,8 @@ def _option(default: Any, group: str, text: str, **limits: Any) -> Any:
     """A field with its help text.
 
     ``limits``: min, max, above (exclusive minimum), below, choices; ``like`` names the option whose value an option
-    takes that is left at None.
+    takes that is left at None. It takes it once, when the configuration is made: in a copy with the other option
+    changed (`dataclasses.replace`) it stays.
     """
     return field(default=default, metadata={"group": group, "help": text, **limits})
 
@@ -43,7 +44,13 @@ class TrainConfig:
     dim: int = _option(64, "Model", "Width of embeddings and trunk (d).", min=1)
     blocks: int = _option(2, "Model", "Self-attention blocks; 0 leaves the embedding alone.", min=0)
     heads: int = _option(1, "Model", "Attention heads; must divide --dim.", min=1)
-    dropout: float = _option(0.2, "Model", "Dropout of the embedding and of each sublayer.", min=0.0, below=1.0)
+    dropout: float = _option(
+        0.2,
+        "Model",
+        "Dropout of the embedding and of what sub-layers give; `original` has none after attention.",
+        min=0.0,
+        below=1.0,
+    )
     attention_dropout: float | None = _option(
         0.0, "Model", "Dropout of attention weights.", like="dropout", min=0.0, below=1.0
     )
@@ -117,6 +124,14 @@ class TrainConfig:
             _check(option, getattr(self, option.name))
         if self.dim % self.heads:
             raise InputError(f"--heads {self.heads} does not divide --dim {self.dim}")
+
+    @classmethod
+    def from_run(cls, values: dict[str, Any], source: str) -> TrainConfig:
+        """As `from_mapping`, of a file that holds all options; InputError where one is missing."""
+        missing = sorted({option.name for option in fields(cls)} - values.keys())
+        if missing:
+            raise InputError(f"{source} is damaged or of another version: it does not say {', '.join(missing)}")
+        return cls.from_mapping(values, source)
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any], source: str = "the configuration") -> TrainConfig:

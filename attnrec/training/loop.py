@@ -218,7 +218,7 @@ class Trainer:
             self.run.write_weights(self.model.state_dict())
         else:
             progress.waited += 1
-            if progress.waited % self.config.lr_patience == 0:
+            if self.config.schedule == "plateau" and progress.waited % self.config.lr_patience == 0:
                 progress.falls += 1
         if not self.log.file.closed:
             self.log.write({"epoch": progress.epoch, "seconds": progress.training_seconds, "valid": metrics})

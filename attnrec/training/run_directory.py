@@ -122,7 +122,7 @@ class RunDirectory:
 
     def config(self) -> TrainConfig:
         path = self.path / CONFIG
-        return TrainConfig.from_mapping(read_toml(path), str(path))
+        return TrainConfig.from_run(read_toml(path), str(path))
 
     def vocabulary(self) -> Vocabulary:
         content = self._json(VOCABULARY)

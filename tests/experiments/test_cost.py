@@ -38,11 +38,13 @@ def test_the_curve_of_a_log() -> None:
     log: list[dict[str, Any]] = [
         {"step": 1, "epoch": 1, "loss": 0.5, "grad_norm": 1.0},
         {"epoch": 1, "seconds": 2.0, "valid": {"full": {"NDCG@10": 0.1}, "sampled": {"NDCG@10": 0.3}}},
-        {"epoch": 2, "valid": {"full": {"NDCG@10": 0.2}}},
+        {"epoch": 2, "seconds": 4.0, "valid": {"full": {"NDCG@10": 0.2}}},
     ]
-    assert time_curve(log, "full", "NDCG@10") == [(2.0, 0.1)]
+    assert time_curve(log, "full", "NDCG@10") == [(2.0, 0.1), (4.0, 0.2)]
     assert time_curve(log, "sampled", "NDCG@10") == [(2.0, 0.3)]
     assert time_curve(log, "full", "NDCG@3") == []
+    del log[1]["seconds"]  # of an older version, which resumed runs go on from
+    assert time_curve(log, "full", "NDCG@10") == []
 
 
 @pytest.mark.parametrize("curves", [{"a": FAST}, {"a": {0: []}}])

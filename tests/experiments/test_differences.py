@@ -29,7 +29,7 @@ def test_the_verdict_is_that_of_the_adjusted_result() -> None:
     ("found", "wanted", "words"),
     [
         (CLEAR, None, ""),
-        (ONE_SEED, None, "one seed: at least two more are needed before anything can be said of the variants"),
+        (ONE_SEED, None, "one seed: nothing can be said of the variants; at least two more are worth having"),
         (
             OPEN,
             SeedsWanted(4, 0.001, hopeless=False),

@@ -119,7 +119,7 @@ def test_nothing_is_claimed_of_one_seed(finished: Comparison) -> None:
     for found in result["variants"][1]["difference"].values():
         assert (found["p_value"], found["p_holm"], found["adjusted_low"]) == (None, None, None)
         assert found["verdict"] == "not tested"
-        assert found["advice"].startswith("one seed: at least two more are needed")
+        assert found["advice"].startswith("one seed: nothing can be said")
     page = to_markdown(one, result)
     assert "these two trained models" in page
     assert not any(words in page for words in ("better |", "worse |", "| p |"))
@@ -130,7 +130,7 @@ def test_a_variant_of_one_seed_among_others_is_marked(finished: Comparison) -> N
     lone = build_result(replace(finished, seeds=(4,)))["variants"][1] | {"attention": "lone"}
     result["variants"].append(lone)
     words, full, _ = tables(finished, result)[2:5]
-    assert words.rows[-1][2].startswith("one seed: at least two more")
+    assert words.rows[-1][2].startswith("one seed: nothing can be said")
     assert full.rows[-1][3:] == ("one seed", "-")
     assert "the 2 differences shown together" in full.note
 

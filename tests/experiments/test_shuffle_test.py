@@ -171,7 +171,7 @@ def test_a_quick_training_is_about_as_many_steps_on_any_data() -> None:
     def of(users: int) -> dict[str, Any]:
         items = np.tile(np.arange(1, 5, dtype=np.int32), users)
         offsets = np.arange(0, 4 * users + 1, 4)
-        return quick_options(Interactions("d", items, offsets, ("u",) * users, tuple("abcd")))
+        return quick_options(Interactions("d", items, offsets, ("u",) * users, tuple("abcd")), {})
 
     assert [of(users)["epochs"] for users in (40, 2000, 20000, 200000)] == [100, 63, 7, 5]
     assert TrainConfig.from_mapping(of(40)).loss == "ce"

@@ -18,6 +18,7 @@ SLOW_IN_THE_INTERPRETER = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SLOW_IN_THE_INTERPRETER)
 def test_kernels_keep_the_contract(spec: str) -> None:
     left_out = SLOW_IN_THE_INTERPRETER[spec] if DEVICE == "cpu" else set()

@@ -11,13 +11,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from attnrec.attention import parse_attention
 from attnrec.data.batches import SequenceBatch, batch_from_histories
 from attnrec.errors import InputError
 from attnrec.models.dropout import dropout_masks
 from attnrec.models.sasrec import Block, SASRec, SASRecConfig
+from attnrec.training.gradients import global_gradient_norm
 
 HISTORIES = [[3], [5, 5, 1], [2, 4, 6, 8, 10], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
-BASE = SASRecConfig(num_items=12, num_users=4, max_len=10, dim=8, blocks=2, heads=2, dropout=0.0)
+BASE = SASRecConfig(
+    num_items=12,
+    num_users=4,
+    max_len=10,
+    dim=8,
+    blocks=2,
+    heads=2,
+    dropout=0.0,
+    feed_forward_dropout=0.0,
+    norm="pre",
+    bias=False,
+    zero_init=False,
+)
 ABLATIONS: list[dict[str, Any]] = [
     {},
     {"norm": "post"},
@@ -175,7 +189,19 @@ def test_zero_init_makes_every_branch_add_nothing_and_lets_it_learn(norm: str) -
         assert block.qkv.weight[:16].abs().min() > 0
 
 
+def test_an_operator_that_normalises_its_output_does_not_start_from_zero_values() -> None:
+    specs = {name: (parse_attention(name),) for name in ("sdpa", "differential")}
+    norms = {}
+    for name, attention in specs.items():
+        torch.manual_seed(0)
+        model = SASRec(replace(BASE, norm="original", zero_init=True, attention=attention))
+        (model(batch_from_histories(HISTORIES, 10)) @ torch.randn(8)).sum().backward()
+        norms[name] = float(global_gradient_norm(model.parameters()))
+    assert norms["differential"] < 3 * norms["sdpa"]
+
+
 def test_zero_init_needs_residuals() -> None:
+    replace(BASE, zero_init=True, residual=False, blocks=0)
     with pytest.raises(InputError, match="--zero-init needs the residual connections"):
         replace(BASE, zero_init=True, residual=False)
 
