@@ -1,4 +1,4 @@
-"""Time of an epoch and of an evaluation, both protocols in one pass (d = 50, 2 blocks, batch 128).
+"""Time of an epoch and of an evaluation, both protocols in one pass, with the preset `sasrec-paper`.
 
     pytest benchmarks/test_training_path.py --benchmark-sort=name
 
@@ -24,7 +24,9 @@ MAX_LEN = {"synthetic": 50, "games": 50, "beauty-5core": 50, "ml-1m": 200}
 
 
 def make_trainer(dataset: str, loss: str, folder: Path) -> Trainer:
-    config = TrainConfig(max_len=MAX_LEN[dataset], loss=loss, dropout=0.5 if dataset == "games" else 0.2)
+    dropout = 0.2 if dataset == "ml-1m" else 0.5
+    options = {"preset": "sasrec-paper", "max_len": MAX_LEN[dataset], "loss": loss, "dropout": dropout}
+    config = TrainConfig.from_mapping(options)
     return Trainer(config, RunDirectory(folder), load(dataset), Observer())
 
 

@@ -46,7 +46,7 @@ def tidy(axes: Axes, *, counts: bool = True) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if not counts:
         return
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     low, high = axes.get_xlim()
     if high - low < 1:  # a single point
         axes.set_xlim(low - 0.5, high + 0.5)

@@ -81,5 +81,5 @@ def _draw_evaluations(axes: Axes, evaluations: list[dict[str, Any]], select: str
     axes.set(xlabel="epoch", ylabel="validation NDCG@10")
     axes.set_ylim(bottom=0)
     if evaluations:
-        axes.legend(frameon=False, fontsize="small", loc="lower center")
+        axes.legend(frameon=False, fontsize="small", loc="center right")
     tidy(axes)
