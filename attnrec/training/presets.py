@@ -60,7 +60,6 @@ PRESETS: dict[str, Preset] = {
             "feed_forward_dropout": None,
             "norm": "original",
             "bias": True,
-            "zero_init": True,
             "loss": "ce",
             "optimizer": "adam",
             "beta2": 0.999,
