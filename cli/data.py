@@ -90,8 +90,12 @@ def _test(dataset: str, file_format: str, seeds: int, epochs: int | None, config
     options["format"] = file_format
     if epochs is not None:
         options["epochs"] = epochs
-    with ShuffleTestDisplay() as display:
-        return shuffle_test(dataset, seeds=seeds, observer=display, **options)
+    try:
+        with ShuffleTestDisplay() as display:
+            return shuffle_test(dataset, seeds=seeds, observer=display, **options)
+    except KeyboardInterrupt:
+        console.print("interrupted: nothing is kept of a shuffle test")
+        raise typer.Exit(130) from None
 
 
 def _show(tested: ShuffleTest) -> None:

@@ -80,5 +80,4 @@ def advice(found: Difference, wanted: SeedsWanted | None) -> str:
         return ""
     if wanted.more is None:
         return f"more than {MOST_SEEDS} seeds would be needed to show a difference of this size"
-    words = "1 more seed" if wanted.more == 1 else f"{wanted.more} more seeds"
-    return f"about {words} would show a difference of this size, if it is real"
+    return f"about {found.seeds + wanted.more} seeds in all would show a difference of this size in half of all cases"

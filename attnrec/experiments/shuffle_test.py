@@ -154,7 +154,9 @@ def shuffle_test(
         options=options,
         scores=scores,
         losses=losses,
-        verdict=_verdict(losses, scores, metrics[0]),
+        verdict=_verdict(
+            losses, paired_difference(tables[IN_ORDER][metrics[0]] - tables[POPULARITY][metrics[0]]), metrics[0]
+        ),
         cautions=_cautions(best_epochs, config, seeds),
     )
 
@@ -232,10 +234,13 @@ def _loss(condition: str, metric: str, ordered: _Floats, other: _Floats) -> Loss
     return Loss(condition, metric, paired_difference(lost), paired_difference(share + (lost - share * ordered) / whole))
 
 
-def _verdict(losses: Sequence[Loss], scores: Mapping[str, Mapping[str, float]], metric: str) -> str:
-    """What the smaller loss means: that much at most is due to order."""
+def _verdict(losses: Sequence[Loss], learned: Difference, metric: str) -> str:
+    """What the smaller loss means: that much at most is due to order.
+
+    ``learned``: score in order minus score of popularity; a model that is not better has nothing to lose.
+    """
     loss = min((loss for loss in losses if loss.metric == metric), key=lambda loss: loss.absolute.mean)
-    if scores[IN_ORDER][metric] <= scores[POPULARITY][metric] or loss.relative is None:
+    if learned.low <= 0 or loss.relative is None:
         return (
             "The model ranks no better than popularity, so that nothing can be said of order: it needs a longer "
             "training, or histories say nothing about what comes next in these data."

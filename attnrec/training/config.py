@@ -47,7 +47,7 @@ class TrainConfig:
     dropout: float = _option(
         0.2,
         "Model",
-        "Dropout of the embedding and of what sub-layers give; `original` has none after attention.",
+        "Dropout of the embedding and of sub-layer outputs (with --norm original not after attention).",
         min=0.0,
         below=1.0,
     )
@@ -63,7 +63,7 @@ class TrainConfig:
         "Where LayerNorm stands: as in the authors' code, or before or after each sub-layer.",
         choices=("original", "pre", "post"),
     )
-    bias: bool = _option(True, "Model", "Biases of the projections around attention.")
+    bias: bool = _option(True, "Model", "Biases of the query, key, value and output projections.")
     position: bool = _option(True, "Model", "Learned position embedding.")
     shared_embedding: bool = _option(True, "Model", "Score with the input's item embedding.")
     residual: bool = _option(True, "Model", "Residual connections.")
@@ -77,7 +77,10 @@ class TrainConfig:
     init_std: float = _option(0.0, "Model", "Standard deviation of the initial embeddings; 0: Glorot's.", min=0.0)
 
     loss: str = _option(
-        "ce", "Training", "Loss; the same for all variants of a comparison.", choices=("ce", "ssm", "bce", "gbce")
+        "ce",
+        "Training",
+        "Loss: cross-entropy over all items (ce) or over sampled ones (ssm), or binary (bce, gbce).",
+        choices=("ce", "ssm", "bce", "gbce"),
     )
     negatives: int = _option(1, "Training", "Sampled negatives a position (bce, gbce, ssm).", min=1)
     gbce_t: float = _option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
@@ -85,7 +88,11 @@ class TrainConfig:
     batch_size: int = _option(128, "Training", "Users in a batch.", min=1)
     optimizer: str = _option("adam", "Training", "Optimizer.", choices=("adam", "adamw"))
     beta2: float = _option(
-        0.999, "Training", "Decay of the mean of squared gradients; that of gradients is 0.9.", min=0.0, below=1.0
+        0.999,
+        "Training",
+        "Adam's beta2, the decay of its average of squared gradients (beta1 is 0.9).",
+        min=0.0,
+        below=1.0,
     )
     lr: float = _option(1e-3, "Training", "Learning rate.", above=0.0)
     weight_decay: float = _option(

@@ -33,12 +33,12 @@ def test_the_verdict_is_that_of_the_adjusted_result() -> None:
         (
             OPEN,
             SeedsWanted(4, 0.001, hopeless=False),
-            "about 4 more seeds would show a difference of this size, if it is real",
+            f"about {OPEN.seeds + 4} seeds in all would show a difference of this size in half of all cases",
         ),
         (
             OPEN,
             SeedsWanted(1, 0.001, hopeless=False),
-            "about 1 more seed would show a difference of this size, if it is real",
+            f"about {OPEN.seeds + 1} seeds in all would show a difference of this size in half of all cases",
         ),
         (
             OPEN,

@@ -12,11 +12,10 @@ import pytest
 import attnrec
 from attnrec.data.interactions import Interactions
 from attnrec.data.splits import leave_one_out
-from attnrec.evaluation.significance import Difference
+from attnrec.evaluation.significance import Difference, paired_difference
 from attnrec.experiments.shuffle_test import (
     AT_EVALUATION,
     IN_ORDER,
-    POPULARITY,
     THROUGHOUT,
     ShuffleTest,
     _loss,
@@ -157,14 +156,14 @@ def test_the_relative_loss_and_its_interval() -> None:
 )
 def test_the_words(kept: float, in_order: float, words: str) -> None:
     ordered = np.full((3, 50), in_order)
-    scores = {IN_ORDER: {"NDCG@10": in_order}, POPULARITY: {"NDCG@10": 0.05}}
+    learned = paired_difference(ordered - 0.05)
     smaller, larger = kept * ordered, 0.1 * ordered
     for of in ((smaller, larger), (larger, smaller)):  # the smaller loss counts
         losses = [
             _loss(condition, "NDCG@10", ordered, each)
             for condition, each in zip((AT_EVALUATION, THROUGHOUT), of, strict=True)
         ]
-        assert words in _verdict(losses, scores, "NDCG@10")
+        assert words in _verdict(losses, learned, "NDCG@10")
 
 
 def test_a_quick_training_is_about_as_many_steps_on_any_data() -> None:
