@@ -61,6 +61,6 @@ def test_as_plain_values() -> None:
     assert _described(CLEAR, table)["more_seeds"] is None
     described = _described(OPEN, table + 0.3)
     assert described["more_seeds"] is not None
-    assert str(described["more_seeds"]) in described["advice"]
+    assert f"about {OPEN.seeds + described['more_seeds']} seeds" in described["advice"]
     same = _described(replace(OPEN, mean=0.0, p_holm=1.0), np.zeros((3, 100)))
     assert same["advice"] == "the same for every user and seed"
