@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import typer
+from typer.core import TyperGroup
 
 from attnrec.cli.output import console, plain_table, print_json
 from attnrec.errors import InputError
 
 if TYPE_CHECKING:
+    from click import Context
+
     from attnrec.data.interactions import Interactions
     from attnrec.evaluation.significance import Difference
     from attnrec.experiments.shuffle_test import ShuffleTest
@@ -19,7 +22,22 @@ if TYPE_CHECKING:
 _TEST = "Shuffle test"
 
 
-def data(
+class _Group(TyperGroup):
+    """`attnrec data NAME` shows a data set, unless NAME is a subcommand."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in {*self.commands, "--help"}:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+data = typer.Typer(
+    cls=_Group, help="Show what is in a data set (`attnrec data NAME|FILE`), its statistics, or get a public one."
+)
+
+
+@data.command()
+def show(
     dataset: str = typer.Argument("synthetic", help="`synthetic` or the path of an interaction file."),
     file_format: str = typer.Option(
         "auto", "--format", help="Format of the file.", metavar="auto|pairs|sequences|csv|tsv"

@@ -28,9 +28,9 @@ for command in (
     variants.variants,
     new.new,
     check.check,
-    data.data,
 ):
     app.command()(command)
+app.add_typer(data.data, name="data")
 
 _show_traceback = False
 

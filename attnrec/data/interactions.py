@@ -32,6 +32,9 @@ class Interactions:
             the process that made the data is known.
         item_categories: the categories of every item, as `attnrec.data.categories.read_categories` gives them, where
             the data brings them; item i has ``item_categories[i - 1]``.
+        item_titles: the title of every item, "" for one without, where the data brings them.
+        parts: int8 [num_interactions], where the data fix their own split: 0 for training, 1 for validation, 2 for
+            test, never falling within a history.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Interactions:
     timestamps: npt.NDArray[np.float64] | None = None
     best_ndcg: float | None = None
     item_categories: tuple[tuple[str, ...], ...] | None = None
+    item_titles: tuple[str, ...] | None = None
+    parts: npt.NDArray[np.int8] | None = None
 
     @property
     def num_users(self) -> int:
