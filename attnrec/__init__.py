@@ -17,12 +17,13 @@ __all__ = [
     "compare",
     "load",
     "plot",
+    "prepare",
     "shuffle_test",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from attnrec.api import ComparisonPrinter, ComparisonResult, Printer, compare, plot, shuffle_test, train
+    from attnrec.api import ComparisonPrinter, ComparisonResult, Printer, compare, plot, prepare, shuffle_test, train
     from attnrec.contract import check_operator
     from attnrec.errors import InputError, RunError
     from attnrec.recommender import Recommender, load
@@ -40,6 +41,7 @@ _HOMES = {
     "compare": "attnrec.api",
     "load": "attnrec.recommender",
     "plot": "attnrec.api",
+    "prepare": "attnrec.api",
     "shuffle_test": "attnrec.api",
     "train": "attnrec.api",
 }

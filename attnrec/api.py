@@ -1,4 +1,6 @@
-"""What the command line does, from Python: `train`, `compare`, `shuffle_test`, `plot`; `attnrec.load` opens a run.
+"""What the command line does, from Python: `train`, `compare`, `prepare`, `shuffle_test`, `plot`.
+
+`attnrec.load` opens a run.
 
 summary = attnrec.train(attention="awr", epochs=20, out="runs/mine")
 attnrec.plot("runs/mine")                                   # figures, shown by a notebook
@@ -9,12 +11,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnrec.analysis.style import Figures
+from attnrec.data.form import ReadOptions
+from attnrec.data.frames import is_frame
+from attnrec.data.items import read_items, with_items
 from attnrec.data.load import load_interactions
+from attnrec.data.prepare import Prepared, described, kept_frame, prepare_sources, split_options
+from attnrec.data.prepared import write_prepared
 from attnrec.errors import InputError
 from attnrec.experiments import compare as comparing
 from attnrec.experiments import shuffle_test as shuffling
@@ -64,7 +71,8 @@ def train(
         resume: continue the run at ``out`` to the same weights as if it had never stopped; its options are its own,
             and ``config`` cannot be given.
         observer: is told of steps and evaluations; `Printer` prints the latter.
-        options: fields of `TrainConfig`, which win over ``config``.
+        options: fields of `TrainConfig`, which win over ``config``; ``dataset`` may be a data frame of pandas, polars
+            or pyarrow, a copy of which is then kept in the cache folder.
 
     Returns:
         the summary, as in the run's ``summary.json``.
@@ -87,11 +95,64 @@ def default_run(config: TrainConfig) -> Path:
     return Path("runs") / f"{Path(config.dataset).stem}-{variant}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
+def prepare(
+    source: Any,
+    out: str | Path | None = None,
+    *,
+    valid: Any = None,
+    test: Any = None,
+    items: str | Path | None = None,
+    recipe: str | None = None,
+    name: str = "",
+    **options: Any,
+) -> Prepared:
+    """Make a data set out of raw files or frames.
+
+    Args:
+        source: a file, a frame of pandas, polars or pyarrow, or a list of them; with ``valid`` or ``test`` what is
+            trained on.
+        out: a Parquet file to write the data set to.
+        valid, test: what is held out, where the data fix that themselves; as ``source``.
+        items: file of the items' titles and categories.
+        recipe: options to start from, ``sasrec`` or ``5-core``.
+        name: of the data set; by default the first file's.
+        options: fields of `Preparation` (what is kept) and `ReadOptions` (how files are laid out).
+
+    Raises:
+        InputError: a source or an option cannot be used.
+        RunError: the file cannot be written.
+    """
+    filters, reading = split_options(options, recipe)
+    sources = {
+        part: list(own) if isinstance(own, list | tuple) else [own]
+        for part, own in (("train", source), ("valid", valid), ("test", test))
+        if own is not None
+    }
+    prepared = prepare_sources(sources, filters, reading, name)
+    if items is not None:
+        prepared = replace(prepared, data=with_items(prepared.data, read_items(items)))
+    if out is not None:
+        write_prepared(prepared.data, described(prepared), Path(out))
+    return prepared
+
+
 def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:
+    if "dataset" in options:
+        options = options | {"dataset": _as_name(options["dataset"], options)}
     if config is not None and "preset" in options:
         raise InputError("config holds all options already, so preset cannot be given beside it")
     before = {} if config is None else config.to_mapping()
     return TrainConfig.from_mapping(before | options, "options")
+
+
+def _as_name(dataset: Any, options: dict[str, Any]) -> str:
+    """A data set as a name or path; a frame is kept as a file in the cache."""
+    if isinstance(dataset, str | Path):
+        return str(dataset)
+    if not is_frame(dataset):
+        raise InputError(f"dataset must be a name, a path or a data frame, not a {type(dataset).__name__}")
+    reading = {field.name: options[field.name] for field in fields(ReadOptions) if field.name in options}
+    return str(kept_frame(dataset, ReadOptions(**reading)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,12 +225,12 @@ def compare(
 
 
 def shuffle_test(
-    dataset: str | Path = "synthetic", *, seeds: int = 1, observer: Observer | None = None, **options: Any
+    dataset: Any = "synthetic", *, seeds: int = 1, observer: Observer | None = None, **options: Any
 ) -> shuffling.ShuffleTest:
     """Whether order matters in a data set: what a model loses when histories are shuffled; leaves no run directory.
 
     Args:
-        dataset: ``synthetic`` or the path of an interaction file.
+        dataset: ``synthetic``, the path of an interaction file, or a data frame.
         seeds: how many, counted up from the option ``seed``.
         observer: is told of the trainings; `Printer` prints their evaluations.
         options: fields of `TrainConfig`; without them the trainings are short, about a thousand steps of ``ce``.
@@ -178,10 +239,10 @@ def shuffle_test(
         InputError: the data or an option cannot be used.
         RunError: a training failed.
     """
-    data = load_interactions(str(dataset), options.get("format", "auto"))
-    given = with_preset(options)
-    settings = shuffling.quick_options(data, given) | given | {"dataset": str(dataset)}
-    return shuffling.shuffle_test(data, TrainConfig.from_mapping(settings, "options"), seeds, observer)
+    given = with_preset(options) | {"dataset": _as_name(dataset, options)}
+    data = load_interactions(given["dataset"], TrainConfig.from_mapping(given, "options"))
+    settings = TrainConfig.from_mapping(shuffling.quick_options(data, given) | given, "options")
+    return shuffling.shuffle_test(data, settings, seeds, observer)
 
 
 def plot(

@@ -120,7 +120,7 @@ class Recommender:
 
     def interactions(self, dataset: str | None = None) -> Interactions:
         """The data of the run, from where it was or from ``dataset``; InputError if that is other data."""
-        data = load_interactions(dataset or self.config.dataset, self.config.format)
+        data = load_interactions(dataset or self.config.dataset, self.config)
         if data.timestamps is None and needs_timestamps(self.model):
             raise InputError(f"{self._needs_timestamps()}, and {dataset or self.config.dataset} has none")
         summary = self.run.summary()

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from attnrec.errors import InputError
-from attnrec.training.config import TrainConfig, flag
-from attnrec.training.run_directory import RunDirectory, write_atomically
+from attnrec.files import write_atomically
+from attnrec.options import flag
+from attnrec.training.config import TrainConfig
+from attnrec.training.run_directory import RunDirectory
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "accuracy"

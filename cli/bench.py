@@ -87,7 +87,7 @@ def _run(plan: BenchmarkPlan, device_name: str, directory: Path) -> dict[str, An
     from attnrec.benchmark.report import environment, growth, to_csv
     from attnrec.benchmark.runner import DTYPES, check_names, measure
     from attnrec.benchmark.timing import measure_ceilings
-    from attnrec.training.run_directory import write_atomically
+    from attnrec.files import write_atomically
     from attnrec.training.setup import choose_device, keep_freed_memory
 
     device = choose_device(device_name)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Optional
 import typer
 from typer.core import TyperGroup
 
-from attnrec.cli.output import console, plain_table, print_json
+from attnrec.cli.options import options_of, with_options_of
+from attnrec.cli.output import console, plain_table, print_json, show_reading
+from attnrec.data.form import ReadOptions
 from attnrec.errors import InputError
 
 if TYPE_CHECKING:
-    from click import Context
-
     from attnrec.data.interactions import Interactions
     from attnrec.evaluation.significance import Difference
     from attnrec.experiments.shuffle_test import ShuffleTest
@@ -25,7 +25,7 @@ _TEST = "Shuffle test"
 class _Group(TyperGroup):
     """`attnrec data NAME` shows a data set, unless NAME is a subcommand."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or args[0] not in {*self.commands, "--help"}:
             args = ["show", *args]
         return super().parse_args(ctx, args)
@@ -37,11 +37,10 @@ data = typer.Typer(
 
 
 @data.command()
+@with_options_of(ReadOptions)
 def show(
     dataset: str = typer.Argument("synthetic", help="`synthetic` or the path of an interaction file."),
-    file_format: str = typer.Option(
-        "auto", "--format", help="Format of the file.", metavar="auto|pairs|sequences|csv|tsv"
-    ),
+    *,
     shuffle_test: bool = typer.Option(
         False,
         "--shuffle-test",
@@ -56,6 +55,7 @@ def show(
         None, help="TOML file of other options of `attnrec train`.", rich_help_panel=_TEST
     ),
     json: bool = typer.Option(False, "--json", help="Print the figures as the last line of stdout."),
+    **given: Any,
 ) -> None:
     """Read a data set and show what is in it; with --shuffle-test, whether order matters in it."""
     for name, value in (("seeds", seeds), ("epochs", epochs), ("config", config)):
@@ -63,7 +63,8 @@ def show(
             raise InputError(f"--{name} belongs to --shuffle-test")
     from attnrec.data.load import load_interactions
 
-    found = load_interactions(dataset, file_format)
+    found = load_interactions(dataset, options_of(ReadOptions, given))
+    show_reading(found.reading)
     figures = _figures(found)
     rows = [
         (name.replace("_", " "), f"{value:,}" if not isinstance(value, bool) else "yes" if value else "no")
@@ -71,12 +72,56 @@ def show(
     ]
     console.print(plain_table((found.name, ""), rows, numbers=(1,)))
     result: dict[str, Any] = {"dataset": found.name, **figures}
+    if found.reading is not None:
+        result["reading"] = asdict(found.reading)
     if shuffle_test:
-        tested = _test(dataset, file_format, 1 if seeds is None else seeds, epochs, config)
+        tested = _test(dataset, given, 1 if seeds is None else seeds, epochs, config)
         _show(tested)
         result["shuffle_test"] = {name: value for name, value in asdict(tested).items() if name != "dataset"}
     if json:
         print_json(result)
+
+
+@data.command()
+@with_options_of(ReadOptions)
+def stats(
+    dataset: str = typer.Argument("synthetic", help="`synthetic` or the path of an interaction file."),
+    *,
+    json: bool = typer.Option(False, "--json", help="Print the figures as the last line of stdout."),
+    **given: Any,
+) -> None:
+    """The usual columns of a table of data sets, the lengths of histories, the popularity of items, and ties."""
+    from attnrec.data.load import load_interactions
+    from attnrec.data.statistics import statistics
+
+    found = load_interactions(dataset, options_of(ReadOptions, given))
+    figures = statistics(found)
+    headers = ("data", "users", "items", "actions", "actions / user", "actions / item", "density")
+    row = (
+        found.name,
+        f"{figures.users:,}",
+        f"{figures.items:,}",
+        f"{figures.interactions:,}",
+        f"{figures.mean_length:.1f}",
+        f"{figures.mean_popularity:.1f}",
+        f"{figures.density:.3%}",
+    )
+    console.print(plain_table(headers, [row], numbers=range(1, 7)))
+    for title, bins in (("items in a history", figures.lengths), ("interactions of an item", figures.popularity)):
+        most = max(count for _, count in bins)
+        rows = [(label, f"{count:,}", "█" * round(24 * count / most)) for label, count in bins]
+        who = "users" if title.startswith("items") else "items"
+        console.print(plain_table((title, who, ""), rows, numbers=(1,)))
+    if figures.tied is None:
+        console.print("no times: histories stand in the order of the file")
+    else:
+        console.print(
+            f"times from {figures.first} to {figures.last}; {figures.tied:,} interactions "
+            f"({figures.tied / figures.interactions:.1%}) have the time of the user's one before, "
+            "and keep the order of the file"
+        )
+    if json:
+        print_json({"dataset": found.name, **asdict(figures)})
 
 
 def _figures(found: Interactions) -> dict[str, Any]:
@@ -96,7 +141,7 @@ def _figures(found: Interactions) -> dict[str, Any]:
     }
 
 
-def _test(dataset: str, file_format: str, seeds: int, epochs: int | None, config: Path | None) -> ShuffleTest:
+def _test(dataset: str, given: dict[str, Any], seeds: int, epochs: int | None, config: Path | None) -> ShuffleTest:
     from attnrec.api import shuffle_test
     from attnrec.cli.progress import ShuffleTestDisplay
     from attnrec.training.config import read_toml
@@ -105,7 +150,7 @@ def _test(dataset: str, file_format: str, seeds: int, epochs: int | None, config
     if extra := sorted({"seeds", "observer"} & options.keys()):
         raise InputError(f"{config}: unknown option {extra[0]!r}")
     options.pop("dataset", None)  # the one given as an argument counts
-    options["format"] = file_format
+    options |= {name: value for name, value in given.items() if value is not None}
     if epochs is not None:
         options["epochs"] = epochs
     try:

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from attnrec.cli import bench, check, compare, data, evaluate, new, plot, recommend, train, variants
+from attnrec.cli import bench, check, compare, data, evaluate, new, plot, prepare, recommend, train, variants
 from attnrec.errors import InputError, RunError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ for command in (
     variants.variants,
     new.new,
     check.check,
+    prepare.prepare,
 ):
     app.command()(command)
 app.add_typer(data.data, name="data")

@@ -21,7 +21,7 @@ def new(
 ) -> None:
     """Write a commented starting file for a variant of one's own, which passes `attnrec check` as it stands."""
     from attnrec import starter
-    from attnrec.training.run_directory import write_atomically
+    from attnrec.files import write_atomically
 
     if file.suffix != ".py":
         raise InputError(f"{file} must end in .py")

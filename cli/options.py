@@ -6,13 +6,16 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Optional, get_type_hints
+from typing import Any, Optional, TypeVar, get_type_hints
 
 import typer
 
 from attnrec.errors import InputError
-from attnrec.training.config import TrainConfig, flag, read_toml
+from attnrec.options import check, flag
+from attnrec.training.config import TrainConfig, read_toml
 from attnrec.training.presets import PRESETS
+
+T = TypeVar("T")
 
 
 def with_config_options(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -21,17 +24,42 @@ def with_config_options(*, without: Collection[str] = ()) -> Callable[[Callable[
     An option that the user leaves out arrives as None, so that a configuration file can fill it. Fields named
     in ``without`` are left to the command itself.
     """
+    return _with_fields(TrainConfig, without, [_preset()])
+
+
+def with_options_of(*declared: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add an option for every field of some dataclasses to a command whose last parameter is ``**given``."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for kind in declared:
+            command = _with_fields(kind, (), [])(command)
+        return command
+
+    return decorate
+
+
+def options_of(declared: type[T], given: dict[str, Any]) -> T:
+    """The dataclass with what the user gave of its fields; InputError for a value outside its limits."""
+    values = {}
+    for field in dataclasses.fields(declared):  # type: ignore[arg-type]
+        if given.get(field.name) is not None:
+            check(field, given[field.name])
+            values[field.name] = given[field.name]
+    return declared(**values)
+
+
+def _with_fields(
+    declared: type, without: Collection[str], first: list[inspect.Parameter]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in _parameters(command) if p.kind is not p.VAR_KEYWORD]
-        types = get_type_hints(TrainConfig)
-        fields = [
-            _parameter(field, types[field.name])
-            for field in dataclasses.fields(TrainConfig)
-            if field.name not in without
-        ]
-        own_first = [p for p in own if p.name in without]
-        parameters = [_preset(), *own_first, *fields, *(p for p in own if p.name not in without)]
+        types = get_type_hints(declared)
+        inherited = {name for base in declared.__bases__ for name in getattr(base, "__dataclass_fields__", {})}
+        fields = [field for field in dataclasses.fields(declared) if field.name not in without]
+        fields.sort(key=lambda field: field.name in inherited)  # what a class adds comes first
+        own_first = [p for p in own if p.name in without or p.kind is not p.KEYWORD_ONLY]
+        added = [_parameter(field, types[field.name]) for field in fields]
+        parameters = [*own_first, *first, *added, *(p for p in own if p not in own_first)]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
         return command
@@ -61,6 +89,7 @@ def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
         metavar = "N,N,..."
     default = field.default
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    shown = meta.get("shown", shown)
     if "like" in meta:
         wanted = wanted.__args__[0]
         shown = shown if default is not None else f"that of {flag(meta['like'])}"

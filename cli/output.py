@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from attnrec.data.form import Reading
 
 console = Console(stderr=True, highlight=False)
 
@@ -42,6 +46,19 @@ def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def show_reading(reading: Reading | None) -> None:
+    """How a file was read: its layout, what was taken for what, how many lines were kept."""
+    if reading is None:
+        return
+    roles = ", ".join(f"{role}: {column}" for role, column in reading.roles.items())
+    line = f"{Path(reading.source).name}: {reading.form}" + (f"; {roles}" if roles else "")
+    dropped = ", ".join(f"{count:,} dropped ({reason})" for reason, count in reading.dropped.items())
+    console.print(line, markup=False)
+    console.print(f"{reading.lines:,} interactions read, {dropped or 'none dropped'}", markup=False)
+    for note in reading.notes:
+        console.print(note, style="dim", markup=False)
 
 
 def show_warnings(lines: Sequence[str]) -> None:

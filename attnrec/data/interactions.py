@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from attnrec.data.form import Reading
 from attnrec.errors import InputError
+
+ALL_PARTS = ("train", "valid", "test")
 
 
 class DataError(InputError):
@@ -30,11 +34,12 @@ class Interactions:
         timestamps: float64 [num_interactions] as given in the file, or None.
         best_ndcg: expected full-ranking NDCG@10 on the test items of the best possible scorer, where
             the process that made the data is known.
-        item_categories: the categories of every item, as `attnrec.data.categories.read_categories` gives them, where
+        item_categories: the categories of every item, as `attnrec.data.items.read_categories` gives them, where
             the data brings them; item i has ``item_categories[i - 1]``.
         item_titles: the title of every item, "" for one without, where the data brings them.
-        parts: int8 [num_interactions], where the data fix their own split: 0 for training, 1 for validation, 2 for
-            test, never falling within a history.
+        parts: int8 [num_interactions], where the data fix their own split: a place in `ALL_PARTS`, never falling
+            within a history.
+        reading: how the data were read, where they come from a file or a frame.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Interactions:
     item_categories: tuple[tuple[str, ...], ...] | None = None
     item_titles: tuple[str, ...] | None = None
     parts: npt.NDArray[np.int8] | None = None
+    reading: Reading | None = None
 
     @property
     def num_users(self) -> int:
@@ -77,6 +83,7 @@ def from_codes(
     user_ids: tuple[str, ...],
     item_ids: tuple[str, ...],
     timestamps: npt.NDArray[np.float64] | None = None,
+    parts: npt.NDArray[np.int8] | None = None,
 ) -> Interactions:
     """Group coded interactions by user and order each history.
 
@@ -87,14 +94,56 @@ def from_codes(
         user_ids: the original id of every user.
         item_ids: the original id of every item.
         timestamps: [num_interactions], or None to keep the given order. Ties keep the given order.
+        parts: [num_interactions], places in `ALL_PARTS`, which go before times; or None.
     """
     user_codes = np.asarray(users, dtype=np.int32)
     item_codes = np.asarray(items, dtype=np.int32)
-    if timestamps is None:
-        order = np.argsort(user_codes, kind="stable")
-    else:
-        order = np.lexsort((timestamps, user_codes))  # a stable sort: ties keep file order
+    order = np.arange(len(user_codes))
+    for key in (timestamps, parts, user_codes):  # the last counts most, since each is a stable sort
+        if key is not None:
+            order = order[stable_order(key[order])]
     counts = np.bincount(user_codes, minlength=len(user_ids))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    ordered_times = None if timestamps is None else timestamps[order]
-    return Interactions(name, item_codes[order], offsets, user_ids, item_ids, ordered_times)
+    return Interactions(
+        name,
+        item_codes[order],
+        offsets,
+        user_ids,
+        item_ids,
+        None if timestamps is None else timestamps[order],
+        parts=None if parts is None else parts[order],
+    )
+
+
+def stable_order(key: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """``np.argsort(key, kind="stable")``, several times as fast where the key holds whole numbers of some range."""
+    if len(key) < 2 or (key[1:] >= key[:-1]).all():
+        return np.arange(len(key))
+    low, high = key.min(), key.max()
+    span = float(high) - float(low)
+    if not span < 2**48 or (key.dtype.kind == "f" and not (key == np.floor(key)).all()):
+        return np.argsort(key, kind="stable")
+    rest = (key - low).astype(np.int64)
+    order = np.argsort((rest & 0xFFFF).astype(np.uint16), kind="stable")  # numpy sorts 16 bits by counting
+    while (rest := rest >> 16).any():
+        order = order[np.argsort((rest & 0xFFFF).astype(np.uint16)[order], kind="stable")]
+    return order
+
+
+def in_file_order(data: Interactions) -> Interactions:
+    """The same data, its items numbered as they first appear in the histories, one user after another."""
+    present, first = np.unique(data.items, return_index=True)
+    order = present[np.argsort(first, kind="stable")]
+    numbers = np.zeros(data.num_items + 1, dtype=np.int32)
+    numbers[order] = np.arange(1, len(order) + 1, dtype=np.int32)
+
+    def of_items(values: tuple[Any, ...] | None) -> Any:
+        return None if values is None else tuple(values[item - 1] for item in order.tolist())
+
+    return replace(
+        data,
+        items=numbers[data.items],
+        item_ids=of_items(data.item_ids),
+        item_titles=of_items(data.item_titles),
+        item_categories=of_items(data.item_categories),
+    )

@@ -6,19 +6,22 @@ import zlib
 from pathlib import Path
 
 from attnrec.data import synthetic
-from attnrec.data.formats import read_interactions
+from attnrec.data.cache import cached
+from attnrec.data.form import ReadOptions
 from attnrec.data.interactions import DataError, Interactions
+from attnrec.data.reading import read_interactions
 from attnrec.errors import nearest
 
 
-def load_interactions(dataset: str, file_format: str = "auto") -> Interactions:
-    """``synthetic``, or the file at that path; DataError if it is neither."""
+def load_interactions(dataset: str, options: ReadOptions = ReadOptions()) -> Interactions:  # noqa: B008
+    """``synthetic``, or the file at that path; DataError if it is neither, or does not read."""
     if dataset == synthetic.NAME:
         return synthetic.synthetic()
-    if not Path(dataset).exists():
+    path = Path(dataset)
+    if not path.exists():
         hint = nearest(dataset, [synthetic.NAME]) if "/" not in dataset and "." not in dataset else ""
         raise DataError(f"there is no data set or file {dataset!r}{hint}")
-    return read_interactions(dataset, file_format)
+    return cached(path, options, read_interactions)
 
 
 def fingerprint(data: Interactions) -> str:

@@ -27,9 +27,11 @@ from attnrec.data.interactions import Interactions
 from attnrec.data.load import fingerprint, load_interactions
 from attnrec.errors import InputError
 from attnrec.evaluation.metrics import check_cutoffs
-from attnrec.training.config import TrainConfig, flag, read_toml, to_toml
+from attnrec.files import write_atomically
+from attnrec.options import flag
+from attnrec.training.config import TrainConfig, read_toml, to_toml
 from attnrec.training.kept_variants import changed_variants
-from attnrec.training.run_directory import CONFIG, METRICS, STATE, VOCABULARY, RunDirectory, write_atomically
+from attnrec.training.run_directory import CONFIG, METRICS, STATE, VOCABULARY, RunDirectory
 from attnrec.training.setup import build_model, choose_device
 
 PLAN = "comparison.toml"
@@ -94,7 +96,7 @@ def plan(config: TrainConfig, variants: Sequence[str], seeds: int, path: str | P
     if len(variants) < 2:
         raise InputError("a comparison needs at least two variants: give --attention twice or more")
     _check_variants(variants)
-    data = load_interactions(config.dataset, config.format)
+    data = load_interactions(config.dataset, config)
     check_cutoffs(config.cutoffs, data.num_items)
     device = choose_device(config.device)
     timed = data.timestamps is not None

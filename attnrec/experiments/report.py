@@ -14,7 +14,8 @@ from attnrec.experiments.cost import add_equal_time, time_curve
 from attnrec.experiments.differences import add_differences
 from attnrec.experiments.tables import to_markdown
 from attnrec.experiments.warnings import comparison_warnings
-from attnrec.training.run_directory import RunDirectory, write_atomically
+from attnrec.files import write_atomically
+from attnrec.training.run_directory import RunDirectory
 
 JSON_RESULT, MARKDOWN_RESULT = "comparison.json", "comparison.md"
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from attnrec.experiments.compare import MAY_DIFFER, OF_ONE_RUN, PROTOCOLS, Comparison
 from attnrec.experiments.known_rows import NEAR, known_row
-from attnrec.training.config import flag
+from attnrec.options import flag
 from attnrec.training.run_directory import RunDirectory
 
 BEST_IS_LAST = "the best epoch is the last one evaluated; a later one may be better"

@@ -4,138 +4,128 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import operator
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_type_hints
 
+from attnrec.data.form import ReadOptions
 from attnrec.errors import InputError, nearest
+from attnrec.options import check, option
 from attnrec.training.presets import with_preset
 
 
-def _option(default: Any, group: str, text: str, **limits: Any) -> Any:
-    """A field with its help text.
-
-    ``limits``: min, max, above (exclusive minimum), below, choices; ``like`` names the option whose value an option
-    takes that is left at None. It takes it once, when the configuration is made: in a copy with the other option
-    changed (`dataclasses.replace`) it stays.
-    """
-    return field(default=default, metadata={"group": group, "help": text, **limits})
-
-
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(ReadOptions):
     """Options of `attnrec train`; each field's metadata holds its help text and its limits.
 
     Raises InputError when a value is outside its limits.
     """
 
-    attention: str = _option(
+    attention: str = option(
         "sdpa",
         "Data",
         "Attention operator: NAME[:option=value,...], see `attnrec variants`; A+B+... gives one for each block.",
     )
-    dataset: str = _option("synthetic", "Data", "`synthetic` (embedded) or the path of an interaction file.")
-    format: str = _option("auto", "Data", "Format of the file.", choices=("auto", "pairs", "sequences", "csv", "tsv"))
+    dataset: str = option("synthetic", "Data", "`synthetic` (embedded) or the path of an interaction file.")
 
-    max_len: int = _option(50, "Model", "Most recent items of a history that are used (n).", min=1)
-    dim: int = _option(64, "Model", "Width of embeddings and trunk (d).", min=1)
-    blocks: int = _option(2, "Model", "Self-attention blocks; 0 leaves the embedding alone.", min=0)
-    heads: int = _option(1, "Model", "Attention heads; must divide --dim.", min=1)
-    dropout: float = _option(
+    max_len: int = option(50, "Model", "Most recent items of a history that are used (n).", min=1)
+    dim: int = option(64, "Model", "Width of embeddings and trunk (d).", min=1)
+    blocks: int = option(2, "Model", "Self-attention blocks; 0 leaves the embedding alone.", min=0)
+    heads: int = option(1, "Model", "Attention heads; must divide --dim.", min=1)
+    dropout: float = option(
         0.2,
         "Model",
         "Dropout of the embedding and of sub-layer outputs (with --norm original not after attention).",
         min=0.0,
         below=1.0,
     )
-    attention_dropout: float | None = _option(
+    attention_dropout: float | None = option(
         0.0, "Model", "Dropout of attention weights.", like="dropout", min=0.0, below=1.0
     )
-    feed_forward_dropout: float | None = _option(
+    feed_forward_dropout: float | None = option(
         None, "Model", "Dropout after the ReLU of the feed-forward network.", like="dropout", min=0.0, below=1.0
     )
-    norm: str = _option(
+    norm: str = option(
         "original",
         "Model",
         "Where LayerNorm stands: as in the authors' code, or before or after each sub-layer.",
         choices=("original", "pre", "post"),
     )
-    bias: bool = _option(True, "Model", "Biases of the query, key, value and output projections.")
-    position: bool = _option(True, "Model", "Learned position embedding.")
-    shared_embedding: bool = _option(True, "Model", "Score with the input's item embedding.")
-    residual: bool = _option(True, "Model", "Residual connections.")
-    user_vector: bool = _option(False, "Model", "Add a learned vector of the user to the output.")
-    zero_init: bool | None = _option(
+    bias: bool = option(True, "Model", "Biases of the query, key, value and output projections.")
+    position: bool = option(True, "Model", "Learned position embedding.")
+    shared_embedding: bool = option(True, "Model", "Score with the input's item embedding.")
+    residual: bool = option(True, "Model", "Residual connections.")
+    user_vector: bool = option(False, "Model", "Add a learned vector of the user to the output.")
+    zero_init: bool | None = option(
         None,
         "Model",
         "Start the last matrix of each sub-layer at zero, so that its residual branch adds nothing at first.",
         like="residual",
     )
-    init_std: float = _option(0.0, "Model", "Standard deviation of the initial embeddings; 0: Glorot's.", min=0.0)
+    init_std: float = option(0.0, "Model", "Standard deviation of the initial embeddings; 0: Glorot's.", min=0.0)
 
-    loss: str = _option(
+    loss: str = option(
         "ce",
         "Training",
         "Loss: cross-entropy over all items (ce) or over sampled ones (ssm), or binary (bce, gbce).",
         choices=("ce", "ssm", "bce", "gbce"),
     )
-    negatives: int = _option(1, "Training", "Sampled negatives a position (bce, gbce, ssm).", min=1)
-    gbce_t: float = _option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
-    epochs: int = _option(100, "Training", "Epochs at most.", min=1)
-    batch_size: int = _option(128, "Training", "Users in a batch.", min=1)
-    optimizer: str = _option("adam", "Training", "Optimizer.", choices=("adam", "adamw"))
-    beta2: float = _option(
+    negatives: int = option(1, "Training", "Sampled negatives a position (bce, gbce, ssm).", min=1)
+    gbce_t: float = option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
+    epochs: int = option(100, "Training", "Epochs at most.", min=1)
+    batch_size: int = option(128, "Training", "Users in a batch.", min=1)
+    optimizer: str = option("adam", "Training", "Optimizer.", choices=("adam", "adamw"))
+    beta2: float = option(
         0.999,
         "Training",
         "Adam's beta2, the decay of its average of squared gradients (beta1 is 0.9).",
         min=0.0,
         below=1.0,
     )
-    lr: float = _option(1e-3, "Training", "Learning rate.", above=0.0)
-    weight_decay: float = _option(
+    lr: float = option(1e-3, "Training", "Learning rate.", above=0.0)
+    weight_decay: float = option(
         0.0, "Training", "Weight decay: adam adds it to the gradient, adamw shrinks the weights.", min=0.0
     )
-    schedule: str = _option(
+    schedule: str = option(
         "constant",
         "Training",
         "Learning rate over the run: constant, a half cosine to 0, or lower whenever validation stalls.",
         choices=("constant", "cosine", "plateau"),
     )
-    lr_patience: int = _option(
+    lr_patience: int = option(
         3, "Training", "plateau: evaluations without a better NDCG@10 before the rate falls.", min=1
     )
-    lr_factor: float = _option(0.3, "Training", "plateau: what the rate is multiplied by then.", above=0.0, below=1.0)
-    warmup: int = _option(0, "Training", "Steps of linear warm-up of the learning rate.", min=0)
-    clip_norm: float = _option(0.0, "Training", "Clip the global gradient norm to this; 0: never.", min=0.0)
-    seed: int = _option(0, "Training", "Seed of initialisation, order, negatives and dropout.", min=0, max=2**31)
+    lr_factor: float = option(0.3, "Training", "plateau: what the rate is multiplied by then.", above=0.0, below=1.0)
+    warmup: int = option(0, "Training", "Steps of linear warm-up of the learning rate.", min=0)
+    clip_norm: float = option(0.0, "Training", "Clip the global gradient norm to this; 0: never.", min=0.0)
+    seed: int = option(0, "Training", "Seed of initialisation, order, negatives and dropout.", min=0, max=2**31)
 
-    eval_every: int = _option(5, "Evaluation", "Epochs between evaluations on validation.", min=1)
-    patience: int = _option(5, "Evaluation", "Evaluations without a better NDCG@10 before stopping; 0: never.", min=0)
-    select: str = _option(
+    eval_every: int = option(5, "Evaluation", "Epochs between evaluations on validation.", min=1)
+    patience: int = option(5, "Evaluation", "Evaluations without a better NDCG@10 before stopping; 0: never.", min=0)
+    select: str = option(
         "full", "Evaluation", "Protocol whose validation NDCG@10 chooses the epoch.", choices=("full", "sampled")
     )
-    cutoffs: tuple[int, ...] = _option((1, 5, 10, 20), "Evaluation", "Cut-offs N of NDCG@N and Hit@N, as 1,5,10,20.")
+    cutoffs: tuple[int, ...] = option((1, 5, 10, 20), "Evaluation", "Cut-offs N of NDCG@N and Hit@N, as 1,5,10,20.")
 
-    device: str = _option("auto", "Machine", "Where to compute.", choices=("auto", "cpu", "cuda"))
-    precision: str = _option(
+    device: str = option("auto", "Machine", "Where to compute.", choices=("auto", "cpu", "cuda"))
+    precision: str = option(
         "fp32", "Machine", "Arithmetic of the trunk (the loss is always fp32).", choices=("fp32", "tf32", "bf16")
     )
 
     def __post_init__(self) -> None:
-        for option in fields(self):
-            if "like" in option.metadata and getattr(self, option.name) is None:
-                object.__setattr__(self, option.name, getattr(self, option.metadata["like"]))
-            _check(option, getattr(self, option.name))
+        for field in fields(self):
+            if "like" in field.metadata and getattr(self, field.name) is None:
+                object.__setattr__(self, field.name, getattr(self, field.metadata["like"]))
+            check(field, getattr(self, field.name))
         if self.dim % self.heads:
             raise InputError(f"--heads {self.heads} does not divide --dim {self.dim}")
 
     @classmethod
     def from_run(cls, values: dict[str, Any], source: str) -> TrainConfig:
         """As `from_mapping`, of a file that holds all options; InputError where one is missing."""
-        missing = sorted({option.name for option in fields(cls)} - values.keys())
+        missing = sorted({field.name for field in fields(cls)} - values.keys())
         if missing:
             raise InputError(f"{source} is damaged or of another version: it does not say {', '.join(missing)}")
         return cls.from_mapping(values, source)
@@ -172,25 +162,6 @@ def read_toml(path: Path) -> dict[str, Any]:
 def to_toml(values: dict[str, Any]) -> str:
     """Flat values as TOML (strings, numbers, booleans and lists of them are written as in JSON)."""
     return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
-
-
-def flag(name: str) -> str:
-    """The command line's spelling of an option: ``max_len`` is ``--max-len``."""
-    return "--" + name.replace("_", "-")
-
-
-def _check(option: dataclasses.Field[Any], value: Any) -> None:
-    limits = option.metadata
-    if "choices" in limits and value not in limits["choices"]:
-        raise InputError(f"{flag(option.name)} {value!r} is not one of {', '.join(limits['choices'])}")
-    for limit, holds, words in (
-        ("min", operator.ge, "at least"),
-        ("max", operator.le, "at most"),
-        ("above", operator.gt, "above"),
-        ("below", operator.lt, "below"),
-    ):
-        if limit in limits and not holds(value, limits[limit]):
-            raise InputError(f"{flag(option.name)} must be {words} {limits[limit]}, not {value}")
 
 
 def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:

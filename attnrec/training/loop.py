@@ -320,7 +320,7 @@ def train(
         InputError: data, options or directory cannot be used; nothing is written then.
         RunError: the training failed (loss not finite, disk full).
     """
-    data = load_interactions(config.dataset, config.format)
+    data = load_interactions(config.dataset, config)
     run = RunDirectory.open(out) if resume else RunDirectory(out)
     trainer = Trainer(config, run, data, observer or Observer())
     if resume:

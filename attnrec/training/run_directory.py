@@ -14,10 +14,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,26 +30,12 @@ from torch import Tensor
 from attnrec.errors import InputError, RunError
 from attnrec.evaluation.metrics import Ranks
 from attnrec.evaluation.ranking import Evaluation
+from attnrec.files import write_atomically
 from attnrec.training.config import TrainConfig, read_toml, to_toml
 from attnrec.training.kept_variants import VARIANTS, variant_contents
 
 CONFIG, VOCABULARY, METRICS = "config.toml", "vocabulary.json", "metrics.jsonl"
 WEIGHTS, TEST_RANKS, STATE, SUMMARY = "weights.safetensors", "test_ranks.safetensors", "state", "summary.json"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside ``path``, then rename; on failure the old file is untouched."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True)

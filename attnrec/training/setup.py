@@ -15,7 +15,8 @@ from torch import nn
 from attnrec.attention import AttentionOperator, parse_blocks
 from attnrec.errors import InputError
 from attnrec.models.sasrec import SASRec, SASRecConfig
-from attnrec.training.config import TrainConfig, flag
+from attnrec.options import flag
+from attnrec.training.config import TrainConfig
 from attnrec.training.run_directory import RunDirectory
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h

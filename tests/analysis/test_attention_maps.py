@@ -11,8 +11,8 @@ import torch
 from attnrec.analysis.attention_maps import AttentionMaps, attention_figures, category_maps, slot_figure, slot_maps
 from attnrec.analysis.style import save_figure
 from attnrec.data.batches import batch_from_histories
-from attnrec.data.categories import read_categories
 from attnrec.data.interactions import DataError
+from attnrec.data.items import read_categories
 from attnrec.data.splits import leave_one_out
 from attnrec.errors import InputError
 from attnrec.recommender import Recommender, load

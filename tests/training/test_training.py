@@ -295,17 +295,17 @@ def test_resuming_what_cannot_be_resumed(config: TrainConfig, tmp_path: Path) ->
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attnrec.training import run_directory
+    from attnrec import files
 
     path = tmp_path / "file"
-    run_directory.write_atomically(path, b"old")
+    files.write_atomically(path, b"old")
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(RunError, match=r"cannot write .*file: No space left on device"):
-        run_directory.write_atomically(path, b"new")
+        files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

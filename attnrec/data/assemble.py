@@ -1,0 +1,233 @@
+"""Columns as they were read, made into numbered histories; what is incomplete is left out and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from attnrec.data.columns import is_number, parse_date
+from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, from_codes
+
+_TEXT_ROLES = ("user", "item", "title", "categories", "part")
+NUMBER_ROLES = ("time", "rating")
+_CATEGORY_SEPARATOR = "|"
+MOST_DROPPED = 0.01
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """Texts by number.
+
+    Attributes:
+        codes: int32 [n], the place of each value in ``names``.
+        names: the different values, in the order in which they first appear.
+    """
+
+    codes: npt.NDArray[np.int32]
+    names: tuple[str, ...]
+
+    def __getitem__(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Column:
+        """Some of the rows, numbered anew."""
+        codes = self.codes[rows]
+        present, first = np.unique(codes, return_index=True)
+        order = present[np.argsort(first, kind="stable")]
+        numbers = np.zeros(len(self.names), dtype=np.int32)
+        numbers[order] = np.arange(len(order), dtype=np.int32)
+        return Column(numbers[codes], tuple(self.names[code] for code in order.tolist()))
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """n interactions as they stand in a source.
+
+    Attributes:
+        text: columns of the roles user and item, and of title, categories and part where there are any.
+        numbers: float64 [n] of the roles time and rating where there are any; NaN is missing.
+        dropped: how many records are not among the n, by reason.
+        notes: sentences on what was made of the values.
+    """
+
+    text: Mapping[str, Column]
+    numbers: Mapping[str, Floats]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.text["user"].codes)
+
+    def keep(self, rows: npt.NDArray[np.bool_], reason: str) -> Columns:
+        """Those rows, in their order, the others counted under ``reason``."""
+        left_out = len(rows) - int(rows.sum())
+        if not left_out:
+            return self
+        return replace(
+            self,
+            text={role: column[rows] for role, column in self.text.items()},
+            numbers={role: values[rows] for role, values in self.numbers.items()},
+            dropped={**self.dropped, reason: self.dropped.get(reason, 0) + left_out},
+        )
+
+    def in_order(self, rows: npt.NDArray[np.int64]) -> Columns:
+        """All rows in another order, numbered anew."""
+        return replace(
+            self,
+            text={role: column[rows] for role, column in self.text.items()},
+            numbers={role: values[rows] for role, values in self.numbers.items()},
+        )
+
+    def complete(self, where: str, *, forced: bool = False) -> Columns:
+        """Without what has no user, item or time; DataError if that is more than 1 % and not ``forced``."""
+        found = self
+        for role in ("user", "item"):
+            column = found.text[role]
+            if "" in column.names:
+                found = found.keep(column.codes != column.names.index(""), f"no {role}")
+        if "time" in found.numbers:
+            found = found.keep(~np.isnan(found.numbers["time"]), "no time")
+        lost = len(self) - len(found)
+        if lost > MOST_DROPPED * len(self) and not forced:
+            why = ", ".join(f"{count:,} have {reason}" for reason, count in found.dropped.items())
+            raise DataError(f"{where}: {lost:,} of {len(self):,} lines are incomplete ({why}); see --trust-data")
+        return found
+
+
+def coded(values: pa.ChunkedArray | pa.Array) -> Column:
+    """Texts, dictionary-coded or not, by number; DataError if they are not UTF-8."""
+    if isinstance(values, pa.Array):
+        values = pa.chunked_array([values])
+    if not pa.types.is_dictionary(values.type):
+        values = values.dictionary_encode()
+    values = values.unify_dictionaries()
+    if not values.num_chunks:
+        return Column(np.zeros(0, dtype=np.int32), ())
+    names = values.chunk(values.num_chunks - 1).dictionary
+    names.validate(full=True)
+    indices = [chunk.indices for chunk in values.chunks]
+    codes = np.concatenate([index.fill_null(-1).to_numpy(zero_copy_only=False) for index in indices]).astype(np.int32)
+    texts = names.to_pylist()
+    if None in texts or (codes < 0).any():
+        blank = pa.array(["" if code < 0 else texts[code] or "" for code in codes.tolist()], pa.string())
+        return coded(blank)
+    return in_first_order(Column(codes, tuple(texts)))
+
+
+def in_first_order(column: Column) -> Column:
+    """The same, its names in the order of their first appearance and no others among them."""
+    first = _first_places(column.codes, len(column.names))
+    if len(first) and (np.diff(first) > 0).all() and first[-1] < len(column.codes):
+        return column
+    return column[np.ones(len(column.codes), dtype=bool)]
+
+
+def _first_places(codes: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.int64]:
+    """Where each code first stands, int64 [count]; the number of codes for one that is absent."""
+    first = np.full(count, len(codes))
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return first
+
+
+def moments(values: pa.ChunkedArray) -> Floats | None:
+    """Seconds since 1970 of dates in text, NaN for ""; None where one of them is no date."""
+    texts = pc.if_else(pc.equal(values, ""), None, values)
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        try:
+            ticks = texts.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        return np.asarray(ticks.cast(pa.int64()).cast(pa.float64(), safe=False).fill_null(np.nan)) / 1e6
+    column = coded(values)
+    if len(column.names) > len(column.codes) / 4:
+        return None  # nearly as many different texts as lines, so one by one is no slower
+    try:
+        by_name = np.array([parse_date(name) if name else np.nan for name in column.names])
+    except ValueError:
+        return None
+    return by_name[column.codes]
+
+
+DATES = "times are dates, read as seconds since 1970 in UTC"
+
+
+def values_of(found: Mapping[str, Sequence[str]], where: str, line_numbers: Sequence[int]) -> Columns:
+    """Columns from lists of texts by role; DataError that names the line of a value that is no number or date."""
+    text = {role: coded(pa.array(values, pa.string())) for role, values in found.items() if role in _TEXT_ROLES}
+    numbers = {}
+    notes: tuple[str, ...] = ()
+    for role in NUMBER_ROLES:
+        if role not in found:
+            continue
+        numbers[role], dated = _numbers(found[role], role, where, line_numbers)
+        notes += (DATES,) if dated else ()
+    return Columns(text, numbers, notes=notes)
+
+
+def _numbers(values: Sequence[str], role: str, where: str, line_numbers: Sequence[int]) -> tuple[Floats, bool]:
+    """Numbers or, of times, dates, NaN for ""; and whether they were dates."""
+    read = np.full(len(values), np.nan)
+    kinds: set[bool] = set()
+    for place, value in enumerate(values):
+        if not value.strip():
+            continue
+        number = is_number(value)
+        try:
+            read[place] = float(value) if number else parse_date(value) if role == "time" else float("x")
+        except ValueError:
+            kind = "time" if role == "time" else role
+            raise DataError(
+                f"{where}:{line_numbers[place]}: the {kind} {value[:50]!r} is not a number"
+                + (" or a date" if role == "time" else "")
+            ) from None
+        kinds.add(number)
+        if len(kinds) > 1:
+            raise DataError(
+                f"{where}:{line_numbers[place]}: the time {value[:50]!r} is "
+                + ("a number among dates" if number else "a date among numbers")
+            )
+    return read, kinds == {False}
+
+
+def to_interactions(columns: Columns, name: str) -> Interactions:
+    """Histories in time order: by part, then by time (ties keep the order of the source).
+
+    Raises DataError when nothing is left, or a part has another name than train, valid and test.
+    """
+    if not len(columns):
+        raise DataError(f"{name}: no interactions are left")
+    users, items = columns.text["user"], columns.text["item"]
+    parts = _parts(columns.text["part"], name) if "part" in columns.text else None
+    data = from_codes(name, users.codes, items.codes + 1, users.names, items.names, columns.numbers.get("time"), parts)
+    titles = _of_items(columns, "title")
+    categories = _of_items(columns, "categories")
+    return replace(
+        data,
+        item_titles=titles,
+        item_categories=None
+        if categories is None
+        else tuple(tuple(filter(None, text.split(_CATEGORY_SEPARATOR))) for text in categories),
+    )
+
+
+def _parts(column: Column, name: str) -> npt.NDArray[np.int8]:
+    aliases = {"validation": "valid", "val": "valid", "dev": "valid"}
+    places = []
+    for text in column.names:
+        word = aliases.get(text.lower(), text.lower())
+        if word not in ALL_PARTS:
+            raise DataError(f"{name}: the part {text!r} is not one of {', '.join(ALL_PARTS)}")
+        places.append(ALL_PARTS.index(word))
+    return np.asarray(places, dtype=np.int8)[column.codes]
+
+
+def _of_items(columns: Columns, role: str) -> tuple[str, ...] | None:
+    """What the first line of each item says, in the order of the items; None where there is no such column."""
+    if role not in columns.text:
+        return None
+    first = _first_places(columns.text["item"].codes, len(columns.text["item"].names))
+    column = columns.text[role]
+    return tuple(column.names[code] for code in column.codes[first].tolist())

@@ -1,0 +1,110 @@
+"""How a file of interactions is laid out: what the user says of it, and what was made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from attnrec.options import option
+
+FORMATS = ("auto", "pairs", "sequences", "csv", "tsv", "json", "literals", "parquet")
+SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "bar": "|", "space": ""}
+ROLES = ("user", "item", "time", "rating")
+NO_COLUMN = "none"
+_GROUP = "Reading files"
+
+
+def _column(text: str) -> str:
+    return option("", _GROUP, text, shown="recognised")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user says of a file; what is left at its default is recognised.
+
+    A column is given by its name, or by its number counted from 1.
+    """
+
+    format: str = option("auto", _GROUP, "Format of the file.", choices=FORMATS)
+    user_column: str = _column("Column of users, by name or number.")
+    item_column: str = _column("Column of items, by name or number.")
+    time_column: str = _column(f"Column of times, by name or number; `{NO_COLUMN}`: file order.")
+    rating_column: str = _column("Column of ratings, by name or number.")
+    separator: str = _column(f"What separates fields: {', '.join(SEPARATORS)} or any characters, such as `::`.")
+    header: bool = option(True, _GROUP, "Look for a header in the first line.")
+    trust_data: bool = option(False, _GROUP, "Use the data although they look misread.")
+
+    def column(self, role: str) -> str:
+        """What was said of the column of a role; "" where nothing was."""
+        return getattr(self, f"{role}_column")
+
+
+@dataclass(frozen=True)
+class Form:
+    """The layout of a file.
+
+    Attributes:
+        kind: ``table``, ``sequences``, ``json`` (an object a line), ``literals`` (a Python dict a line) or ``parquet``.
+        separator: between fields of a table or sequence; "" is any run of white space.
+        header: whether the first line names the columns.
+        quoted: whether a field may be in double quotes.
+        columns: names of the columns, ``column 1``, ... where the file names none.
+        roles: the name of the column of each role that there is; of `ROLES`.
+        notes: what a reader should know of how this was decided, a sentence each.
+    """
+
+    kind: str
+    separator: str = ""
+    header: bool = False
+    quoted: bool = False
+    columns: tuple[str, ...] = ()
+    roles: Mapping[str, str] = None  # type: ignore[assignment]
+    notes: tuple[str, ...] = ()
+
+    def place(self, role: str) -> int:
+        """Which column, counted from 0."""
+        return self.columns.index(self.roles[role])
+
+    def __str__(self) -> str:
+        if self.kind == "sequences":
+            return "a line a user, `user item item ...`"
+        if self.kind == "table":
+            between = separator_name(self.separator)
+            return f"lines separated by {between}, " + ("with a header" if self.header else "without a header")
+        return {
+            "json": "a JSON object a line",
+            "literals": "a Python literal a line",
+            "parquet": "Parquet",
+            "frame": "a data frame",
+        }[self.kind]
+
+
+def separator_name(separator: str) -> str:
+    """``tab``, ``white space``, ... for a message."""
+    if not separator:
+        return "white space"
+    return next((name for name, character in SEPARATORS.items() if character == separator), repr(separator))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a source, and how: the account that is shown to the user.
+
+    Attributes:
+        source: the file, or the kind of frame.
+        form: how it was understood.
+        lines: records that the source holds; of sequences: interactions.
+        dropped: how many of them were left out, by reason; the rest was kept.
+        notes: further sentences, such as the unit of times.
+    """
+
+    source: str
+    form: str
+    roles: Mapping[str, str]
+    lines: int
+    dropped: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> int:
+        return self.lines - sum(self.dropped.values())

@@ -1,0 +1,147 @@
+"""Tables in memory and Parquet files: pandas, polars, pyarrow and whatever else narwhals knows."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from attnrec.data.assemble import DATES, NUMBER_ROLES, Columns, Floats, coded, moments
+from attnrec.data.columns import given_places, is_number, known_places, looks, near_known
+from attnrec.data.form import Form, ReadOptions
+from attnrec.data.interactions import DataError
+from attnrec.data.recognise import refuse_names, refuse_unused_time
+
+_SAMPLE = 1000
+
+
+def is_frame(value: object) -> bool:
+    """Whether it is a table that `arrow_table` takes."""
+    import narwhals as nw
+
+    try:
+        nw.from_native(value)  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return True
+
+
+def arrow_table(frame: Any) -> pa.Table:
+    """A frame of pandas, polars, pyarrow or any kind that narwhals knows (lazy ones are collected)."""
+    import narwhals as nw
+
+    native = nw.from_native(frame)
+    eager = native.collect() if isinstance(native, nw.LazyFrame) else native
+    try:
+        return eager.to_arrow()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+        raise DataError(f"the data frame has a column that is not of one type ({str(error).splitlines()[0]})") from None
+
+
+def parquet_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns; DataError if it is damaged."""
+    try:
+        return pq.read_table(path, columns=columns, read_dictionary=["user_id", "item_id", "item_title"])
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged: it does not read as Parquet ({str(error).splitlines()[0]})") from None
+
+
+def table_form(table: pa.Table, kind: str, where: str, options: ReadOptions) -> Form:
+    """Which column is what, by name.
+
+    Raises DataError when user or item is not told, or a column cannot be what it is taken for.
+    """
+    columns = table.column_names
+    given = given_places(options, columns, where)
+    known, notes = known_places(columns, given, where)
+    places = known | {role: place for role, place in given.items() if place is not None}
+    if not {"user", "item"} <= places.keys():
+        refuse_names(columns, where)
+    if "time" not in places and "time" not in given:
+        timed = [
+            name
+            for place, name in enumerate(columns)
+            if place not in places.values() and (_is_moment(table[name].type) or _looks_timed(table[name]))
+        ]
+        refuse_unused_time(near_known(columns, "time"), timed, where)
+        notes.append("no times: histories stand in the order of the rows")
+    roles = {role: columns[place] for role, place in places.items()}
+    return Form(kind, columns=tuple(columns), roles=roles, notes=tuple(notes))
+
+
+def _is_moment(kind: pa.DataType) -> bool:
+    return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+
+
+def _looks_timed(values: pa.ChunkedArray) -> bool:
+    sample = values.slice(0, _SAMPLE)
+    return not pa.types.is_nested(values.type) and looks(["" if v is None else str(v) for v in sample.to_pylist()]).time
+
+
+def read_columns(table: pa.Table, form: Form, roles: Sequence[str], where: str) -> Columns:
+    """The columns of ``roles`` that the form has; DataError for one of a type that it cannot have."""
+    text, numbers = {}, {}
+    notes: list[str] = []
+    for role in roles:
+        if role not in form.roles:
+            continue
+        values = table[form.roles[role]]
+        what = f"{where}: the column {form.roles[role]!r}"
+        if role in NUMBER_ROLES:
+            numbers[role], dated = _as_numbers(values, role, what)
+            notes += [DATES] * dated
+        else:
+            text[role] = coded(_as_text(values, role, what, notes))
+    return Columns(text, numbers, notes=tuple(notes))
+
+
+def _as_text(values: pa.ChunkedArray, role: str, what: str, notes: list[str]) -> pa.ChunkedArray:
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        if pa.types.is_dictionary(values.type):
+            return values
+        return values.cast(pa.large_string()).fill_null("")
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(kind)
+    if pa.types.is_floating(kind):
+        whole = pc.floor(values)
+        if not pc.all(pc.equal(whole, values)).as_py():
+            raise DataError(f"{what} holds fractions or NaN, so it cannot be the {role}")
+        notes.append(f"{role} numbers with a decimal point are written without it")
+        values = whole.cast(pa.int64())
+        kind = values.type
+    if not (pa.types.is_integer(kind)):
+        raise DataError(f"{what} is of type {kind}, so it cannot be the {role}; it needs text or whole numbers")
+    return values.cast(pa.string()).fill_null("")
+
+
+def _as_numbers(values: pa.ChunkedArray, role: str, what: str) -> tuple[Floats, bool]:
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values = values.cast(kind.value_type)
+        kind = values.type
+    if role == "time" and _is_moment(kind):
+        ticks = values.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
+        return np.asarray(ticks.cast(pa.float64(), safe=False).fill_null(np.nan)) / 1e6, True
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        read = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan))
+        if np.isinf(read).any():
+            raise DataError(f"{what} holds a value that is not finite, so it cannot be the {role}")
+        return read, False
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        texts = values.cast(pa.string()).fill_null("")
+        sample = [text for text in texts.slice(0, _SAMPLE).to_pylist() if text]
+        if all(map(is_number, sample)):
+            with contextlib.suppress(pa.ArrowInvalid):
+                filled = pc.if_else(pc.equal(texts, ""), None, texts)
+                return np.asarray(filled.cast(pa.float64()).fill_null(np.nan)), False
+        read_dates = moments(texts) if role == "time" else None
+        if read_dates is not None:
+            return read_dates, True
+    raise DataError(f"{what} is of type {kind}, and its values are no {role}s that are understood")

@@ -1,0 +1,316 @@
+"""Raw interactions made into a data set: filters, in this order, each with a count of what it left out.
+
+1. ratings below a threshold, 2. a range of dates, 3. lines that say the same, 4. further interactions with the same
+item, 5. a sample of users, 6. users and items with few interactions.
+
+The recipe ``sasrec`` is the preparation of Kang & McAuley (ICDM 2018) as their published program does it: users and
+items with at least five interactions, both counted once in the raw data (so that a few end with less), and a user's
+interactions by time, ties as in the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from attnrec.data.assemble import Column, Columns, to_interactions
+from attnrec.data.cache import cache_folder
+from attnrec.data.columns import is_number, parse_date
+from attnrec.data.form import Reading, ReadOptions
+from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, in_file_order, stable_order
+from attnrec.data.prepared import parquet_bytes
+from attnrec.data.reading import ROLES, dataset_name, judged, read_file, read_frame
+from attnrec.errors import nearest
+from attnrec.files import write_atomically
+from attnrec.options import check, flag, option
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "sasrec": {"min_user": 5, "min_item": 5, "core": "once"},
+    "5-core": {"min_user": 5, "min_item": 5, "core": "stable"},
+}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is kept of raw interactions; by default all."""
+
+    min_rating: float = option(0.0, "What is kept", "Interactions rated at least this; 0: all.", min=0.0)
+    since: str = option("", "What is kept", "Interactions at or after this date or time.", shown="no limit")
+    until: str = option("", "What is kept", "Interactions before this date or time.", shown="no limit")
+    duplicates: str = option("keep", "What is kept", "Lines that repeat user, item and time.", choices=("keep", "drop"))
+    repeats: str = option(
+        "keep", "What is kept", "Of a user's interactions with one item.", choices=("keep", "first", "last")
+    )
+    users: int = option(0, "What is kept", "A random sample of so many users; 0: all.", min=0)
+    seed: int = option(0, "What is kept", "Seed of the sample.", min=0)
+    min_user: int = option(0, "What is kept", "Users with at least so many interactions.", min=0)
+    min_item: int = option(0, "What is kept", "Items with at least so many interactions.", min=0)
+    core: str = option(
+        "stable",
+        "What is kept",
+        "Apply --min-user and --min-item until both hold, or once to the counts before.",
+        choices=("stable", "once"),
+    )
+    ties: str = option(
+        "file",
+        "What is kept",
+        "Order of a user's interactions at one time: as in the file, or by item id.",
+        choices=("file", "item"),
+    )
+
+
+def split_options(options: Mapping[str, Any], recipe: str | None) -> tuple[Preparation, ReadOptions]:
+    """Options of both kinds, those of a recipe behind them.
+
+    Raises DataError for a recipe or option that is not known, or a value outside its limits.
+    """
+    if recipe is not None and recipe not in RECIPES:
+        raise DataError(f"there is no recipe {recipe!r}{nearest(recipe, list(RECIPES))}")
+    given = dict(RECIPES.get(recipe or "", {})) | dict(options)
+    found: list[Any] = []
+    known: list[str] = []
+    for kind in (Preparation, ReadOptions):
+        names = {field.name: field for field in fields(kind)}
+        own = {name: value for name, value in given.items() if name in names}
+        for name, value in own.items():
+            check(names[name], value)
+        known += names
+        found.append(kind(**own))
+    for name in given:
+        if name not in known:
+            raise DataError(f"unknown option {name!r}{nearest(name, known)}")
+    return found[0], found[1]
+
+
+def kept_frame(frame: Any, options: ReadOptions) -> Path:
+    """A file in the cache folder with the interactions of a data frame; raises as `prepare_sources`."""
+    prepared = prepare_sources({"train": [frame]}, Preparation(), options)
+    content = parquet_bytes(prepared.data, described(prepared))
+    path = cache_folder() / "frames" / f"frame-{hashlib.blake2b(content, digest_size=6).hexdigest()}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        write_atomically(path, content)
+    return path
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What `prepare` made.
+
+    Attributes:
+        data: the data set; its items are numbered as they appear in its histories.
+        readings: how each source was read.
+        steps: what each filter left out: its name, and interactions, users and items after it.
+        options: the filters.
+    """
+
+    data: Interactions
+    readings: tuple[Reading, ...]
+    steps: tuple[tuple[str, int, int, int], ...]
+    options: Preparation
+
+
+def prepare_sources(
+    sources: Mapping[str, Sequence[Any]], options: Preparation, reading: ReadOptions, name: str = ""
+) -> Prepared:
+    """Read sources, and keep what ``options`` say.
+
+    Args:
+        sources: files or frames by part: ``train`` only where the split is left to training.
+        options: the filters.
+        reading: how the sources are laid out.
+        name: of the data set; by default that of the first file.
+
+    Raises:
+        DataError: a source cannot be read, the sources do not fit together, a filter needs a column that is not
+            there, or nothing is left.
+    """
+    roles = [*ROLES, "rating"] if options.min_rating else list(ROLES)
+    parts: list[Columns] = []
+    readings: list[Reading] = []
+    forms = []
+    for part, given in sources.items():
+        for source in given:
+            read = read_file(Path(source), reading, roles) if isinstance(source, str | Path) else None
+            columns, account, form = read or read_frame(source, reading, roles)
+            if len(sources) > 1:
+                own = Column(np.zeros(len(columns), dtype=np.int32), (part,))
+                columns = replace(columns, text={**columns.text, "part": own})
+            parts.append(columns)
+            readings.append(account)
+            forms.append(form)
+    together = _joined(parts, [account.source for account in readings])
+    steps = [("read", *_sizes(together))]
+    for step, found in _filters(together, options):
+        steps.append((step, *_sizes(found)))
+        together = found
+    first = next(iter(sources.values()))[0]
+    called = name or (dataset_name(Path(first)) if isinstance(first, str | Path) else "frame")
+    data = in_file_order(to_interactions(_tied(together, options), called))
+    data = judged(data, readings[0], forms[0], reading)
+    return Prepared(data, tuple(readings), tuple(steps), options)
+
+
+def _sizes(columns: Columns) -> tuple[int, int, int]:
+    return len(columns), len(columns.text["user"].names), len(columns.text["item"].names)
+
+
+def _joined(parts: Sequence[Columns], sources: Sequence[str]) -> Columns:
+    """One after another; DataError when they have not the same columns."""
+    if len(parts) == 1:
+        return parts[0]
+    kinds = [{*own.text, *own.numbers} for own in parts]
+    for kind, source in zip(kinds, sources, strict=True):
+        if kind != kinds[0]:
+            odd = sorted(kind ^ kinds[0])
+            raise DataError(f"{sources[0]} and {source} do not fit together: only one of them has the {odd[0]}")
+    text = {role: _joined_text([own.text[role] for own in parts]) for role in parts[0].text}
+    numbers = {role: np.concatenate([own.numbers[role] for own in parts]) for role in parts[0].numbers}
+    return Columns(text, numbers)
+
+
+def _joined_text(columns: Sequence[Column]) -> Column:
+    places: dict[str, int] = {}
+    codes = []
+    for column in columns:
+        own = np.array([places.setdefault(name, len(places)) for name in column.names], dtype=np.int32)
+        codes.append(own[column.codes])
+    return Column(np.concatenate(codes), tuple(places))
+
+
+# -- filters ---------------------------------------------------------------------------------------------
+
+
+def _filters(columns: Columns, options: Preparation) -> list[tuple[str, Columns]]:
+    """The filters that were asked for, by name, with what is left after each."""
+    done: list[tuple[str, Columns]] = []
+
+    def apply(name: str, keep: npt.NDArray[np.bool_]) -> None:
+        nonlocal columns
+        columns = columns.keep(keep, name)
+        if not len(columns):
+            raise DataError(f"nothing is left after {name}")
+        done.append((name, columns))
+
+    if options.min_rating:
+        ratings = _needed(columns, "rating", "--min-rating")
+        apply(f"rated at least {options.min_rating:g}", ratings >= options.min_rating)
+    if options.since or options.until:
+        times = _needed(columns, "time", "--since and --until")
+        low = _moment(options.since, times, "since") if options.since else -np.inf
+        high = _moment(options.until, times, "until") if options.until else np.inf
+        shown = [f"{word} {date}" for word, date in (("since", options.since), ("until", options.until)) if date]
+        apply(" ".join(shown), (times >= low) & (times < high))
+    if options.duplicates == "drop":
+        keys = [columns.text["user"].codes, columns.text["item"].codes]
+        apply("without duplicates", _first_of(keys + [columns.numbers["time"]] * ("time" in columns.numbers)))
+    if options.repeats != "keep":
+        apply(f"the {options.repeats} of each item", _one_of_each_item(columns, options.repeats))
+    if options.users:
+        apply(f"a sample of {options.users:,} users", _sample(columns.text["user"], options))
+    if options.min_user > 1 or options.min_item > 1:
+        keep, passes = _core(columns, options)
+        how = "counted once" if options.core == "once" else f"in {passes} passes"
+        apply(f"at least {options.min_user} a user, {options.min_item} an item, {how}", keep)
+    return done
+
+
+def _needed(columns: Columns, role: str, what: str) -> npt.NDArray[np.float64]:
+    if role not in columns.numbers:
+        raise DataError(f"{what}: the data have no {role}s; see {flag(role + '_column')}")
+    return columns.numbers[role]
+
+
+def _moment(text: str, times: npt.NDArray[np.float64], name: str) -> float:
+    """A date in the unit of the times, or a number as it is; DataError for anything else."""
+    if is_number(text):
+        return float(text)
+    try:
+        seconds = parse_date(text)
+    except ValueError:
+        raise DataError(f"{flag(name)} {text!r} is neither a date as 2014-07-01 nor a number") from None
+    return seconds * seconds_unit(times)
+
+
+def seconds_unit(times: npt.NDArray[np.float64]) -> float:
+    """How many units of the times a second has, judged by their size: 1, 1e3, 1e6 or 1e9."""
+    middle = float(np.median(times))
+    return next((unit for unit in (1e9, 1e6, 1e3) if middle >= 1e8 * unit), 1.0)
+
+
+def _first_of(keys: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
+    """The first row of all that have the same keys."""
+    order = np.arange(len(keys[0]))
+    for key in keys:
+        order = order[stable_order(key[order])]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
+    keep = np.zeros(len(order), dtype=bool)
+    keep[order[new]] = True
+    return keep
+
+
+def _one_of_each_item(columns: Columns, which: str) -> npt.NDArray[np.bool_]:
+    times = columns.numbers.get("time")
+    order = np.arange(len(columns)) if times is None else stable_order(times)
+    order = order if which == "first" else order[::-1]
+    keep = np.zeros(len(order), dtype=bool)
+    keep[order] = _first_of([columns.text["user"].codes[order], columns.text["item"].codes[order]])
+    return keep
+
+
+def _sample(users: Column, options: Preparation) -> npt.NDArray[np.bool_]:
+    count = len(users.names)
+    chosen = np.zeros(count, dtype=bool)
+    chosen[np.random.default_rng(options.seed).permutation(count)[: options.users]] = True
+    return chosen[users.codes]
+
+
+def _core(columns: Columns, options: Preparation) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which interactions belong to users and items with enough of them, and how many passes that took."""
+    users, items = columns.text["user"], columns.text["item"]
+    keep = np.ones(len(columns), dtype=bool)
+    passes = 0
+    while True:
+        passes += 1
+        of_user = np.bincount(users.codes[keep], minlength=len(users.names))
+        of_item = np.bincount(items.codes[keep], minlength=len(items.names))
+        left = keep & (of_user[users.codes] >= options.min_user) & (of_item[items.codes] >= options.min_item)
+        if options.core == "once" or (left == keep).all():
+            return left, passes
+        keep = left
+
+
+def _tied(columns: Columns, options: Preparation) -> Columns:
+    """In an order whose ties are those asked for."""
+    if options.ties == "file":
+        return columns
+    names = columns.text["item"].names
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    return columns.in_order(stable_order(rank[columns.text["item"].codes]))
+
+
+def described(prepared: Prepared) -> dict[str, Any]:
+    """The account that is kept with prepared data: sources, options and counts, as plain values."""
+    data = prepared.data
+    return {
+        "sources": [asdict(reading) for reading in prepared.readings],
+        "options": asdict(prepared.options),
+        "steps": [
+            {"step": step, "interactions": count, "users": users, "items": items}
+            for step, count, users, items in prepared.steps
+        ],
+        "users": data.num_users,
+        "items": data.num_items,
+        "interactions": data.num_interactions,
+        "parts": None
+        if data.parts is None
+        else {part: int((data.parts == place).sum()) for place, part in enumerate(ALL_PARTS)},
+    }

@@ -1,0 +1,99 @@
+"""Interaction files and frames, read right or refused.
+
+| kind | what a line holds | order of a history |
+|---|---|---|
+| table | columns, named by a header or told by their values | by time, else as in the file |
+| sequences | `user item item item ...` | as in the line |
+| JSON, Python literals | an object with named fields | as for tables |
+| Parquet, frames | columns with names | as for tables |
+
+Ids are text. Equal times keep the order of the file. What is read is told in `Interactions.reading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from attnrec.data.assemble import Columns, to_interactions
+from attnrec.data.form import Form, Reading, ReadOptions
+from attnrec.data.frames import arrow_table, parquet_table, read_columns, table_form
+from attnrec.data.interactions import DataError, Interactions
+from attnrec.data.recognise import recognise
+from attnrec.data.records import read_records
+from attnrec.data.source import is_parquet
+from attnrec.data.suspicion import refuse_suspicious
+from attnrec.data.tables import read_sequences, read_table
+
+ROLES = ("user", "item", "time", "title", "categories", "part")
+
+
+def read_interactions(path: str | Path, options: ReadOptions = ReadOptions()) -> Interactions:  # noqa: B008
+    """Read a file of interactions.
+
+    Args:
+        path: a file of any of the kinds above, perhaps compressed (gzip, zstd, bz2, lz4, zip of one file).
+        options: what the user says of it.
+
+    Raises:
+        DataError: the file is missing, unreadable or empty, it is not clear how it is laid out, a line does not parse
+            (file and line number), or what was read looks misread.
+    """
+    path = Path(path)
+    columns, reading, form = read_file(path, options, ROLES)
+    return judged(to_interactions(columns, dataset_name(path)), reading, form, options)
+
+
+def read_file(path: Path, options: ReadOptions, roles: Sequence[str]) -> tuple[Columns, Reading, Form]:
+    """The complete lines of a file as columns, the account of it, and its layout; raises as `read_interactions`."""
+    if is_parquet(path):
+        table = parquet_table(path)
+        form = table_form(table, "parquet", str(path), options)
+        columns = read_columns(table, form, roles, str(path))
+    elif options.format == "parquet":
+        raise DataError(f"{path} is not a Parquet file")
+    else:
+        form = recognise(path, options)
+        if form.kind == "sequences":
+            columns = read_sequences(path, form)
+        elif form.kind == "table":
+            columns = read_table(path, form, roles)
+        else:
+            columns = read_records(path, form, roles)
+    return _completed(columns, form, str(path), options)
+
+
+def read_frame(frame: Any, options: ReadOptions, roles: Sequence[str]) -> tuple[Columns, Reading, Form]:
+    """As `read_file`, of a table in memory (pandas, polars, pyarrow, ...)."""
+    table = arrow_table(frame)
+    where = f"the {type(frame).__module__.split('.')[0]} table"
+    form = table_form(table, "frame", where, options)
+    return _completed(read_columns(table, form, roles, where), form, where, options)
+
+
+def _completed(columns: Columns, form: Form, where: str, options: ReadOptions) -> tuple[Columns, Reading, Form]:
+    if not len(columns):
+        raise DataError(f"{where} is empty")
+    complete = columns.complete(where, forced=options.trust_data)
+    notes = (*form.notes, *complete.notes)
+    reading = Reading(where, str(form), dict(form.roles or {}), len(columns), complete.dropped, notes)
+    return complete, reading, form
+
+
+def judged(data: Interactions, reading: Reading, form: Form, options: ReadOptions) -> Interactions:
+    """The data with the account of their reading; DataError when they look misread and are not trusted."""
+    if not options.trust_data:
+        refuse_suspicious(
+            data, reading.source, sequences=form.kind == "sequences", time_named=bool(options.time_column)
+        )
+    return replace(data, reading=reading)
+
+
+def dataset_name(path: Path) -> str:
+    """What tables call the data set: the file's name without its endings."""
+    name = path.name
+    for ending in (".gz", ".zst", ".bz2", ".lz4", ".zip"):
+        name = name.removesuffix(ending)
+    return Path(name).stem or path.name

@@ -1,0 +1,357 @@
+"""How a text file is laid out, from its first lines: evidence first, and a refusal where two readings fit.
+
+A separator fits when it cuts all lines (or all but a few broken ones, which reading will name) into the same number of
+fields. Columns get their roles from the user, then from a header's names, then from what the values look like.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+from attnrec.data.columns import given_places, is_date, is_number, items_first, known_places, looks, near_known
+from attnrec.data.form import SEPARATORS, Form, ReadOptions, separator_name
+from attnrec.data.interactions import DataError
+from attnrec.data.records import parse_record
+from attnrec.data.source import lines
+
+_SAMPLE_LINES = 1000
+_MOSTLY = 0.9
+_BLANKS = re.compile(r"[ \t\r\v\f]+")
+_TRIED = ("\t", "::", ",", ";", "|")
+
+
+def recognise(path: Path, options: ReadOptions) -> Form:
+    """The layout of a text file.
+
+    Raises DataError when there is nothing in it, when no reading or more than one fits, or when an option does not fit.
+    """
+    numbered = list(islice(lines(path), _SAMPLE_LINES))
+    if not numbered:
+        raise DataError(f"{path} is empty")
+    sample = [line for _, line in numbered]
+    kind = options.format
+    if kind in ("json", "literals") or (kind == "auto" and sample[0].lstrip()[:1] in ("{", "[")):
+        return _records(numbered, path, options)
+    if kind == "sequences":
+        return Form("sequences", _asked_separator(options))
+    if kind == "pairs":
+        return _pairs(sample, path, options)
+    separator = {"csv": ",", "tsv": "\t"}.get(kind, _asked_separator(options))
+    if separator or options.separator:
+        return _table(sample, separator, path, options)
+    fitting = [candidate for candidate in _TRIED if _fits(sample, candidate)]
+    if len(fitting) > 1:
+        fitting = [c for c in fitting if _has_known_header(sample, c, path, options)] or fitting
+    if len(fitting) > 1:
+        shown = " or ".join(f"{len(split(sample[0], c))} separated by {separator_name(c)}" for c in fitting)
+        raise DataError(f"{path}: lines may have {shown} fields; say which with --separator")
+    if fitting:
+        return _table(sample, fitting[0], path, options)
+    return _white_space(numbered, path, options)
+
+
+def split(line: str, separator: str, quoted: bool = True) -> list[str]:
+    """The fields of one line; "" separates by white space."""
+    if not separator:
+        return words(line)
+    if len(separator) > 1 or not quoted or '"' not in line:
+        return line.split(separator)
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return line.split(separator)
+
+
+def words(line: str) -> list[str]:
+    """What stands between blanks and tabs; other white space of Unicode may be part of an id."""
+    return _BLANKS.sub(" ", line).strip(" ").split(" ")
+
+
+def _asked_separator(options: ReadOptions) -> str:
+    return SEPARATORS.get(options.separator, options.separator)
+
+
+def _fits(sample: Sequence[str], separator: str) -> bool:
+    """Whether a separator cuts (nearly) all lines into the same number of fields, two at least."""
+    (width, lines_of_it), *_ = Counter(len(split(line, separator)) for line in sample).most_common(1)
+    return width > 1 and lines_of_it >= (_MOSTLY if len(sample) >= 20 else 1) * len(sample)
+
+
+def _has_known_header(sample: Sequence[str], separator: str, path: Path, options: ReadOptions) -> bool:
+    try:
+        columns = split(sample[0], separator)
+        found, _ = known_places(columns, given_places(options, columns, str(path)), str(path))
+    except DataError:
+        return False
+    return {"user", "item"} <= found.keys() | {role for role in ("user", "item") if options.column(role)}
+
+
+# -- tables ----------------------------------------------------------------------------------------------
+
+
+def _table(sample: Sequence[str], separator: str, path: Path, options: ReadOptions) -> Form:
+    quoted = separator == "," or (len(separator) == 1 and _has_quoted_field(sample, separator))
+    rows = [split(line, separator, quoted) for line in sample]
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    if width < 2:
+        raise DataError(f"{path}: the lines are not separated by {separator_name(separator)}; see --separator")
+    columns = _header(rows, separator, path, options)
+    header = bool(columns)
+    columns = columns or [f"column {place}" for place in range(1, width + 1)]
+    values = _columns([row for row in rows[header:] if len(row) == len(columns)], len(columns))
+    if header:
+        places, notes = _places_by_name(columns, values, path, options)
+    else:
+        places, notes = _places_by_looks(columns, values, path, options)
+    roles = {role: columns[place] for role, place in places.items()}
+    return Form("table", separator, header, quoted, tuple(columns), roles, tuple(notes))
+
+
+def _has_quoted_field(sample: Sequence[str], separator: str) -> bool:
+    fields = (field for line in sample for field in line.split(separator))
+    return any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields)
+
+
+def _columns(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    return [[row[place] for row in rows] for place in range(width)]
+
+
+def _header(rows: Sequence[Sequence[str]], separator: str, path: Path, options: ReadOptions) -> list[str]:
+    """The names in the first line, stripped; none where it is data."""
+    if not options.header:
+        return []
+    names = [name.strip() for name in rows[0]]
+    given = [options.column(role) for role in ("user", "item", "time", "rating")]
+    if any(name in names for name in given if name):
+        return names
+    places, _ = known_places(names, {}, f"{path}:1") if not all(given[:2]) else ({}, [])
+    if {"user", "item"} <= places.keys():
+        return names
+    later = [row for row in rows[1:] if len(row) == len(names)]
+    numeric = [looks(column) for column in _columns(later, len(names))]
+    over_numbers = any(look.number or look.time for look in numeric)
+    if len(rows) > 1 and over_numbers and not any(is_number(n) or is_date(n) or not n for n in names):
+        if all(name.isdigit() for name in given[:2]):
+            return names
+        refuse_names(names, f"{path}:1")
+    if places or near_known(names, "user") or near_known(names, "item"):
+        refuse_names(names, f"{path}:1")
+    recurs = any(name in column for name, column in zip(names, _columns(later, len(names)), strict=True))
+    if separator and len(rows) > 1 and not over_numbers and not recurs and not all(given[:2]):
+        raise DataError(
+            f"{path}:1: {_shown(names)} may be a header or the first of the data; "
+            "say --user-column NAME --item-column NAME, or --no-header"
+        )
+    return []
+
+
+def refuse_names(names: Sequence[str], where: str) -> NoReturn:
+    """Raise the DataError that no user and item column is known by name."""
+    near = [(role, near_known(names, role)) for role in ("user", "item")]
+    hints = [f"{name!r} may be the {role}" for role, name in near if name]
+    raise DataError(
+        f"{where}: no user and item column that is known (there is {_shown(names)})"
+        + (f"; {' and '.join(hints)}" if hints else "")
+        + "; say --user-column NAME --item-column NAME"
+        + (", or --no-header if this line is data" if where.endswith(":1") else "")
+    )
+
+
+def refuse_unused_time(near: str | None, timed: Sequence[str], where: str) -> None:
+    """Raise DataError when a column is nearly called like a time, or looks like times, and none is taken for it."""
+    for name in [near] if near else timed[:1]:
+        why = "is nearly the name of a time" if near else "looks like times"
+        raise DataError(
+            f"{where}: the column {name!r} {why}; say --time-column {name!r} to order by it, "
+            "or --time-column none for the order of the file"
+        )
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+
+
+def _places_by_name(
+    columns: Sequence[str], values: Sequence[Sequence[str]], path: Path, options: ReadOptions
+) -> tuple[dict[str, int], list[str]]:
+    where = f"{path}:1"
+    given = given_places(options, columns, where)
+    known, notes = known_places(columns, given, where)
+    places = known | {role: place for role, place in given.items() if place is not None}
+    if not {"user", "item"} <= places.keys():
+        refuse_names(columns, where)
+    if "time" not in places and "time" not in given:
+        free = [place for place in range(len(columns)) if place not in places.values()]
+        timed = [columns[place] for place in free if looks(values[place]).time]
+        refuse_unused_time(near_known(columns, "time"), timed, where)
+        notes.append("no times: histories stand in the order of the file")
+    if "rating" not in places and "rating" not in given and (near := near_known(columns, "rating")):
+        notes.append(f"the column {near!r} is nearly the name of a rating, and is not read; see --rating-column")
+    return places, notes
+
+
+def _places_by_looks(
+    columns: Sequence[str], values: Sequence[Sequence[str]], path: Path, options: ReadOptions
+) -> tuple[dict[str, int], list[str]]:
+    """Roles of columns without names; DataError where the values leave a choice."""
+    where = str(path)
+    given = given_places(options, columns, where)
+    places = {role: place for role, place in given.items() if place is not None}
+    look = [looks(own) for own in values]
+    free = [place for place in range(len(columns)) if place not in places.values()]
+    times = [place for place in free if look[place].time]
+    if "time" not in given and len(times) == 1:
+        places["time"] = times[0]
+    elif "time" not in given and times:
+        raise DataError(f"{where}: {_numbers(times)} look like times; say which with --time-column N (or none)")
+    free = [place for place in free if place not in places.values() and place not in times]
+    ratings = [place for place in free if look[place].rating and place > 1]
+    if "rating" not in given and len(ratings) == 1:
+        places["rating"] = ratings[0]
+        free.remove(ratings[0])
+    needed = [role for role in ("user", "item") if role not in places]
+    if len(free) != len(needed) and needed:
+        _refuse_places(free, look, where, {"user", "item"} - places.keys(), "time" in places or "time" in given)
+    if len(needed) == 2 and items_first(values[free[0]], values[free[1]]):
+        needed.reverse()
+    places |= dict(zip(needed, free, strict=False))
+    how = "by what its values look like" if len(columns) > 2 else "user first"
+    notes = [f"without a header, columns are told {how}"] if needed else []
+    if "time" not in places:
+        notes.append("no times: histories stand in the order of the file")
+    return places, notes
+
+
+def _refuse_places(free: Sequence[int], look: Sequence[Any], where: str, needed: set[str], timed: bool) -> None:
+    if len(free) < len(needed):
+        raise DataError(f"{where}: no column is left for the {' and the '.join(sorted(needed))}; name the columns")
+    last = free[-1]
+    if len(free) == len(needed) + 1 and look[last].number and not timed:
+        raise DataError(
+            f"{where}: column {last + 1} may hold times, ratings or items; "
+            f"say --time-column {last + 1}, --rating-column {last + 1}, or --format sequences"
+        )
+    raise DataError(
+        f"{where}: no header, and {_numbers(free)} may each be the {' or the '.join(sorted(needed))}; "
+        "say --user-column N --item-column N"
+    )
+
+
+def _numbers(places: Sequence[int]) -> str:
+    return "columns " + ", ".join(str(place + 1) for place in places[:-1]) + f" and {places[-1] + 1}"
+
+
+# -- white space -----------------------------------------------------------------------------------------
+
+
+def _pairs(sample: Sequence[str], path: Path, options: ReadOptions) -> Form:
+    """`user item` or `user item timestamp`, as the user says."""
+    rows = [words(line) for line in sample]
+    width = len(rows[0]) if len(rows[0]) in (2, 3) else 2
+    columns = tuple(f"column {place}" for place in range(1, width + 1))
+    given = given_places(options, columns, str(path))
+    places = dict(zip(("user", "item", "time"), range(width), strict=False)) | given
+    roles = {role: columns[place] for role, place in places.items() if place is not None}
+    return Form("table", "", False, False, columns, roles)
+
+
+def _white_space(numbered: Sequence[tuple[int, str]], path: Path, options: ReadOptions) -> Form:
+    sample = [line for _, line in numbered]
+    rows = [words(line) for line in sample]
+    widths = Counter(map(len, rows))
+    width, often = widths.most_common(1)[0]
+    named = any(options.column(role) for role in ("user", "item", "time", "rating"))
+    if len(widths) == 1 and width > 1:
+        if width == 2 or named or not _may_be_sequences(rows, path):
+            return _table(sample, "", path, options)
+        return Form("sequences")
+    if named:
+        raise DataError(f"{path}: columns are named, but its lines have between {min(widths)} and {max(widths)} fields")
+    if min(widths) < 2 and often < _MOSTLY * len(sample):
+        raise DataError(
+            f"{path}: the format is not recognised: neither `user item` lines nor a table with one separator; "
+            "see --format and --separator"
+        )
+    if len(sample) >= 20 and width in (2, 3, 4) and often >= _MOSTLY * len(sample):
+        broken = next(place for place, row in enumerate(rows) if len(row) != width)
+        raise DataError(
+            f"{path}: either sequences, or lines of {width} fields of which line {numbered[broken][0]} is broken "
+            f"(it has {len(rows[broken])}); say --format sequences, or mend the file"
+        )
+    if min(widths) < 2:
+        broken = next(number for (number, _), row in zip(numbered, rows, strict=True) if len(row) < 2)
+        raise DataError(f"{path}:{broken}: a user without items (expected `user item item ...`)")
+    return Form("sequences")
+
+
+def _may_be_sequences(rows: Sequence[Sequence[str]], path: Path) -> bool:
+    """Whether lines of equally many fields are sequences: what stands in the later columns are the same items.
+
+    Raises DataError where it may be both.
+    """
+    columns = _columns(rows, len(rows[0]))
+    found = [looks(column) for column in columns[1:]]
+    last = found[-1]
+    if not last.number and not last.time:
+        return not any(look.time for look in found)
+    if last.time and not all(look.time for look in found):
+        return False
+    if any(look.rating or look.time != last.time or not look.number for look in found[1:]):
+        return False
+    if len(rows[0]) == 3 and not found[0].number:
+        return False
+    raise DataError(
+        f"{path}: every line has {len(columns)} fields, so the numbers in the last column may be items or something "
+        f"else; say --format sequences, or --time-column {len(columns)} or --rating-column {len(columns)}"
+    )
+
+
+# -- records ---------------------------------------------------------------------------------------------
+
+
+def _records(numbered: Sequence[tuple[int, str]], path: Path, options: ReadOptions) -> Form:
+    kind = options.format if options.format != "auto" else ""
+    records = []
+    for number, line in numbered:
+        own = kind or ("json" if _parses(line, "json") else "literals")
+        record = parse_record(line, own, f"{path}:{number}")
+        kind = kind or own
+        records.append(record)
+    columns = list(dict.fromkeys(name for record in records for name in record))
+    complete = [name for name in columns if all(record.get(name) not in (None, "") for record in records)]
+    where = str(path)
+    given = given_places(options, columns, where)
+    usable = [name if name in complete or columns.index(name) in given.values() else "" for name in columns]
+    known, notes = known_places(usable, given, where)
+    places = known | {role: place for role, place in given.items() if place is not None}
+    if not {"user", "item"} <= places.keys():
+        raise DataError(
+            f"{where}: no user and item among the fields that every line has ({_shown(complete)}); "
+            "say --user-column NAME --item-column NAME"
+        )
+    for role, place in places.items():
+        if any(isinstance(record.get(columns[place]), list | dict) for record in records):
+            raise DataError(f"{where}: {columns[place]!r} holds lists; a line must hold one interaction, not a history")
+        if role in ("user", "item") and any(isinstance(record.get(columns[place]), bool) for record in records):
+            raise DataError(f"{where}: {columns[place]!r} holds true and false, so it cannot be the {role}")
+    if "time" not in places and "time" not in given:
+        texts = {name: [str(record.get(name, "")) for record in records] for name in columns}
+        free = [name for place, name in enumerate(columns) if place not in places.values()]
+        refuse_unused_time(near_known(columns, "time"), [name for name in free if looks(texts[name]).time], where)
+        notes.append("no times: histories stand in the order of the file")
+    roles = {role: columns[place] for role, place in places.items()}
+    return Form(kind, "", False, False, tuple(columns), roles, tuple(notes))
+
+
+def _parses(line: str, kind: str) -> bool:
+    try:
+        parse_record(line, kind, "")
+    except DataError:
+        return False
+    return True

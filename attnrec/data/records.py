@@ -1,0 +1,117 @@
+"""Files with an object a line: JSON, or Python literals as in the Steam reviews."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+
+from attnrec.data.assemble import DATES, NUMBER_ROLES, Columns, coded, moments, values_of
+from attnrec.data.form import Form
+from attnrec.data.interactions import DataError
+from attnrec.data.source import Account, TextStream, lines
+
+_BLOCK = 1 << 23
+
+
+def parse_record(line: str, kind: str, where: str) -> dict[str, Any]:
+    """The object of one line, in JSON or as a Python literal (parsed, never evaluated); DataError with ``where``."""
+    try:
+        record = json.loads(line, parse_constant=_no_constant) if kind == "json" else ast.literal_eval(line.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        what = "JSON object" if kind == "json" else "Python literal"
+        hint = "; JSON over several lines must be written one object a line" if line.strip() in ("{", "[") else ""
+        raise DataError(f"{where}: not a {what} ({str(error).splitlines()[0][:80]}){hint}") from None
+    if not isinstance(record, dict) or not all(isinstance(name, str) for name in record):
+        raise DataError(f"{where}: not an object with named fields, but a {type(record).__name__}")
+    return record
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def read_records(path: Path, form: Form, roles: Sequence[str]) -> Columns:
+    """The columns of some roles; DataError with file and line when a line does not parse."""
+    roles = [role for role in roles if role in form.roles]
+    fast = _by_pyarrow(path, form, roles) if form.kind == "json" else None
+    return _plainly(path, form, roles) if fast is None else fast
+
+
+def _plainly(path: Path, form: Form, roles: Sequence[str]) -> Columns:
+    found: dict[str, list[str]] = {role: [] for role in roles}
+    numbers = []
+    for number, line in lines(path):
+        record = parse_record(line, form.kind, f"{path}:{number}")
+        numbers.append(number)
+        for role in roles:
+            found[role].append(_text(record.get(form.roles[role]), form.roles[role], f"{path}:{number}"))
+    return values_of(found, str(path), numbers)
+
+
+def _text(value: Any, name: str, where: str) -> str:
+    """A field as text, "" for one that is missing; DataError for a list or an object."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(value)
+    raise DataError(f"{where}: {name!r} holds a {type(value).__name__}, not a text or number")
+
+
+def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
+    """As `read_records` of JSON; None where anything is unusual, so that the plain way may judge it."""
+    first = parse_record(next(lines(path))[1], "json", str(path))
+    kinds = {role: _kind(first.get(form.roles[role])) for role in roles}
+    if None in kinds.values():
+        return None
+    account = Account()
+    try:
+        table = pa.json.read_json(
+            pa.PythonFile(TextStream(path, account), mode="r"),
+            pa.json.ReadOptions(block_size=_BLOCK),
+            pa.json.ParseOptions(
+                explicit_schema=pa.schema([(form.roles[role], kind) for role, kind in kinds.items()]),
+                unexpected_field_behavior="ignore",
+            ),
+        )
+        if account.strange or not table.num_rows == account.lines == account.objects:
+            return None
+        return _converted({role: table.column(form.roles[role]) for role in roles})
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+
+
+def _kind(value: Any) -> pa.DataType | None:
+    if isinstance(value, str):
+        return pa.string()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return pa.int64() if isinstance(value, int) else pa.float64()
+
+
+def _converted(found: dict[str, pa.ChunkedArray]) -> Columns | None:
+    text, numbers = {}, {}
+    notes: tuple[str, ...] = ()
+    for role, values in found.items():
+        if role not in NUMBER_ROLES:
+            if pa.types.is_floating(values.type):
+                return None
+            text[role] = coded(values.cast(pa.string()).fill_null(""))
+        elif pa.types.is_string(values.type):
+            read = moments(values.fill_null("")) if role == "time" else None
+            if read is None:
+                return None
+            numbers[role], notes = read, (DATES,)
+        else:
+            numbers[role] = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan))
+            if len(values) - values.null_count != np.isfinite(numbers[role]).sum():
+                return None
+    return Columns(text, numbers, notes=notes)

@@ -1,0 +1,210 @@
+"""A file as whole lines of text, whatever it is compressed with, and an account of the lines.
+
+The compression is told by the first bytes and not by the name. A zip archive must hold one file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+
+from attnrec.data.interactions import DataError
+
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\x04\x22\x4d\x18": "lz4"}
+_FOREIGN = {
+    b"\xfd7zXZ": "xz-compressed; unpack it first",
+    b"7z\xbc\xaf": "a 7z archive; unpack it first",
+    b"Rar!": "a rar archive; unpack it first",
+    b"\xff\xfe": "in UTF-16; save it in UTF-8",
+    b"\xfe\xff": "in UTF-16; save it in UTF-8",
+    b"SQLite format 3": "an SQLite database; export the table first",
+    b"\x89HDF": "HDF5; export the table first",
+    b"\x80\x04": "a Python pickle, which attnrec does not open; export the table first",
+    b"\x80\x05": "a Python pickle, which attnrec does not open; export the table first",
+    b"%PDF": "a PDF",
+}
+_BLOCK = 1 << 22
+_LONGEST_LINE = 1 << 26
+_BOM = b"\xef\xbb\xbf"
+
+
+def content_hash(path: Path) -> str:
+    """BLAKE2b of the file's bytes, 32 hexadecimal digits; DataError if it cannot be read."""
+    with _reading(path), path.open("rb") as file:
+        digest = hashlib.blake2b(digest_size=16)
+        while block := file.read(_BLOCK):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the first bytes are those of a Parquet file; DataError if it cannot be read."""
+    with _reading(path), path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def blocks(path: Path) -> Generator[bytes, None, None]:
+    """The unpacked content in blocks of some megabytes that end with a line, without a byte order mark.
+
+    Raises DataError when the file cannot be read or unpacked, or holds a line of more than 64 MB.
+    """
+    with _reading(path), _unpacked(path) as file:
+        rest = b""
+        first = True
+        while block := file.read(_BLOCK):
+            if first:
+                block, first = block.removeprefix(_BOM), False
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield rest + block[:end]
+                rest = block[end:]
+            else:
+                rest += block
+            if len(rest) > _LONGEST_LINE:
+                raise DataError(f"{path} has a line of more than {_LONGEST_LINE >> 20} MB: not a file of interactions")
+        if rest:
+            yield rest
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zlib.error, zipfile.BadZipFile, EOFError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path} is damaged or cut off: it does not unpack ({_one_line(error)})") from error
+    except OSError as error:
+        if error.errno is None:  # of pyarrow's decompression
+            raise DataError(f"{path} is damaged or cut off: it does not unpack ({_one_line(error)})") from error
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (NotImplementedError, RuntimeError) as error:  # of zipfile, for encrypted or unknown methods
+        raise DataError(f"{path} does not unpack: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("rb") as file:
+        magic = file.read(16)
+    for start, what in _FOREIGN.items():
+        if magic.startswith(start):
+            raise DataError(f"{path} is {what}")
+    if magic.startswith(b"PK\x03\x04"):
+        with zipfile.ZipFile(path) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+            if len(names) != 1:
+                shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+                raise DataError(f"{path} holds {len(names)} files ({shown}); unpack it and give the one that is meant")
+            with archive.open(names[0]) as member:
+                yield member
+        return
+    compression = next((name for start, name in _COMPRESSED.items() if magic.startswith(start)), None)
+    with pa.input_stream(str(path), compression=compression) as stream:
+        yield stream
+
+
+@dataclass
+class Account:
+    """What has passed by of a text.
+
+    Attributes:
+        separator: of the fields, where they may be quoted.
+        lines: that hold something.
+        strange: NUL bytes, and carriage returns inside a line.
+        loose_quotes: double quotes that neither open nor close a field.
+        objects: lines from a brace to a brace.
+    """
+
+    separator: str = ","
+    lines: int = 0
+    strange: int = 0
+    loose_quotes: int = 0
+    objects: int = 0
+
+    def add(self, block: bytes) -> None:
+        """Count a block of whole lines."""
+        text = np.frombuffer(b"\n" + block + (b"" if block.endswith(b"\n") else b"\n"), dtype=np.uint8)
+        ends = text == 10
+        self.objects += min(int((ends[:-1] & (text[1:] == 123)).sum()), int((ends[1:] & (text[:-1] == 125)).sum()))
+        blank = ends[1:] & ends[:-1]
+        self.lines += int(ends.sum()) - 1 - int(blank.sum())
+        self.strange += b"\0" in block
+        if b"\r" in block:
+            returns = text == 13
+            self.lines -= int((ends[2:] & returns[1:-1] & ends[:-2]).sum())
+            self.strange += int((returns[:-1] & ~ends[1:]).sum())
+        if b'"' in block:
+            beside = np.zeros(256, dtype=bool)
+            beside[[10, 13, 34, *self.separator.encode()]] = True
+            self.loose_quotes += int(((text[1:-1] == 34) & ~beside[text[:-2]] & ~beside[text[2:]]).sum())
+
+
+class TextStream:
+    """The blocks of a file as pyarrow reads a file, counted as they pass.
+
+    Args:
+        path: the file.
+        account: is told of every block.
+        change: applied to each block after it was counted; lines must stay lines.
+    """
+
+    closed = False
+
+    def __init__(self, path: Path, account: Account, change: Callable[[bytes], bytes] | None = None) -> None:
+        self._blocks, self._account, self._change = blocks(path), account, change
+        self._rest = memoryview(b"")
+
+    def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        if not self._rest:
+            block = next(self._blocks, b"")
+            if block:
+                self._account.add(block)
+            self._rest = memoryview(self._change(block) if self._change else block)
+        taken = self._rest if size < 0 else self._rest[:size]
+        self._rest = self._rest[len(taken) :]
+        return taken.tobytes()
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._blocks.close()
+        self.closed = True
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number from 1 and text of every line that is not blank, without its end; DataError if it is not UTF-8."""
+    number = 0
+    for block in blocks(path):
+        for line in block.removesuffix(b"\n").split(b"\n"):
+            number += 1
+            if line.strip(b" \t\r"):
+                yield number, decode(line.removesuffix(b"\r"), path, number)
+
+
+def decode(line: bytes, path: Path, number: int) -> str:
+    """Text in UTF-8; DataError that names the line otherwise."""
+    if b"\0" in line:
+        raise DataError(f"{path}:{number}: a NUL byte; this is not a text file")
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise DataError(f"{path}:{number}: not text in UTF-8 (byte {line.hex(' ')[:12]}...)") from None

@@ -1,0 +1,83 @@
+"""What is in a data set: the columns of the papers' tables, lengths, popularity and ties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from attnrec.data.interactions import Interactions
+from attnrec.data.prepare import seconds_unit
+
+_EDGES = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 100_000, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Figures of a data set.
+
+    Attributes:
+        mean_length: interactions of a user, mean.
+        mean_popularity: interactions of an item, mean.
+        density: interactions by users times items.
+        lengths: users by the length of their histories, as (range, users).
+        popularity: items by their interactions, as (range, items).
+        tied: interactions at the same time as the user's one before; None without times.
+        first, last: dates, or times as they stand where they are no dates; None without times.
+    """
+
+    users: int
+    items: int
+    interactions: int
+    mean_length: float
+    mean_popularity: float
+    density: float
+    lengths: tuple[tuple[str, int], ...]
+    popularity: tuple[tuple[str, int], ...]
+    tied: int | None = None
+    first: str | None = None
+    last: str | None = None
+
+
+def statistics(data: Interactions) -> Statistics:
+    """The figures of a data set."""
+    counts = np.bincount(data.items, minlength=data.num_items + 1)[1:]
+    tied, first, last = None, None, None
+    if data.timestamps is not None:
+        same = np.diff(data.timestamps) == 0
+        same[data.offsets[1:-1] - 1] = False  # of one user's last and the next user's first
+        tied = int(same.sum())
+        unit = seconds_unit(data.timestamps)
+        first, last = (_date(float(edge(data.timestamps)), unit) for edge in (np.min, np.max))
+    return Statistics(
+        data.num_users,
+        data.num_items,
+        data.num_interactions,
+        data.num_interactions / data.num_users,
+        data.num_interactions / data.num_items,
+        data.num_interactions / (data.num_users * data.num_items),
+        _histogram(data.lengths),
+        _histogram(counts),
+        tied,
+        first,
+        last,
+    )
+
+
+def _date(time: float, unit: float) -> str:
+    if unit == 1.0 and not 1e8 <= time <= 4.2e9:
+        return f"{time:g}"
+    return datetime.fromtimestamp(time / unit, UTC).strftime("%Y-%m-%d")
+
+
+def _histogram(values: npt.NDArray[np.int64]) -> tuple[tuple[str, int], ...]:
+    places = np.searchsorted(_EDGES, values, side="right") - 1
+    found = []
+    for place in range(max(0, int(places.min())), int(places.max()) + 1):
+        low = _EDGES[place]
+        high = _EDGES[place + 1] - 1 if place + 1 < len(_EDGES) else None
+        label = f"{low:,}+" if high is None else f"{low:,}" if high == low else f"{low:,}-{high:,}"
+        found.append((label, int((places == place).sum())))
+    return tuple(found)

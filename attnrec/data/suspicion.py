@@ -1,0 +1,85 @@
+"""Signs that data were not what they were read as; each is refused unless the user trusts the data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attnrec.data.columns import is_number, looks
+from attnrec.data.interactions import DataError, Interactions
+
+_FEW = 50  # interactions below which shares say nothing
+_SAMPLE = 5000
+
+
+def refuse_suspicious(data: Interactions, where: str, *, sequences: bool, time_named: bool) -> None:
+    """Raise DataError when the data look misread.
+
+    Args:
+        data: as read.
+        where: the source, for the message.
+        sequences: whether a line held a whole history, so that anything else in it would have become an item.
+        time_named: whether the user said which column holds the time.
+    """
+    if data.num_interactions < _FEW:
+        return
+    for sign in (_shape(data), _items(data, sequences), "" if time_named else _times(data)):
+        if sign:
+            raise DataError(f"{where}: {sign}; look at what was read with `attnrec data`, or say --trust-data")
+
+
+def _shape(data: Interactions) -> str:
+    longest = data.lengths.max() / data.num_interactions
+    if longest > 0.9:
+        return f"one user has {longest:.0%} of the interactions"
+    if data.num_users > 0.95 * data.num_interactions:
+        return f"{data.num_users:,} users have {data.num_interactions:,} interactions, so nearly none has a history"
+    if data.num_items > 0.9 * data.num_interactions:
+        return f"there are {data.num_items:,} items in {data.num_interactions:,} interactions, nearly one for each"
+    once = int((np.bincount(data.items, minlength=data.num_items + 1)[1:] == 1).sum())
+    if once > 0.95 * data.num_items:
+        return f"{once:,} of {data.num_items:,} items occur once"
+    return ""
+
+
+def _items(data: Interactions, sequences: bool) -> str:
+    """Times and ratings among the items."""
+    step = max(1, data.num_items // _SAMPLE)
+    sample = data.item_ids[::step]
+    numbers = [name for name in sample if is_number(name)]
+    timed = looks(numbers).time if numbers else False
+    found = sum(looks([name]).time for name in sample) / len(sample)
+    if timed and found > 0.9 and not sequences:
+        return f"the items look like times ({numbers[0]}, ...)"
+    if sequences and 0.02 < found < 0.98:
+        return f"{found:.0%} of the items look like times, the others do not, so the lines hold more than items"
+    if len(data.item_ids) <= 11 and looks([*data.item_ids, *data.item_ids]).rating:
+        return f"the items look like ratings ({', '.join(sorted(data.item_ids)[:11])})"
+    if sequences and (place := _rating_place(data)) is not None:
+        return f"place {place + 1} of every line holds numbers that look like ratings"
+    return ""
+
+
+def _rating_place(data: Interactions) -> int | None:
+    """The place in all histories, of equal length, that holds few small numbers while others hold many items."""
+    width = int(data.lengths[0])
+    if not 2 <= width <= 8 or (data.lengths != width).any() or data.num_users < _FEW:
+        return None
+    table = data.items.reshape(-1, width)
+    for place in range(1, width):
+        names = [data.item_ids[item - 1] for item in np.unique(table[:, place])]
+        others = len(np.unique(np.delete(table, place, axis=1)))
+        if looks([*names, *names]).rating and others > 3 * len(names):
+            return place
+    return None
+
+
+def _times(data: Interactions) -> str:
+    times = data.timestamps
+    if times is None:
+        return ""
+    different = np.unique(times[:: max(1, len(times) // _SAMPLE)])
+    if looks([*map(repr, different.tolist()), repr(float(different[0]))]).rating and len(different) > 1:
+        return f"the times look like ratings ({', '.join(f'{time:g}' for time in different[:6])})"
+    if len(different) == 1 and data.num_interactions > _FEW:
+        return f"all times are {different[0]:g}"
+    return ""

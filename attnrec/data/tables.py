@@ -1,0 +1,185 @@
+"""Text files of lines: tables with a separator, and sequences.
+
+Tables go through pyarrow's reader. What it meets that is unusual (lines of another width, loose quotes, carriage
+returns, values that do not parse) is judged by a plain reader, which is the measure of what is right: it reads the
+file, or names the line that is wrong.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from attnrec.data.assemble import DATES, NUMBER_ROLES, Column, Columns, coded, moments, values_of
+from attnrec.data.form import Form
+from attnrec.data.interactions import DataError
+from attnrec.data.recognise import split, words
+from attnrec.data.source import Account, TextStream, blocks, decode, lines
+
+_BLOCK = 1 << 22
+_STAND_IN = "\x1f"  # for separators that are no single character
+_RUNS = re.compile(rb" {2,}")
+
+
+def read_table(path: Path, form: Form, roles: Sequence[str]) -> Columns:
+    """The columns of ``roles`` that the form has.
+
+    Raises DataError with file and line for a line of another width, and a value or text that does not parse.
+    """
+    roles = [role for role in roles if role in form.roles]
+    fast = _by_pyarrow(path, form, roles)
+    return _plainly(path, form, roles) if fast is None else fast
+
+
+# -- fast ------------------------------------------------------------------------------------------------
+
+
+def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
+    """As `read_table`; None where anything is unusual."""
+    delimiter, change = _delimiter(form)
+    places = {role: form.place(role) for role in roles}
+    names = [str(place) for place in range(len(form.columns))]
+    kinds = {str(place): _kind(role) for role, place in places.items()}
+    for dated in (False, True):
+        if dated and "time" in places:
+            kinds[str(places["time"])] = pa.string()
+        account = Account(form.separator or " ")
+        try:
+            table = pa.csv.read_csv(
+                pa.PythonFile(TextStream(path, account, change), mode="r"),
+                pa.csv.ReadOptions(column_names=names, skip_rows=int(form.header), block_size=_BLOCK),
+                pa.csv.ParseOptions(delimiter=delimiter, quote_char='"' if form.quoted else False),
+                pa.csv.ConvertOptions(column_types=kinds, include_columns=list(kinds), null_values=[""]),
+            )
+        except pa.ArrowInvalid:
+            continue
+        if account.strange or account.loose_quotes * form.quoted or table.num_rows != account.lines - form.header:
+            return None
+        return _converted({role: table.column(str(place)) for role, place in places.items()})
+    return None
+
+
+def _kind(role: str) -> pa.DataType:
+    return pa.float64() if role in NUMBER_ROLES else pa.dictionary(pa.int32(), pa.string())
+
+
+def _delimiter(form: Form) -> tuple[str, Callable[[bytes], bytes] | None]:
+    """One character that separates fields, and what to do to the text first so that it does."""
+    if len(form.separator) == 1:
+        return form.separator, None
+    if form.separator:
+        multiple = form.separator.encode()
+        return _STAND_IN, lambda block: block.replace(multiple, _STAND_IN.encode())
+    return " ", _single_spaces
+
+
+_TO_SPACES = bytes.maketrans(b"\t\v\f\r", b"    ")
+
+
+def _single_spaces(block: bytes) -> bytes:
+    if any(character in block for character in (b"\t", b"\v", b"\f", b"\r")):
+        block = block.translate(_TO_SPACES)
+    if b"  " in block:
+        block = _RUNS.sub(b" ", block)
+    if b" \n" in block or b"\n " in block or block[:1] == b" " or block[-1:] == b" ":
+        block = b"\n".join(line.strip(b" ") for line in block.split(b"\n"))
+    return block
+
+
+def _converted(found: dict[str, pa.ChunkedArray]) -> Columns | None:
+    text: dict[str, Column] = {}
+    numbers = {}
+    notes: tuple[str, ...] = ()
+    for role, values in found.items():
+        if role not in NUMBER_ROLES:
+            text[role] = coded(values)
+            continue
+        if pa.types.is_string(values.type):
+            read = moments(values)
+            notes = (DATES,)
+        else:
+            read = np.asarray(values.fill_null(np.nan), dtype=np.float64)
+            if len(read) - values.null_count != np.isfinite(read).sum():
+                return None  # the text said `nan` or `inf`
+        if read is None:
+            return None
+        numbers[role] = read
+    return Columns(text, numbers, notes=notes)
+
+
+# -- plain -----------------------------------------------------------------------------------------------
+
+
+def _plainly(path: Path, form: Form, roles: Sequence[str]) -> Columns:
+    places = {role: form.place(role) for role in roles}
+    found: dict[str, list[str]] = {role: [] for role in roles}
+    numbers: list[int] = []
+    width = len(form.columns)
+    for number, fields in _rows(path, form):
+        if len(fields) != width:
+            raise DataError(f"{path}:{number}: expected {width} fields, found {len(fields)}")
+        numbers.append(number)
+        for role, place in places.items():
+            found[role].append(fields[place])
+    return values_of(found, str(path), numbers)
+
+
+def _rows(path: Path, form: Form) -> Iterator[tuple[int, list[str]]]:
+    """Number of its (last) line and fields of every record, without the header."""
+    if form.quoted:
+        rows = _quoted_rows(path, form.separator)
+    else:
+        rows = ((number, split(line, form.separator, quoted=False)) for number, line in lines(path))
+    if form.header:
+        next(rows, None)
+    yield from rows
+
+
+def _quoted_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    numbers = 0
+
+    def text() -> Iterator[str]:
+        nonlocal numbers
+        for block in blocks(path):
+            for line in block.splitlines(keepends=True):
+                numbers += 1
+                yield decode(line, path, numbers)
+
+    rows = csv.reader(text(), delimiter=separator, strict=True)
+    try:
+        for fields in rows:
+            if len(fields) > 1 or (fields and fields[0].strip()):
+                yield rows.line_num, fields
+    except csv.Error as error:
+        raise DataError(f"{path}:{rows.line_num}: {error}") from None
+
+
+# -- sequences -------------------------------------------------------------------------------------------
+
+
+def read_sequences(path: Path, form: Form) -> Columns:
+    """A user and the items of its history from each line; DataError with the line for a user without items."""
+    users: list[str] = []
+    counts: list[int] = []
+    chunks = []
+    tokens: list[str] = []
+    for number, line in lines(path):
+        user, *items = words(line) if not form.separator else line.split(form.separator)
+        if not items:
+            raise DataError(f"{path}:{number}: a user without items (expected `user item item ...`)")
+        users.append(user)
+        counts.append(len(items))
+        tokens += items
+        if len(tokens) > _BLOCK:
+            chunks.append(pa.array(tokens, pa.string()))
+            tokens = []
+    chunks.append(pa.array(tokens, pa.string()))
+    by_line = coded(pa.array(users, pa.string()))
+    text = {"user": Column(np.repeat(by_line.codes, counts), by_line.names), "item": coded(pa.chunked_array(chunks))}
+    return Columns(text, {})

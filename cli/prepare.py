@@ -1,0 +1,62 @@
+"""`attnrec prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+import typer
+
+from attnrec.cli.options import with_options_of
+from attnrec.cli.output import console, plain_table, print_json, show_reading
+from attnrec.data.form import ReadOptions
+from attnrec.data.prepare import RECIPES, Preparation
+from attnrec.errors import InputError
+
+if TYPE_CHECKING:
+    from attnrec.data.prepare import Prepared
+
+
+@with_options_of(ReadOptions, Preparation)
+def prepare(
+    files: list[Path] = typer.Argument(help="Raw files of interactions; with --valid or --test those to train on."),
+    *,
+    out: Path = typer.Option(..., help="Parquet file to write."),
+    valid: Optional[list[Path]] = typer.Option(None, help="File of held-out interactions for validation."),
+    test: Optional[list[Path]] = typer.Option(None, help="File of held-out interactions for the test."),
+    items: Optional[Path] = typer.Option(None, help="File of the items' titles and categories."),
+    recipe: Optional[str] = typer.Option(
+        None, help="Filters to start from.", metavar="|".join(RECIPES), rich_help_panel="What is kept"
+    ),
+    name: str = typer.Option("", help="Name of the data set.", show_default="that of the first file"),
+    force: bool = typer.Option(False, "--force", help="Replace --out if it is there."),
+    json: bool = typer.Option(False, "--json", help="Print the account as the last line of stdout."),
+    **given: Any,
+) -> None:
+    """Make a data set of raw files: read them, filter them, write one Parquet file with the account of it."""
+    if out.suffix != ".parquet":
+        raise InputError(f"--out {out}: the file is written as Parquet, so its name must end in .parquet")
+    if out.exists() and not force:
+        raise InputError(f"{out} is there already; --force replaces it")
+    from attnrec.api import prepare as make
+    from attnrec.data.prepare import described
+
+    options = {key: value for key, value in given.items() if value is not None}
+    prepared = make(
+        list(files), out, valid=valid or None, test=test or None, items=items, recipe=recipe, name=name, **options
+    )
+    _show(prepared)
+    console.print(f"written: {out}", soft_wrap=True, markup=False)
+    console.print(f"train on it: attnrec train --dataset {out}", soft_wrap=True, markup=False)
+    if json:
+        print_json({"out": str(out), **described(prepared)})
+
+
+def _show(prepared: Prepared) -> None:
+    for reading in prepared.readings:
+        show_reading(reading)
+    rows = [(step, *(f"{count:,}" for count in counts)) for step, *counts in prepared.steps]
+    console.print(plain_table(("step", "interactions", "users", "items"), rows, numbers=(1, 2, 3)))
+    if prepared.data.item_titles is not None:
+        named = sum(bool(title) for title in prepared.data.item_titles)
+        console.print(f"{named:,} of {prepared.data.num_items:,} items have a title")
