@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +110,9 @@ def coded(values: pa.ChunkedArray | pa.Array) -> Column:
     names = values.chunk(values.num_chunks - 1).dictionary
     names.validate(full=True)
     indices = [chunk.indices for chunk in values.chunks]
-    codes = np.concatenate([index.fill_null(-1).to_numpy(zero_copy_only=False) for index in indices]).astype(np.int32)
+    if values.null_count:
+        indices = [index.fill_null(-1) for index in indices]
+    codes = np.concatenate([index.to_numpy() for index in indices]).astype(np.int32, copy=False)
     texts = names.to_pylist()
     if None in texts or (codes < 0).any():
         blank = pa.array(["" if code < 0 else texts[code] or "" for code in codes.tolist()], pa.string())
@@ -120,15 +123,16 @@ def coded(values: pa.ChunkedArray | pa.Array) -> Column:
 def in_first_order(column: Column) -> Column:
     """The same, its names in the order of their first appearance and no others among them."""
     first = _first_places(column.codes, len(column.names))
-    if len(first) and (np.diff(first) > 0).all() and first[-1] < len(column.codes):
+    if (np.diff(first) > 0).all() and (first < len(column.codes)).all():
         return column
     return column[np.ones(len(column.codes), dtype=bool)]
 
 
-def _first_places(codes: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.int64]:
+def _first_places(codes: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.integer[Any]]:
     """Where each code first stands, int64 [count]; the number of codes for one that is absent."""
-    first = np.full(count, len(codes))
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    kind = np.int32 if len(codes) < 2**31 else np.int64
+    first = np.full(count, len(codes), dtype=kind)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1, dtype=kind)  # of equal places the value written last stays
     return first
 
 

@@ -23,7 +23,7 @@ from attnrec.data.assemble import Column, Columns, to_interactions
 from attnrec.data.cache import cache_folder
 from attnrec.data.columns import is_number, parse_date
 from attnrec.data.form import Reading, ReadOptions
-from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, in_file_order, stable_order
+from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, in_file_order
 from attnrec.data.prepared import parquet_bytes
 from attnrec.data.reading import ROLES, dataset_name, judged, read_file, read_frame
 from attnrec.errors import nearest
@@ -246,9 +246,7 @@ def seconds_unit(times: npt.NDArray[np.float64]) -> float:
 
 def _first_of(keys: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
     """The first row of all that have the same keys."""
-    order = np.arange(len(keys[0]))
-    for key in keys:
-        order = order[stable_order(key[order])]
+    order = np.lexsort(list(keys))
     new = np.ones(len(order), dtype=bool)
     new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
     keep = np.zeros(len(order), dtype=bool)
@@ -258,7 +256,7 @@ def _first_of(keys: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
 
 def _one_of_each_item(columns: Columns, which: str) -> npt.NDArray[np.bool_]:
     times = columns.numbers.get("time")
-    order = np.arange(len(columns)) if times is None else stable_order(times)
+    order = np.arange(len(columns)) if times is None else np.argsort(times, kind="stable")
     order = order if which == "first" else order[::-1]
     keep = np.zeros(len(order), dtype=bool)
     keep[order] = _first_of([columns.text["user"].codes[order], columns.text["item"].codes[order]])
@@ -294,7 +292,7 @@ def _tied(columns: Columns, options: Preparation) -> Columns:
     names = columns.text["item"].names
     rank = np.empty(len(names), dtype=np.int64)
     rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
-    return columns.in_order(stable_order(rank[columns.text["item"].codes]))
+    return columns.in_order(np.argsort(rank[columns.text["item"].codes], kind="stable"))
 
 
 def described(prepared: Prepared) -> dict[str, Any]:

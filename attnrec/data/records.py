@@ -72,7 +72,7 @@ def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
     kinds = {role: _kind(first.get(form.roles[role])) for role in roles}
     if None in kinds.values():
         return None
-    account = Account()
+    account = Account(of_objects=True)
     try:
         table = pa.json.read_json(
             pa.PythonFile(TextStream(path, account), mode="r"),
@@ -82,7 +82,7 @@ def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
                 unexpected_field_behavior="ignore",
             ),
         )
-        if account.strange or not table.num_rows == account.lines == account.objects:
+        if account.unusual or not table.num_rows == account.lines == account.objects:
             return None
         return _converted({role: table.column(form.roles[role]) for role in roles})
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

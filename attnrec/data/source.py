@@ -65,7 +65,7 @@ def blocks(path: Path) -> Generator[bytes, None, None]:
                 block, first = block.removeprefix(_BOM), False
             end = block.rfind(b"\n") + 1
             if end:
-                yield rest + block[:end]
+                yield b"".join((rest, memoryview(block)[:end]))
                 rest = block[end:]
             else:
                 rest += block
@@ -119,35 +119,51 @@ class Account:
     """What has passed by of a text.
 
     Attributes:
-        separator: of the fields, where they may be quoted.
-        lines: that hold something.
-        strange: NUL bytes, and carriage returns inside a line.
-        loose_quotes: double quotes that neither open nor close a field.
-        objects: lines from a brace to a brace.
+        of_objects: whether its lines are objects, in which quotes are usual.
+        header: whether the next line names the columns.
+        lines: all of them, blank ones too.
+        objects: lines from a brace to a brace, where they are to be counted.
+        unusual: whether there was a NUL byte, a carriage return or a double quote.
     """
 
-    separator: str = ","
+    of_objects: bool = False
+    header: bool = False
     lines: int = 0
-    strange: int = 0
-    loose_quotes: int = 0
     objects: int = 0
+    unusual: bool = False
 
     def add(self, block: bytes) -> None:
         """Count a block of whole lines."""
+        self.lines += block.count(b"\n") + (not block.endswith(b"\n"))
+        start = block.find(b"\n") if self.header else 0  # names in quotes are usual too
+        self.header = False
+        self.unusual |= b"\0" in block or b"\r" in block or (not self.of_objects and block.find(b'"', start) >= 0)
+        if self.of_objects:
+            self.objects += min(
+                block.count(b"\n{") + block.startswith(b"{"), block.count(b"}\n") + block.endswith(b"}")
+            )
+
+
+def is_regular(path: Path, separator: str, quoted: bool, lines: int) -> bool:
+    """Whether a file has so many lines that are not blank, and none with something that readers differ on.
+
+    That is a NUL byte, a carriage return inside a line, or, where fields may be quoted, a double quote that neither
+    opens nor closes a field.
+    """
+    found = 0
+    for block in blocks(path):
         text = np.frombuffer(b"\n" + block + (b"" if block.endswith(b"\n") else b"\n"), dtype=np.uint8)
-        ends = text == 10
-        self.objects += min(int((ends[:-1] & (text[1:] == 123)).sum()), int((ends[1:] & (text[:-1] == 125)).sum()))
-        blank = ends[1:] & ends[:-1]
-        self.lines += int(ends.sum()) - 1 - int(blank.sum())
-        self.strange += b"\0" in block
-        if b"\r" in block:
-            returns = text == 13
-            self.lines -= int((ends[2:] & returns[1:-1] & ends[:-2]).sum())
-            self.strange += int((returns[:-1] & ~ends[1:]).sum())
-        if b'"' in block:
+        ends, returns = text == 10, text == 13
+        blank = int((ends[1:] & ends[:-1]).sum()) + int((ends[2:] & returns[1:-1] & ends[:-2]).sum())
+        found += int(ends.sum()) - 1 - blank
+        if b"\0" in block or (returns[:-1] & ~ends[1:]).any():
+            return False
+        if quoted:
             beside = np.zeros(256, dtype=bool)
-            beside[[10, 13, 34, *self.separator.encode()]] = True
-            self.loose_quotes += int(((text[1:-1] == 34) & ~beside[text[:-2]] & ~beside[text[2:]]).sum())
+            beside[[10, 13, 34, *separator.encode()]] = True
+            if ((text[1:-1] == 34) & ~beside[text[:-2]] & ~beside[text[2:]]).any():
+                return False
+    return found == lines
 
 
 class TextStream:
@@ -163,7 +179,8 @@ class TextStream:
 
     def __init__(self, path: Path, account: Account, change: Callable[[bytes], bytes] | None = None) -> None:
         self._blocks, self._account, self._change = blocks(path), account, change
-        self._rest = memoryview(b"")
+        self._whole = b""
+        self._rest = memoryview(self._whole)
 
     def read(self, size: int = -1) -> bytes:
         """At most ``size`` bytes; none at the end."""
@@ -171,10 +188,11 @@ class TextStream:
             block = next(self._blocks, b"")
             if block:
                 self._account.add(block)
-            self._rest = memoryview(self._change(block) if self._change else block)
+            self._whole = self._change(block) if self._change else block
+            self._rest = memoryview(self._whole)
         taken = self._rest if size < 0 else self._rest[:size]
         self._rest = self._rest[len(taken) :]
-        return taken.tobytes()
+        return taken.tobytes() if len(taken) < len(self._whole) else self._whole
 
     def readable(self) -> bool:
         return True

@@ -20,7 +20,7 @@ from attnrec.data.assemble import DATES, NUMBER_ROLES, Column, Columns, coded, m
 from attnrec.data.form import Form
 from attnrec.data.interactions import DataError
 from attnrec.data.recognise import split, words
-from attnrec.data.source import Account, TextStream, blocks, decode, lines
+from attnrec.data.source import Account, TextStream, blocks, decode, is_regular, lines
 
 _BLOCK = 1 << 22
 _STAND_IN = "\x1f"  # for separators that are no single character
@@ -49,7 +49,7 @@ def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
     for dated in (False, True):
         if dated and "time" in places:
             kinds[str(places["time"])] = pa.string()
-        account = Account(form.separator or " ")
+        account = Account(header=form.header)
         try:
             table = pa.csv.read_csv(
                 pa.PythonFile(TextStream(path, account, change), mode="r"),
@@ -59,7 +59,9 @@ def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
             )
         except pa.ArrowInvalid:
             continue
-        if account.strange or account.loose_quotes * form.quoted or table.num_rows != account.lines - form.header:
+        if (account.unusual or table.num_rows != account.lines - form.header) and not is_regular(
+            path, form.separator, form.quoted, table.num_rows + form.header
+        ):
             return None
         return _converted({role: table.column(str(place)) for role, place in places.items()})
     return None
