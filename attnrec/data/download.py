@@ -1,0 +1,172 @@
+"""Public data sets on this machine: where they lie, and bringing those that are not here yet."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import platformdirs
+
+from attnrec.data.catalogue import Entry, File, Source, find
+from attnrec.data.transfer import DownloadObserver, fetch, need_space, verified
+from attnrec.data.unpack import unpack
+from attnrec.errors import InputError, RunError
+
+CACHE = "ATTNREC_CACHE"
+"""Variable of the environment that names the folder for downloads."""
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """A public data set that is on this machine.
+
+    Attributes:
+        entry: what the catalogue says of it, the layouts of the files included.
+        interactions: its file of interactions.
+        items: the file with the items' titles; None when it has none or it was left out.
+    """
+
+    entry: Entry
+    interactions: Path
+    items: Path | None
+
+
+def cache_folder() -> Path:
+    """Where downloads go unless a folder is given: ``ATTNREC_CACHE``, or the user's folder for such files."""
+    named = os.environ.get(CACHE)
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("attnrec")
+
+
+def downloaded(name: str, folder: Path | None = None) -> Downloaded | None:
+    """A data set of the catalogue if its interactions are here, else None.
+
+    Raises:
+        InputError: the catalogue has no data set of that name.
+    """
+    entry = find(name)
+    home = _home(entry, folder)
+    if entry.interactions is None or not (interactions := _place(home, entry.interactions)).is_file():
+        return None
+    items = _place(home, entry.items) if entry.items else None
+    return Downloaded(entry, interactions, items if items and items.is_file() else None)
+
+
+def get(
+    name: str,
+    *,
+    folder: Path | None = None,
+    max_size: int | None = None,
+    titles: bool = True,
+    observer: DownloadObserver | None = None,
+) -> Downloaded:
+    """Bring a public data set from its publisher; what is here already is not brought again.
+
+    A download that was cut or interrupted goes on where it stopped when this is called again.
+
+    Args:
+        name: of the catalogue.
+        folder: where data sets are kept, each in a folder of its own; `cache_folder` if None.
+        max_size: bytes to download at most, all files together; if None, about four times the size in the catalogue.
+        titles: whether the file of the items' titles is wanted; those of some categories are large.
+        observer: shown the terms before anything is downloaded, then the progress.
+
+    Raises:
+        InputError: an unknown name, no direct download, or files larger than ``max_size``.
+        RunError: the network, the server, the disk or a file failed; the message says what can be done.
+    """
+    entry = find(name)
+    observer = observer or DownloadObserver()
+    if entry.interactions is None:
+        raise InputError(entry.by_hand)
+    files = [entry.interactions, *([entry.items] if titles and entry.items else [])]
+    home = _home(entry, folder)
+    if not all(_place(home, file).is_file() for file in files):
+        observer.terms(name)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"cannot use {home}: {error.strerror}; choose another folder with --folder or {CACHE}"
+            ) from error
+        with _locked(home, observer):
+            _bring(files, home, max_size, observer)
+    found = downloaded(name, folder)
+    assert found is not None  # all its files were brought
+    return found
+
+
+def _bring(files: list[File], home: Path, max_size: int | None, observer: DownloadObserver) -> None:
+    """Download and unpack the files that are not here."""
+    left = max_size
+    for source in dict.fromkeys(file.source for file in files):
+        wanted = [file for file in files if file.source == source]
+        if all(_place(home, file).is_file() for file in wanted):
+            continue
+        packed = home / source.filename
+        if not packed.is_file():
+            fetch(source, packed, _limit(source) if left is None else left, observer)
+        elif not verified(packed, source.checksum):
+            raise RunError(f"{packed} has not the publisher's checksum: delete it and run the same command again")
+        if left is not None:
+            left -= packed.stat().st_size
+        if members := [file.member for file in wanted if file.member]:
+            observer.unpacking(packed)
+            need_space(home, 4 * packed.stat().st_size)  # text packs to about a quarter
+            unpack(packed, members, _place(home, wanted[0]).parent)
+            packed.unlink()
+
+
+def _limit(source: Source) -> int:
+    """Bytes allowed for a file whose size is known roughly."""
+    return 4 * source.size + 64_000_000
+
+
+def _home(entry: Entry, folder: Path | None) -> Path:
+    # no colon: Windows has none in names
+    return (folder or cache_folder() / "downloads") / entry.name.replace(":", "-")
+
+
+def _place(home: Path, file: File) -> Path:
+    """Where a file of a data set lies once it is here; members of an archive lie in a folder named after it."""
+    packed = home / file.source.filename
+    if file.member is None:
+        return packed
+    return home / packed.name.split(".")[0] / PurePosixPath(file.member).name
+
+
+@contextmanager
+def _locked(folder: Path, observer: DownloadObserver) -> Iterator[None]:
+    """Hold a folder for this process, waiting while another has it; the system frees it if a process dies."""
+    with (folder / ".lock").open("a") as file:
+        told = False
+        while not _try_lock(file.fileno()):
+            if not told:
+                observer.waiting(folder)
+                told = True
+            time.sleep(0.1)
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            raise RunError(
+                f"cannot lock the folder of a download: {error.strerror}; choose one on a local disk"
+            ) from error
+        return False
+    return True
