@@ -97,5 +97,8 @@ Toys_and_Games 8100000 890700 16300000
 Unknown 23100000 13200000 63800000
 Video_Games 2800000 137200 4600000
 """
-"""Category, users, items and ratings, as rounded by the publisher. Ratings are those left after its removal of duplicates,
-except for Toys_and_Games, Unknown and Video_Games, where they are those before it."""
+"""Category, users, items and ratings, as rounded by the publisher.
+
+Ratings are those left after its removal of duplicates, except for Toys_and_Games, Unknown and Video_Games, where they
+are those before it.
+"""

@@ -111,6 +111,12 @@ class Entry:
         """What is downloaded for it, each once, interactions first."""
         return tuple(dict.fromkeys(file.source for file in (self.interactions, self.items) if file))
 
+    def members(self, source: Source) -> list[str]:
+        """The members of an archive that are files of this data set."""
+        return [
+            file.member for file in (self.interactions, self.items) if file and file.member and file.source == source
+        ]
+
     @property
     def size(self) -> int:
         """Bytes to download, roughly."""
@@ -209,7 +215,7 @@ def _amazon_2014() -> list[Entry]:
                 "Ruining He and Julian McAuley. Ups and Downs: Modeling the Visual Evolution of Fashion Trends with "
                 "One-Class Collaborative Filtering. WWW 2016."
             ),
-            # a line of ratings has about 41 bytes; a quarter of the ratings is more than there are products
+            # about 41 bytes a rating; 100 for titles is above the mean of the whole collection
             interactions=File(Source((f"{_SNAP}/ratings_{category}.csv",), 41 * count), ratings),
             items=File(Source((f"{_SNAP}/meta_{category}.json.gz",), 100 * count), titles),
             counts={"interactions": count},
@@ -268,7 +274,8 @@ def _amazon_2023() -> list[Entry]:
                 ),
                 # readers go through a table more than once, so it is unpacked; titles are read once, packed
                 interactions=File(Source(rated, 21 * count), ratings, f"{category}.csv"),
-                items=File(Source(described, 1_200 * items), titles),
+                # 1,200 bytes is what Books has an item; the items of Unknown are hardly described
+                items=File(Source(described, (30 if category == "Unknown" else 1_200) * items), titles),
                 counts={"users": users, "items": items, "interactions": count},
             )
         )

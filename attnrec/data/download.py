@@ -95,30 +95,28 @@ def get(
                 f"cannot use {home}: {error.strerror}; choose another folder with --folder or {CACHE}"
             ) from error
         with _locked(home, observer):
-            _bring(files, home, max_size, observer)
+            _bring(entry, files, home, max_size, observer)
     found = downloaded(name, folder)
     assert found is not None  # all its files were brought
     return found
 
 
-def _bring(files: list[File], home: Path, max_size: int | None, observer: DownloadObserver) -> None:
-    """Download and unpack the files that are not here."""
+def _bring(entry: Entry, files: list[File], home: Path, max_size: int | None, observer: DownloadObserver) -> None:
+    """Download and unpack those of the files that are not here."""
     left = max_size
-    for source in dict.fromkeys(file.source for file in files):
-        wanted = [file for file in files if file.source == source]
-        if all(_place(home, file).is_file() for file in wanted):
+    for file in files:
+        if _place(home, file).is_file():
             continue
-        packed = home / source.filename
+        packed = home / file.source.filename
         if not packed.is_file():
-            fetch(source, packed, _limit(source) if left is None else left, observer)
-        elif not verified(packed, source.checksum):
+            fetch(file.source, packed, _limit(file.source) if left is None else left, observer)
+            left = None if left is None else left - packed.stat().st_size
+        elif not verified(packed, file.source.checksum):
             raise RunError(f"{packed} has not the publisher's checksum: delete it and run the same command again")
-        if left is not None:
-            left -= packed.stat().st_size
-        if members := [file.member for file in wanted if file.member]:
+        if file.member is not None:
             observer.unpacking(packed)
             need_space(home, 4 * packed.stat().st_size)  # text packs to about a quarter
-            unpack(packed, members, _place(home, wanted[0]).parent)
+            unpack(packed, entry.members(file.source), _place(home, file).parent)
             packed.unlink()
 
 

@@ -11,8 +11,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from attnrec.errors import RunError
 
@@ -24,16 +25,16 @@ _TEMPORARY = ".unpacking"
 
 
 def unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
-    """Unpack members of a zip, tar (also packed) or gz file into a new folder, under the last part of their names.
+    """Unpack members of a zip, tar (also packed) or gz file into a folder, under the last part of their names.
 
-    The folder appears complete or not at all. The whole archive is refused when any member has an absolute path, a
-    path through ``..``, the name of another member, or is a link or a special file, and when more comes out of it than
-    100 times its size, or more than 10,000 members are in it.
+    The folder appears complete or not at all; one of that name that was there is replaced. The whole archive is refused
+    when any member has an absolute path, a path through ``..``, the name of another member, or is a link or a special
+    file, when more comes out of it than 100 times its size, or when it has more than 10,000 members.
 
     Args:
         archive: its kind is told by the end of its name; a `.gz` file has one member, its name without `.gz`.
         members: paths in the archive.
-        folder: must not exist; its parent must. One process at a time may unpack into the same parent.
+        folder: its parent must exist. One process at a time may unpack into the same folder.
 
     Raises:
         RunError: the archive is damaged, malicious, or lacks a member, or the disk is full.
@@ -44,9 +45,14 @@ def unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
     try:
         with _damage(archive):
             _write(archive, members, temporary)
+        if folder.exists():
+            shutil.rmtree(folder)
         os.replace(temporary, folder)
     except OSError as error:
-        raise RunError(f"cannot unpack {archive} into {folder}: {error.strerror or error}") from error
+        why = error.strerror or error
+        raise RunError(
+            f"cannot unpack {archive} into {folder}: {why}; make room and run the same command again"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -89,7 +95,12 @@ def _contents(archive: Path) -> _Contents:
         return _zip_contents(archive)
     if archive.name.removesuffix(".gz").endswith((".tar", ".tgz")):
         return _tar_contents(archive)
-    return iter([(archive.name.removesuffix(".gz"), lambda: gzip.open(archive))])
+    return _gz_contents(archive)
+
+
+def _gz_contents(archive: Path) -> _Contents:
+    with gzip.open(archive) as opened:
+        yield archive.name.removesuffix(".gz"), lambda: cast(IO[bytes], opened)
 
 
 def _zip_contents(archive: Path) -> _Contents:
@@ -105,7 +116,7 @@ def _zip_contents(archive: Path) -> _Contents:
                 raise _refused(archive, f"{info.filename!r} is encrypted")
         for info in infos:
             if not info.is_dir():
-                yield info.filename, lambda info=info: opened.open(info)
+                yield info.filename, partial(opened.open, info)
 
 
 def _tar_contents(archive: Path) -> _Contents:
@@ -118,7 +129,7 @@ def _tar_contents(archive: Path) -> _Contents:
                 raise _refused(archive, f"{info.name!r} is a link or a special file")
         for info in opened.getmembers():
             if info.isfile():
-                yield info.name, lambda info=info: _file_of(opened, info)
+                yield info.name, partial(_file_of, opened, info)
 
 
 def _file_of(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
