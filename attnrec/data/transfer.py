@@ -25,7 +25,6 @@ RETRIES = 5
 PAUSE = 1.0
 """Seconds before the first retry; doubled for each that follows."""
 
-_CHUNK = 1 << 18
 _PROGRESS = 1 << 20
 _REDIRECTS = 5
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
@@ -190,7 +189,7 @@ class _Attempts:
         with self.path.open("r+b" if done else "wb") as file:
             file.seek(done)
             self.observer.progress(self.target.name, done, total)
-            for chunk in response.iter_raw(_CHUNK):
+            for chunk in response.iter_raw():  # as it comes: pieces of a set size would lose what lies before a cut
                 self._check_size(done + len(chunk))
                 file.write(chunk)
                 done += len(chunk)
