@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from attnrec.cli.output import console, plain_table, print_json
-from attnrec.data.transfer import DownloadObserver
+from attnrec.data.download_observer import DownloadObserver
 from attnrec.errors import InputError
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 import platformdirs
 
 from attnrec.data.catalogue import Entry, File, Source, find
-from attnrec.data.transfer import DownloadObserver, fetch, need_space, verified
+from attnrec.data.download_observer import DownloadObserver
+from attnrec.data.transfer import fetch, need_space, verified
 from attnrec.data.unpack import unpack
 from attnrec.errors import InputError, RunError
 

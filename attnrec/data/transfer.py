@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from attnrec.data.catalogue import Source
+from attnrec.data.download_observer import DownloadObserver
 from attnrec.errors import InputError, RunError
 
 TIMEOUT = 30.0
@@ -28,25 +29,6 @@ PAUSE = 1.0
 _PROGRESS = 1 << 20
 _REDIRECTS = 5
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
-
-
-class DownloadObserver:
-    """What is told during a download; every method may be left as it is. An exception from one ends the download."""
-
-    def terms(self, name: str) -> None:
-        """The data set of that name is about to be downloaded: its terms can be shown."""
-
-    def waiting(self, folder: Path) -> None:
-        """Another process is downloading into the same folder; this one waits for it."""
-
-    def progress(self, filename: str, done: int, total: int | None) -> None:
-        """So many bytes of a file are here; ``total`` is None while the server has not said."""
-
-    def retrying(self, reason: str) -> None:
-        """An attempt failed and will be repeated."""
-
-    def unpacking(self, archive: Path) -> None:
-        """An archive is here and checked; it is unpacked now."""
 
 
 class _CutError(Exception):

@@ -25,7 +25,7 @@ import pytest
 from attnrec.cli import main as entry_point
 from attnrec.data import catalogue, download, transfer
 from attnrec.data.catalogue import Entry, File, Layout, Source
-from attnrec.data.transfer import DownloadObserver
+from attnrec.data.download_observer import DownloadObserver
 from attnrec.errors import InputError, RunError
 
 PAIRS = Layout("table", {"user": 0, "item": 1}, ",")
