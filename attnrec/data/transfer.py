@@ -151,8 +151,11 @@ class _Attempts:
             headers |= {"Range": f"bytes={done}-", "If-Range": note.version}
         client = httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=_REDIRECTS)
         with client, client.stream("GET", self.url, headers=headers) as response:
+            self._check_way(response)
+            version = _version(response)
             if note and response.status_code in (206, 416):
                 self._check_range(response, note, done)
+                version = note.version
             else:
                 self._check_whole(response)
                 done = 0
@@ -161,7 +164,9 @@ class _Attempts:
             self._check_size(max(done, total or 0))
             if total is not None:
                 need_space(self.target.parent, total - done)
-            self.notes.write_text(json.dumps(asdict(_Note(self.url, _version(response), total))), encoding="utf-8")
+            if not done:
+                self.discard()  # first, so that a note never stands beside a part of another version
+            self.notes.write_text(json.dumps(asdict(_Note(self.url, version, total))), encoding="utf-8")
             done = self._write(response, done, total)
         if total is not None and done != total:
             raise _CutError(f"{done:,} bytes of {total:,} came")
@@ -197,15 +202,18 @@ class _Attempts:
             self.discard()
             raise _CutError("the server had no continuation of the part that is here")
 
+    def _check_way(self, response: httpx.Response) -> None:
+        """Whether it comes encrypted all the way, if the address promises so."""
+        if self.url.startswith("https:") and any(hop.url.scheme != "https" for hop in [*response.history, response]):
+            raise _AbsentError("it leads to an address without encryption")
+
     def _check_whole(self, response: httpx.Response) -> None:
-        """Whether a whole file comes, from where it may come."""
+        """Whether a whole file comes, as it lies on the server."""
         status = f"{response.status_code} {response.reason_phrase}".strip()
         if response.status_code in _TRY_AGAIN:
             raise _CutError(status)
         if response.status_code != 200:
             raise _AbsentError(status)
-        if self.url.startswith("https:") and any(hop.url.scheme != "https" for hop in [*response.history, response]):
-            raise _AbsentError("it leads to an address without encryption")
         if response.headers.get("Content-Encoding", "identity") != "identity" and not self.url.endswith("gz"):
             raise _AbsentError("the server packs the file although asked not to")
 

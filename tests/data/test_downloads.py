@@ -221,6 +221,24 @@ def test_server_that_resumes_a_changed_file(web: Web, tmp_path: Path) -> None:
     assert "Range" not in served.requests[-1]
 
 
+def test_stopped_while_a_changed_file_replaces_a_part(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old part must be gone before the new version is noted, or the next call would join the two."""
+    web.serve("a.csv")
+    interrupted(web.source("a.csv"), tmp_path)
+    web.serve("a.csv", CONTENT[::-1], etag='"two"')
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer._Attempts, "_write", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(web.source("a.csv"), tmp_path)
+    assert fetch(web.source("a.csv"), tmp_path) == CONTENT[::-1]
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_checksum(web: Web, tmp_path: Path) -> None:
     web.serve("a.csv")
     good = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
@@ -277,7 +295,7 @@ def test_no_way_from_https_to_http(tmp_path: Path) -> None:
     attempts = transfer._Attempts("https://example.org/a.csv", tmp_path / "a.csv", 10, DownloadObserver())
     plain = httpx.Response(200, request=httpx.Request("GET", "http://example.org/a.csv"))
     with pytest.raises(transfer._AbsentError, match="without encryption"):
-        attempts._check_whole(plain)
+        attempts._check_way(plain)
 
 
 def test_server_that_never_answers(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,10 +483,7 @@ def test_command_errors(
 def test_command_interrupted(
     known: tuple[Entry, Entry], command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(transfer._Attempts, "_write", stopped)
+    monkeypatch.setattr(transfer._Attempts, "_write", _killed)
     code, _, err = command("z")
     assert code == 130
     assert "interrupted: the same command goes on from here" in err
