@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import typer
 from typer.core import TyperGroup
 
+from attnrec.cli.get import get
 from attnrec.cli.options import options_of, with_options_of
 from attnrec.cli.output import console, plain_table, print_json, show_reading
 from attnrec.data.form import ReadOptions
@@ -34,6 +35,7 @@ class _Group(TyperGroup):
 data = typer.Typer(
     cls=_Group, help="Show what is in a data set (`attnrec data NAME|FILE`), its statistics, or get a public one."
 )
+data.command()(get)
 
 
 @data.command()

@@ -13,6 +13,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from attnrec.data.form import Reading
+    from attnrec.data.prepare import Prepared
 
 console = Console(stderr=True, highlight=False)
 
@@ -59,6 +60,17 @@ def show_reading(reading: Reading | None) -> None:
     console.print(f"{reading.lines:,} interactions read, {dropped or 'none dropped'}", markup=False)
     for note in reading.notes:
         console.print(note, style="dim", markup=False)
+
+
+def show_prepared(prepared: Prepared) -> None:
+    """How raw files were read, and what each filter left."""
+    for reading in prepared.readings:
+        show_reading(reading)
+    rows = [(step, *(f"{count:,}" for count in counts)) for step, *counts in prepared.steps]
+    console.print(plain_table(("step", "interactions", "users", "items"), rows, numbers=(1, 2, 3)))
+    if prepared.data.item_titles is not None:
+        named = sum(bool(title) for title in prepared.data.item_titles)
+        console.print(f"{named:,} of {prepared.data.num_items:,} items have a title")
 
 
 def show_warnings(lines: Sequence[str]) -> None:

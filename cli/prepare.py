@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import typer
 
 from attnrec.cli.options import with_options_of
-from attnrec.cli.output import console, plain_table, print_json, show_reading
+from attnrec.cli.output import console, print_json, show_prepared
 from attnrec.data.form import ReadOptions
 from attnrec.data.prepare import RECIPES, Preparation
 from attnrec.errors import InputError
-
-if TYPE_CHECKING:
-    from attnrec.data.prepare import Prepared
 
 
 @with_options_of(ReadOptions, Preparation)
@@ -45,18 +42,8 @@ def prepare(
     prepared = make(
         list(files), out, valid=valid or None, test=test or None, items=items, recipe=recipe, name=name, **options
     )
-    _show(prepared)
+    show_prepared(prepared)
     console.print(f"written: {out}", soft_wrap=True, markup=False)
     console.print(f"train on it: attnrec train --dataset {out}", soft_wrap=True, markup=False)
     if json:
         print_json({"out": str(out), **described(prepared)})
-
-
-def _show(prepared: Prepared) -> None:
-    for reading in prepared.readings:
-        show_reading(reading)
-    rows = [(step, *(f"{count:,}" for count in counts)) for step, *counts in prepared.steps]
-    console.print(plain_table(("step", "interactions", "users", "items"), rows, numbers=(1, 2, 3)))
-    if prepared.data.item_titles is not None:
-        named = sum(bool(title) for title in prepared.data.item_titles)
-        console.print(f"{named:,} of {prepared.data.num_items:,} items have a title")

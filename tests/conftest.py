@@ -22,6 +22,11 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNREC_CACHE", str(tmp_path / "attnrec-cache"))
+
+
 @pytest.fixture
 def small() -> Interactions:
     """40 users with 1 to 20 interactions over 30 items, repeats included."""

@@ -128,7 +128,7 @@ def in_first_order(column: Column) -> Column:
     return column[np.ones(len(column.codes), dtype=bool)]
 
 
-def _first_places(codes: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.integer[Any]]:
+def _first_places(codes: npt.NDArray[np.int32], count: int) -> npt.NDArray[Any]:
     """Where each code first stands, int64 [count]; the number of codes for one that is absent."""
     kind = np.int32 if len(codes) < 2**31 else np.int64
     first = np.full(count, len(codes), dtype=kind)

@@ -1,6 +1,6 @@
 """Coded data by the hash of the file they were read from, so that the runs of a comparison do not read it again.
 
-The folder is `ATTNREC_CACHE`, or the one that the system has for such things. What is damaged or cannot be written is
+What is damaged or cannot be written is
 as good as absent. Small files are not kept: they read as fast.
 """
 
@@ -24,6 +24,9 @@ from attnrec.data.form import Reading, ReadOptions
 from attnrec.data.interactions import Interactions
 from attnrec.data.source import content_hash, is_parquet
 
+CACHE = "ATTNREC_CACHE"
+"""Variable of the environment that names the cache folder."""
+
 _VERSION = 1  # of what is kept and of how files are read; a change of either makes old entries unused
 _SMALLEST = 1 << 22
 _MOST = 8 << 30
@@ -32,8 +35,9 @@ _TEXTS = ("user_ids", "item_ids", "item_titles")
 
 
 def cache_folder() -> Path:
-    """Where attnrec keeps what it can make again."""
-    return Path(os.environ.get("ATTNREC_CACHE") or platformdirs.user_cache_dir("attnrec"))
+    """Where attnrec keeps what it can make or get again."""
+    named = os.environ.get(CACHE)
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("attnrec")
 
 
 def cached(

@@ -14,14 +14,28 @@ from attnrec.errors import nearest
 
 
 def load_interactions(dataset: str, options: ReadOptions = ReadOptions()) -> Interactions:  # noqa: B008
-    """``synthetic``, or the file at that path; DataError if it is neither, or does not read."""
+    """``synthetic``, a public data set that was brought here, or the file at that path.
+
+    Raises DataError if it is none of these, or does not read.
+    """
     if dataset == synthetic.NAME:
         return synthetic.synthetic()
     path = Path(dataset)
     if not path.exists():
-        hint = nearest(dataset, [synthetic.NAME]) if "/" not in dataset and "." not in dataset else ""
-        raise DataError(f"there is no data set or file {dataset!r}{hint}")
+        path = _public(dataset)
     return cached(path, options, read_interactions)
+
+
+def _public(name: str) -> Path:
+    """The file of a public data set that was brought here; DataError when it was not, or is not known."""
+    from attnrec.data.public import is_public, prepared_file  # which needs the network library
+
+    if not is_public(name):
+        hint = nearest(name, [synthetic.NAME]) if "/" not in name and "." not in name else ""
+        raise DataError(f"there is no data set or file {name!r}{hint}")
+    if not prepared_file(name).is_file():
+        raise DataError(f"{name} is not here yet: `attnrec data get {name}` brings it")
+    return prepared_file(name)
 
 
 def fingerprint(data: Interactions) -> str:

@@ -1,0 +1,52 @@
+"""Public data sets by name: brought from their publisher, prepared, and found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from attnrec.data.catalogue import catalogue, find
+from attnrec.data.download import get, home_of
+from attnrec.data.download_observer import DownloadObserver
+from attnrec.data.items import read_items, with_items
+from attnrec.data.prepare import Prepared, described, prepare_sources, split_options
+from attnrec.data.prepared import write_prepared
+
+RECIPE = "sasrec"
+"""How a public data set is prepared that is used by its name."""
+
+
+def is_public(name: str) -> bool:
+    """Whether the catalogue has a data set of that name."""
+    return any(entry.name == name for entry in catalogue())
+
+
+def prepared_file(name: str, folder: Path | None = None) -> Path:
+    """Where the prepared data set lies, or would lie."""
+    entry = find(name)
+    return home_of(entry, folder) / f"{entry.name.replace(':', '-')}.parquet"
+
+
+def get_prepared(
+    name: str,
+    *,
+    folder: Path | None = None,
+    max_size: int | None = None,
+    titles: bool = True,
+    observer: DownloadObserver | None = None,
+) -> tuple[Path, Prepared | None]:
+    """Bring a public data set and prepare it with `RECIPE`; arguments and errors are those of `download.get`.
+
+    Returns the prepared file, and what was done to make it, None where it was there already.
+    """
+    found = get(name, folder=folder, max_size=max_size, titles=titles, observer=observer)
+    path = prepared_file(name, folder)
+    if path.is_file():
+        return path, None
+    assert found.entry.interactions is not None
+    filters, _ = split_options({}, RECIPE)
+    prepared = prepare_sources({"train": [found.interactions]}, filters, found.entry.interactions.reading, name)
+    if found.items is not None:
+        prepared = replace(prepared, data=with_items(prepared.data, read_items(found.items)))
+    write_prepared(prepared.data, described(prepared), path)
+    return path, prepared
