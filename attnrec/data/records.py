@@ -26,8 +26,9 @@ def parse_record(line: str, kind: str, where: str) -> dict[str, Any]:
         record = json.loads(line, parse_constant=_no_constant) if kind == "json" else ast.literal_eval(line.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         what = "JSON object" if kind == "json" else "Python literal"
+        why = error.msg if isinstance(error, SyntaxError | json.JSONDecodeError) else type(error).__name__
         hint = "; JSON over several lines must be written one object a line" if line.strip() in ("{", "[") else ""
-        raise DataError(f"{where}: not a {what} ({str(error).splitlines()[0][:80]}){hint}") from None
+        raise DataError(f"{where}: not a {what} ({why}){hint}") from None
     if not isinstance(record, dict) or not all(isinstance(name, str) for name in record):
         raise DataError(f"{where}: not an object with named fields, but a {type(record).__name__}")
     return record
