@@ -18,7 +18,8 @@ from attnrec.training.presets import with_preset
 def _option(default: Any, group: str, text: str, **limits: Any) -> Any:
     """A field with its help text.
 
-    ``limits``: min, max, above (exclusive minimum), below, choices; ``like`` names the option whose value an option
+    ``limits``: min, max, above (exclusive minimum), below, choices; ``shown`` is what help shows for an empty
+    default; ``like`` names the option whose value an option
     takes that is left at None. It takes it once, when the configuration is made: in a copy with the other option
     changed (`dataclasses.replace`) it stays.
     """
@@ -39,6 +40,23 @@ class TrainConfig:
     )
     dataset: str = _option("synthetic", "Data", "`synthetic` (embedded) or the path of an interaction file.")
     format: str = _option("auto", "Data", "Format of the file.", choices=("auto", "pairs", "sequences", "csv", "tsv"))
+    split: str = _option(
+        "auto",
+        "Data",
+        "What is held out: the last items of each user, all that is later than a moment, or the data's own parts "
+        "(auto: these where there are any, else leave-one-out).",
+        choices=("auto", "leave-one-out", "time", "given"),
+    )
+    valid_from: str = _option(
+        "",
+        "Data",
+        "time: when validation begins, as an ISO date (UTC) or a timestamp in the data's unit.",
+        shown="80 % of the interactions",
+    )
+    test_from: str = _option("", "Data", "time: when the test begins.", shown="90 % of the interactions")
+    start_from: str = _option(
+        "", "Data", "Run whose best model is trained further; its items and model options stay.", shown="none"
+    )
 
     max_len: int = _option(50, "Model", "Most recent items of a history that are used (n).", min=1)
     dim: int = _option(64, "Model", "Width of embeddings and trunk (d).", min=1)
@@ -131,6 +149,10 @@ class TrainConfig:
             _check(option, getattr(self, option.name))
         if self.dim % self.heads:
             raise InputError(f"--heads {self.heads} does not divide --dim {self.dim}")
+        if (self.valid_from or self.test_from) and self.split != "time":
+            raise InputError("--valid-from and --test-from belong to --split time")
+        if self.start_from:
+            object.__setattr__(self, "start_from", str(Path(self.start_from).resolve()))
 
     @classmethod
     def from_run(cls, values: dict[str, Any], source: str) -> TrainConfig:
