@@ -215,8 +215,8 @@ def checked(split: Split, part: str | None = None) -> Split:
     for asked in PARTS if part is None else (part,):
         if len(split.users(asked)):
             continue
-        if split.unknown is not None and split.unknown.targets[asked]:
-            raise DataError(f"{name}: the model knows none of the {_WORDS[asked]} items")
+        if split.unknown is not None:
+            raise DataError(f"{name}: of no user does the model know the {_WORDS[asked]} item and one before it")
         if split.kind == "leave-one-out":
             raise DataError(f"{name}: no user has the 3 interactions that a validation and a test item need")
         where = f"the {_WORDS[asked]} part" + (f" ({_range(split, asked)})" if split.moments else "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from attnrec.data.batches import SequenceBatch, TrainingBatches
 from attnrec.data.interactions import Interactions
-from attnrec.data.load import fingerprint, load_interactions
+from attnrec.data.load import load_interactions
 from attnrec.data.splits import resolved_kind
 from attnrec.errors import InputError, RunError
 from attnrec.evaluation.metrics import check_cutoffs
@@ -32,6 +32,7 @@ from attnrec.training.objective import Objective
 from attnrec.training.observer import Metrics, Observer, Progress
 from attnrec.training.run_directory import MetricsLog, RunDirectory, Vocabulary
 from attnrec.training.setup import build_model, check_start, choose_device, keep_freed_memory, split_of
+from attnrec.training.state import restore_state, state_of
 from attnrec.training.summary import summarised
 
 _FLUSH_EVERY = 16  # steps between readings of losses and norms, each of which waits for a GPU
@@ -255,30 +256,17 @@ class Trainer:
     # -- stop and resume -------------------------------------------------------------------------------
 
     def _save_state(self) -> None:
-        self.run.write_state(
-            {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "progress": asdict(self.progress),
-                "gradients": asdict(self.gradients),
-                "last_batch_gradients": asdict(self.last_batch_gradients),
-                "best_metrics": self.best_metrics,
-                "generator": self.generator.get_state(),
-                "torch_generator": torch.get_rng_state(),
-                "cuda_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-                "log_size": self._log_size(),
-                "data": fingerprint(self.data),
-                "split": self.split.fingerprint,
-            }
-        )
+        self.run.write_state(state_of(self))
 
-    def _log_size(self) -> int:
+    def logged_bytes(self) -> int:
+        """Length of `metrics.jsonl`, so that what is logged after a state can be cut off."""
         return self.log.path.stat().st_size if self.log.file.closed else self.log.size()
 
     def start_from(self, run: RunDirectory) -> None:
-        """Begin with the best weights of another run; RunError where they do not fit."""
+        """Begin with the best weights of another run; InputError where it has none, RunError where they do not fit."""
+        weights = run.weights()
         try:
-            self.model.load_state_dict(run.weights())
+            self.model.load_state_dict(weights)
         except RuntimeError as error:
             raise RunError(f"the weights of {run} do not fit its configuration") from error
 
@@ -289,25 +277,7 @@ class Trainer:
             InputError: there is no state, or it belongs to other data.
             RunError: the state is corrupt.
         """
-        state = self.run.state()
-        try:
-            if (state["data"], state["split"]) != (fingerprint(self.data), self.split.fingerprint):
-                raise InputError(f"{self.config.dataset} has changed since {self.run} was started")
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = Progress(**state["progress"])
-            self.gradients = GradientNormStatistics(**state["gradients"])
-            self.last_batch_gradients = GradientNormStatistics(**state["last_batch_gradients"])
-            self.best_metrics = state["best_metrics"]
-            self.generator.set_state(state["generator"])
-            torch.set_rng_state(state["torch_generator"])
-            if self.device.type == "cuda" and state["cuda_generators"]:
-                torch.cuda.set_rng_state_all(state["cuda_generators"])
-            self.log_size = state["log_size"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise RunError(f"the state of {self.run} is corrupt or of another version ({error})") from error
+        restore_state(self, self.run.state())
 
 
 def train(
