@@ -20,7 +20,7 @@ from attnrec.data.batches import SequenceBatch, TrainingBatches
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import load_interactions
 from attnrec.data.splits import resolved_kind
-from attnrec.errors import InputError, RunError
+from attnrec.errors import RunError
 from attnrec.evaluation.metrics import check_cutoffs
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.evaluation.targets import training_popularity
