@@ -323,3 +323,15 @@ def test_the_first_users_of_beauty_and_then_all(tmp_path: Path) -> None:
     assert found["unknown_targets"]["number"] == sum(history[-1] not in known for history in asked) > 0
     trained = {item for history in old for item in history[:-2]}
     assert found["unseen_targets"]["number"] == sum(history[-1] in known - trained for history in asked)
+
+
+def test_the_parts_of_the_data_are_what_auto_trains_on(newer: Path, config: TrainConfig, tmp_path: Path) -> None:
+    data = load_interactions(str(newer))
+    assert data.timestamps is not None
+    parts = np.digitize(data.timestamps, [600, 800]).astype(np.int8)
+    trainer = Trainer(config, RunDirectory(tmp_path / "unused"), replace(data, parts=parts), Observer())
+    assert trainer.split.kind == "given"
+    assert trainer.split.fingerprint == make_split(data, "time", "600", "800").fingerprint
+    for batch in trainer.batches.epoch(1):
+        assert batch.timestamps is not None
+        assert float(batch.timestamps.max()) < 600
