@@ -32,7 +32,7 @@ from attnrec.training.config import TrainConfig
 from attnrec.training.loop import train as run_training
 from attnrec.training.observer import Metrics, Observer
 from attnrec.training.presets import with_preset
-from attnrec.training.setup import resumed_config
+from attnrec.training.setup import resumed_config, started_options
 
 if TYPE_CHECKING:
     from attnrec.training.loop import Trainer
@@ -142,7 +142,10 @@ def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainCon
     if config is not None and "preset" in options:
         raise InputError("config holds all options already, so preset cannot be given beside it")
     before = {} if config is None else config.to_mapping()
-    return TrainConfig.from_mapping(before | options, "options")
+    if options.get("start_from", before.get("start_from")):
+        defaults = TrainConfig().to_mapping()  # what is at its default was not asked for
+        before = {name: value for name, value in before.items() if value != defaults[name]}
+    return TrainConfig.from_mapping(started_options(before | options), "options")
 
 
 def _as_name(dataset: Any, options: dict[str, Any]) -> str:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from attnrec.data.batches import batch_from_histories
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import fingerprint, load_interactions
-from attnrec.data.splits import PARTS, leave_one_out
+from attnrec.data.splits import PARTS, Split
 from attnrec.errors import InputError, RunError, nearest
 from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.evaluation.segments import SegmentReport, segment_report
+from attnrec.evaluation.targets import report
 from attnrec.models.sasrec import SASRec
+from attnrec.options import flag
 from attnrec.training.config import TrainConfig
 from attnrec.training.kept_variants import with_kept_variants
 from attnrec.training.run_directory import WEIGHTS, RunDirectory, Vocabulary
-from attnrec.training.setup import build_model, choose_device, needs_timestamps
+from attnrec.training.setup import build_model, choose_device, needs_timestamps, split_of
 
 
 class Recommender:
@@ -91,44 +94,102 @@ class Recommender:
         ]
 
     def evaluate(
-        self, *, part: str = "test", cutoffs: Sequence[int] = DEFAULT_CUTOFFS, dataset: str | None = None
-    ) -> dict[str, dict[str, float]]:
+        self,
+        *,
+        part: str = "test",
+        cutoffs: Sequence[int] = DEFAULT_CUTOFFS,
+        dataset: str | None = None,
+        newer: bool = False,
+        **moments: str,
+    ) -> dict[str, Any]:
         """Metrics of full ranking (``full``) and sampled-100 (``sampled``) over all users.
+
+        Args:
+            part: ``test`` or ``valid``.
+            cutoffs: N of the metrics.
+            dataset: where the data are now; by default where they were.
+            newer: the data may be other than the run's: items that the model does not know are left out of the
+                histories, and users may be new.
+            moments: with ``newer``, ``split``, ``valid_from`` and ``test_from`` as in `TrainConfig`.
+
+        Returns:
+            beside the two, ``unseen_targets`` and, for data that were cut to the model's vocabulary,
+            ``unknown_targets`` (`attnrec.evaluation.targets.report`); with ``newer`` also ``split`` and ``left_out``,
+            what was divided how and what was left out.
 
         Raises InputError when the data set is not the one the run was trained on, or a cut-off is not usable;
         RunError when a score is not a finite number.
         """
-        evaluator, numbers = self._evaluator(part, cutoffs, dataset)
-        return evaluator.run(self.model, self.device).means(numbers)
+        evaluator, numbers = self._evaluator(part, cutoffs, dataset, newer, moments)
+        found = report(evaluator, evaluator.run(self.model, self.device), numbers, self.vocabulary.trained())
+        return found | (_of_newer(evaluator.split) if newer else {})
 
     def segments(
-        self, *, part: str = "test", cutoffs: Sequence[int] = DEFAULT_CUTOFFS, dataset: str | None = None
+        self,
+        *,
+        part: str = "test",
+        cutoffs: Sequence[int] = DEFAULT_CUTOFFS,
+        dataset: str | None = None,
+        newer: bool = False,
+        **moments: str,
     ) -> SegmentReport:
         """`evaluate`, and in full ranking the metrics by segment of the users, ties, and what top-N lists hold.
 
-        Raises InputError as `evaluate` does.
+        With ``newer``, popularity is counted in the training part of the newer data. Raises InputError as `evaluate`
+        does.
         """
-        evaluator, numbers = self._evaluator(part, cutoffs, dataset)
-        return segment_report(evaluator, self.model, numbers, self.device)
+        evaluator, numbers = self._evaluator(part, cutoffs, dataset, newer, moments)
+        found = segment_report(evaluator, self.model, numbers, self.device, self.vocabulary.trained())
+        return replace(found, metrics=found.metrics | _of_newer(evaluator.split)) if newer else found
 
-    def _evaluator(self, part: str, cutoffs: Sequence[int], dataset: str | None) -> tuple[Evaluator, tuple[int, ...]]:
+    def _evaluator(
+        self, part: str, cutoffs: Sequence[int], dataset: str | None, newer: bool, moments: dict[str, str]
+    ) -> tuple[Evaluator, tuple[int, ...]]:
         if part not in PARTS:
             raise InputError(f"part {part!r} is not one of {', '.join(PARTS)}")
-        data = self.interactions(dataset)
-        numbers = check_cutoffs(cutoffs, data.num_items)
-        return Evaluator(leave_one_out(data), part, self.config.max_len), numbers
+        if moments and not newer:
+            raise InputError(f"{flag(next(iter(moments)))} belongs to --newer: a run is evaluated on its own split")
+        split = self._newer_split(dataset, part, moments) if newer else self.split(dataset)
+        numbers = check_cutoffs(cutoffs, split.data.num_items)
+        return Evaluator(split, part, self.config.max_len), numbers
 
     def interactions(self, dataset: str | None = None) -> Interactions:
         """The data of the run, from where it was or from ``dataset``; InputError if that is other data."""
+        return self.split(dataset).data
+
+    def split(self, dataset: str | None = None) -> Split:
+        """How the run's data were divided for its training; InputError as `interactions`."""
+        data = self._load(dataset)
+        summary = self.run.summary()
+        own = self.vocabulary if self.config.start_from else None
+        # the ids are looked at first: other data may not even be divisible in this way
+        if own is None and data.item_ids != self.vocabulary.items:
+            raise self._other_data(dataset)
+        split = split_of(self.config, data, own)
+        if summary is not None and (summary.get("data_fingerprint"), summary.get("split", {}).get("fingerprint")) != (
+            fingerprint(split.data),
+            split.fingerprint,
+        ):
+            raise self._other_data(dataset)
+        return split
+
+    def _newer_split(self, dataset: str | None, part: str, moments: dict[str, str]) -> Split:
+        if extra := sorted(moments.keys() - {"split", "valid_from", "test_from"}):
+            raise InputError(f"unknown option {extra[0]!r}")
+        config = TrainConfig.from_mapping({"split": "auto"} | moments, "options")
+        return split_of(config, self._load(dataset), self.vocabulary, part=part)
+
+    def _load(self, dataset: str | None) -> Interactions:
         data = load_interactions(dataset or self.config.dataset, self.config)
         if data.timestamps is None and needs_timestamps(self.model):
             raise InputError(f"{self._needs_timestamps()}, and {dataset or self.config.dataset} has none")
-        summary = self.run.summary()
-        if data.item_ids != self.vocabulary.items or (
-            summary is not None and summary.get("data_fingerprint") != fingerprint(data)
-        ):
-            raise InputError(f"{dataset or self.config.dataset} is not the data that {self.run} was trained on")
         return data
+
+    def _other_data(self, dataset: str | None) -> InputError:
+        return InputError(
+            f"{dataset or self.config.dataset} is not the data that {self.run} was trained on; "
+            "newer data are evaluated with --newer"
+        )
 
     def _needs_timestamps(self) -> str:
         return f"the model was trained with --attention {self.config.attention}, which needs timestamps"
@@ -147,6 +208,11 @@ class Recommender:
         if user not in self.vocabulary.users:
             raise InputError(f"the model does not know the user {user!r}")
         return self.vocabulary.users.index(user)
+
+
+def _of_newer(split: Split) -> dict[str, Any]:
+    assert split.unknown is not None
+    return {"split": split.description(), "left_out": asdict(split.unknown)}
 
 
 def load(run: str | Path, device: str = "auto") -> Recommender:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LONGEST_OPTION = 14  # characters in a line, so that the widest table has room beside it at 80
 
 
-@with_config_options(without=("attention",))
+@with_config_options(without=("attention", "start_from"))
 def compare(
     *,
     attention: list[str] = typer.Option(

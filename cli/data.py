@@ -138,7 +138,7 @@ def _figures(found: Interactions) -> dict[str, Any]:
         "interactions": found.num_interactions,
         "median_length": float(np.median(lengths)),
         "max_length": int(lengths.max()),
-        "evaluated_users": len(leave_one_out(found).held_out),
+        "evaluated_users": len(leave_one_out(found).users("test")),
         "timestamps": found.timestamps is not None,
     }
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Optional
 import typer
 from rich.table import Table
 
-from attnrec.cli.options import parse_cutoffs
+from attnrec.cli.options import config_option, parse_cutoffs
 from attnrec.cli.output import console, metrics_table, plain_table, print_json
+from attnrec.cli.split_lines import of_left_out, of_split, of_targets, shown_cutoff
 
 if TYPE_CHECKING:
     from attnrec.evaluation.segments import Segment, SegmentReport
@@ -23,7 +24,15 @@ def evaluate(
     segments: bool = typer.Option(
         False, "--segments", help="Also by history length, popularity and time; ties; what the top-N lists hold."
     ),
-    dataset: Optional[str] = typer.Option(None, help="The data set, where it has moved since the training."),
+    dataset: Optional[str] = typer.Option(
+        None, help="The data set, where it has moved since the training; with --newer another."
+    ),
+    newer: bool = typer.Option(
+        False, "--newer", help="The data are newer than the run's: unknown items are left out and counted."
+    ),
+    split: Optional[str] = config_option("split", "--newer: "),
+    valid_from: Optional[str] = config_option("valid_from", "--newer, "),
+    test_from: Optional[str] = config_option("test_from", "--newer, "),
     device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda"),
     json: bool = typer.Option(False, "--json", help="Print the metrics as the last line of stdout."),
 ) -> None:
@@ -32,14 +41,22 @@ def evaluate(
     from attnrec.recommender import load
 
     recommender = load(run, device)
-    report = recommender.segments(part=part, cutoffs=numbers, dataset=dataset) if segments else None
-    metrics = recommender.evaluate(part=part, cutoffs=numbers, dataset=dataset) if report is None else report.metrics
+    options = {"split": split, "valid_from": valid_from, "test_from": test_from}
+    which: dict[str, Any] = {"part": part, "cutoffs": numbers, "dataset": dataset, "newer": newer}
+    which |= {name: value for name, value in options.items() if value is not None}
+    report = recommender.segments(**which) if segments else None
+    metrics = recommender.evaluate(**which) if report is None else report.metrics
     columns = {"full ranking": metrics["full"], "sampled-100": metrics["sampled"]}
     console.print(f"{run}, {part}:", style="bold")
+    about = (*of_split(metrics["split"], part), *of_left_out(metrics["left_out"], part)) if newer else ()
+    for line in about:
+        console.print(line, soft_wrap=True, markup=False)
     console.print(metrics_table(columns))
+    for line in of_targets(metrics, shown_cutoff(metrics["full"])):
+        console.print(line, soft_wrap=True, markup=False)
     result: dict[str, Any] = {"run": str(run), "part": part, **metrics}
     if report is not None:
-        _show(report, 10 if 10 in numbers else max(numbers))
+        _show(report, shown_cutoff(metrics["full"]))
         result["segments"] = {name: value for name, value in asdict(report).items() if name != "metrics"}
     if json:
         print_json(result)

@@ -80,6 +80,21 @@ def _preset() -> inspect.Parameter:
 
 
 def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
+    if "like" in field.metadata:
+        wanted = wanted.__args__[0]
+    option = _option(field, wanted, field.metadata["help"], rich_help_panel=field.metadata["group"])
+    accepted = wanted if wanted in (int, float, bool) else str
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=Optional[accepted])
+
+
+def config_option(name: str, before: str = "") -> Any:
+    """The option of one field of `TrainConfig` for a command that takes few of them; ``before`` opens its help."""
+    (field,) = (field for field in dataclasses.fields(TrainConfig) if field.name == name)
+    text = field.metadata["help"]
+    return _option(field, get_type_hints(TrainConfig)[name], before + (text[0].lower() + text[1:] if before else text))
+
+
+def _option(field: dataclasses.Field[Any], wanted: Any, text: str, **more: Any) -> Any:
     meta = field.metadata
     choices = meta.get("choices")
     metavar = None
@@ -91,25 +106,25 @@ def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
     shown = meta.get("shown", shown)
     if "like" in meta:
-        wanted = wanted.__args__[0]
         shown = shown if default is not None else f"that of {flag(meta['like'])}"
     name = flag(field.name)
     if wanted is bool:
         name = f"{name}/--no-{name[2:]}"
         shown = {"True": "yes", "False": "no"}.get(shown, shown)
-    option = typer.Option(
-        None, name, help=meta["help"], metavar=metavar, show_default=shown, rich_help_panel=meta["group"]
-    )
-    accepted = wanted if wanted in (int, float, bool) else str
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=Optional[accepted])
+    return typer.Option(None, name, help=text, metavar=metavar, show_default=meta.get("shown", shown), **more)
 
 
 def configured(file: Path | None, options: dict[str, Any]) -> TrainConfig:
     """The options of a TOML file, if there is one, with those of the command line over them.
 
-    Both win over a preset that either of them names.
+    Both win over a preset that either of them names. Options of the model are those of the run to start from, if any.
     """
-    return TrainConfig.from_mapping((read_toml(file) if file else {}) | options, str(file or "options"))
+    values = (read_toml(file) if file else {}) | options
+    if values.get("start_from"):
+        from attnrec.training.setup import started_options  # with torch, which takes long to import
+
+        values = started_options(values)
+    return TrainConfig.from_mapping(values, str(file or "options"))
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.table import Column
 
 from attnrec.cli.output import console
+from attnrec.cli.split_lines import of_left_out, of_split
 from attnrec.experiments.pool import ComparisonObserver
 from attnrec.training.observer import Metrics, Observer
 
@@ -59,8 +61,13 @@ class TrainingDisplay(_Live, Observer):
         parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
         console.print(
             f"{data.name}: {data.num_users:,} users, {data.num_items:,} items, {data.num_interactions:,} interactions; "
-            f"{len(split.held_out):,} users evaluated"
+            f"{len(split.users('test')):,} users evaluated"
         )
+        left_out = None if split.unknown is None else asdict(split.unknown)
+        for line in (*of_split(split.description()), *of_left_out(left_out)):
+            console.print(line, soft_wrap=True, markup=False)
+        if config.start_from and not trainer.progress.best_epoch:
+            console.print(f"starts from the best model of {config.start_from}", soft_wrap=True, markup=False)
         console.print(f"{config.attention}: {parameters:,} parameters on {trainer.device}, loss {config.loss}")
         steps = len(trainer.batches)
         done = (trainer.progress.epoch - 1) * steps + trainer.progress.step

@@ -9,6 +9,7 @@ import typer
 
 from attnrec.cli.options import configured, given_options, with_config_options
 from attnrec.cli.output import console, metrics_table, print_json, show_warnings
+from attnrec.cli.split_lines import of_targets, shown_cutoff
 from attnrec.errors import InputError
 
 
@@ -60,6 +61,8 @@ def _report(summary: dict[str, Any]) -> None:
     console.print(heading, style="bold")
     test = summary["test"]
     console.print(metrics_table({"full ranking": test["full"], "sampled-100": test["sampled"]}))
+    for line in of_targets(summary, shown_cutoff(test["full"])):
+        console.print(line, soft_wrap=True, markup=False)
     if summary["best_possible_ndcg10"] is not None:
         console.print(
             f"best achievable full-ranking NDCG@10 on this data: {summary['best_possible_ndcg10']:.4f} (in expectation)"

@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": {"data", "errors"},
     "training": {"models", "attention", "data", "evaluation", "files", "options", "errors"},
     "experiments": {"training", "models", "attention", "data", "evaluation", "files", "options", "errors"},
-    "recommender": {"training", "models", "data", "evaluation", "errors"},
+    "recommender": {"training", "models", "data", "evaluation", "options", "errors"},
     "analysis": {"experiments", "recommender", "training", "benchmark", "data", "errors"},
     "api": {"analysis", "experiments", "training", "data", "errors"},
 }

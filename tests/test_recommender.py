@@ -54,13 +54,13 @@ def test_recommendations_and_evaluation_agree(run: Path, config: TrainConfig) ->
     recommender = load(run)
     data = load_interactions(config.dataset)
     hits = []
-    for user in leave_one_out(data).held_out:
+    for user in leave_one_out(data).users("test"):
         *shown, true = [data.item_ids[item - 1] for item in data.history(int(user))]
         if true in shown:
             continue
         hits.append(true in [item for item, _ in recommender.recommend(shown, top=5)])
     fresh = [
-        true not in shown for *shown, true in (data.history(int(u)).tolist() for u in leave_one_out(data).held_out)
+        true not in shown for *shown, true in (data.history(int(u)).tolist() for u in leave_one_out(data).users("test"))
     ]
     metrics = recommender.evaluate(cutoffs=(5,))
     repeated = len(fresh) - sum(fresh)

@@ -26,7 +26,6 @@ from torch import Tensor
 
 from attnrec.data.batches import SequenceBatch, evaluation_batches
 from attnrec.data.items import read_categories
-from attnrec.data.splits import leave_one_out
 from attnrec.errors import InputError
 from attnrec.recommender import Recommender, load
 
@@ -210,9 +209,9 @@ def _weights(model: Recommender, users: int) -> Iterator[tuple[SequenceBatch, li
     """Batches of test histories and every block's weights on them."""
     if not len(model.model.trunk):
         raise InputError(f"{model.run} has no attention block")
-    split = leave_one_out(model.interactions())
-    chosen = np.random.default_rng(0).permutation(len(split.held_out))[:users]
-    few = replace(split, held_out=split.held_out[np.sort(chosen)])
+    split = model.split()
+    chosen = np.random.default_rng(0).permutation(len(split.users("test")))[:users]
+    few = replace(split, parts={"test": split.parts["test"].keeping(np.sort(chosen))})
     size = max(1, _CELLS_AT_ONCE // model.config.max_len**2)
     for _, batch in evaluation_batches(few, "test", model.config.max_len, size):
         with torch.inference_mode():

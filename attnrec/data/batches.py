@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attnrec.data.interactions import DataError, Interactions
-from attnrec.data.splits import LeaveOneOut
+from attnrec.data.splits import Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +73,13 @@ class TrainingBatches:
     that two variants see the same batches.
 
     Args:
-        split: the leave-one-out split.
+        split: the split.
         max_len: how many of the most recent input items of a user are used.
         batch_size: users in a batch (the last batch of an epoch may be smaller).
         seed: makes the order reproducible.
     """
 
-    def __init__(self, split: LeaveOneOut, max_len: int, batch_size: int, seed: int) -> None:
+    def __init__(self, split: Split, max_len: int, batch_size: int, seed: int) -> None:
         self.data = split.data
         self.batch_size = batch_size
         self.seed = seed
@@ -122,20 +122,21 @@ class TrainingBatches:
 
 
 def evaluation_batches(
-    split: LeaveOneOut, part: str, max_len: int, batch_size: int
+    split: Split, part: str, max_len: int, batch_size: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], SequenceBatch]]:
-    """The histories of all held-out users, shortest first, so that batches waste little.
+    """The histories of all users of a part, shortest first, so that batches waste little.
 
     Yields:
-        the places of the batch's users in ``split.held_out``, int64 [B], and the batch.
+        the places of the batch's users in ``split.users(part)``, int64 [B], and the batch.
     """
     whole = split.history_lengths(part)
     lengths = np.minimum(whole, max_len)
-    starts = split.data.offsets[split.held_out] + whole - lengths
+    users = split.users(part)
+    starts = split.data.offsets[users] + whole - lengths
     order = np.argsort(lengths, kind="stable")
     for low in range(0, len(order), batch_size):
         places = order[low : low + batch_size]
-        yield places, _gather(split.data, split.held_out[places], starts[places], lengths[places])
+        yield places, _gather(split.data, users[places], starts[places], lengths[places])
 
 
 def _gather(

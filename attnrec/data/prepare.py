@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from attnrec.data.assemble import Column, Columns, to_interactions
 from attnrec.data.cache import cache_folder
-from attnrec.data.columns import is_number, parse_date
 from attnrec.data.form import Reading, ReadOptions
 from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, in_file_order
+from attnrec.data.moments import read_moment
 from attnrec.data.prepared import parquet_bytes
 from attnrec.data.reading import ROLES, dataset_name, judged, read_file, read_frame
 from attnrec.errors import nearest
@@ -203,8 +203,8 @@ def _filters(columns: Columns, options: Preparation) -> list[tuple[str, Columns]
         apply(f"rated at least {options.min_rating:g}", ratings >= options.min_rating)
     if options.since or options.until:
         times = _needed(columns, "time", "--since and --until")
-        low = _moment(options.since, times, "since") if options.since else -np.inf
-        high = _moment(options.until, times, "until") if options.until else np.inf
+        low = read_moment(options.since, times, flag("since")) if options.since else -np.inf
+        high = read_moment(options.until, times, flag("until")) if options.until else np.inf
         shown = [f"{word} {date}" for word, date in (("since", options.since), ("until", options.until)) if date]
         apply(" ".join(shown), (times >= low) & (times < high))
     if options.duplicates == "drop":
@@ -225,23 +225,6 @@ def _needed(columns: Columns, role: str, what: str) -> npt.NDArray[np.float64]:
     if role not in columns.numbers:
         raise DataError(f"{what}: the data have no {role}s; see {flag(role + '_column')}")
     return columns.numbers[role]
-
-
-def _moment(text: str, times: npt.NDArray[np.float64], name: str) -> float:
-    """A date in the unit of the times, or a number as it is; DataError for anything else."""
-    if is_number(text):
-        return float(text)
-    try:
-        seconds = parse_date(text)
-    except ValueError:
-        raise DataError(f"{flag(name)} {text!r} is neither a date as 2014-07-01 nor a number") from None
-    return seconds * seconds_unit(times)
-
-
-def seconds_unit(times: npt.NDArray[np.float64]) -> float:
-    """How many units of the times a second has, judged by their size: 1, 1e3, 1e6 or 1e9."""
-    middle = float(np.median(times))
-    return next((unit for unit in (1e9, 1e6, 1e3) if middle >= 1e8 * unit), 1.0)
 
 
 def _first_of(keys: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:

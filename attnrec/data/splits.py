@@ -1,56 +1,253 @@
-"""Leave-one-out: the last item of a user is the test item, the one before it the validation item.
+"""What training, validation and test may see of each history.
 
-Protocol of Kang & McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018), section IV.A.
-Users with fewer than three interactions are in the training part only.
+| kind | validation items and test items |
+|---|---|
+| `leave-one-out` | the item before the last and the last one of each history with at least three |
+| `time` | what happened from one moment on, and from a later one on, for all users alike |
+| `given` | what the data say (`Interactions.parts`) |
+
+Whatever the kind, a history is a training part, then a validation part, then a test part, each perhaps empty. What is
+asked for is the first item of the validation or the test part, and its history is all that comes before it; a user
+without such an item, or with nothing before it, is not asked. Later items of a part are held out, but not asked for.
+
+Leave-one-out is the protocol of Kang & McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018), section IV.A.
+Its users with fewer than three interactions are in the training part only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from attnrec.data.interactions import DataError, Interactions
+from attnrec.data.moments import held_out_from, shown_moment
+from attnrec.errors import InputError
 
 PARTS = ("valid", "test")
+KINDS = ("leave-one-out", "time", "given")
+_WORDS = {"valid": "validation", "test": "test"}
+
+_Ints = npt.NDArray[np.int64]
+_Stages = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, eq=False)
-class LeaveOneOut:
-    """What training, validation and test may see of each history.
+class HeldOut:
+    """One part of a split.
+
+    Attributes:
+        users: int64 [M], ascending, the users of whom an item is asked for.
+        history_lengths: int64 [M], how much of their histories comes before it.
+        not_asked: interactions of the part that are not asked for.
+        without_item: users with no interaction in the part.
+        without_history: users with one, but none before it.
+    """
+
+    users: _Ints
+    history_lengths: _Ints
+    not_asked: int
+    without_item: int
+    without_history: int
+
+    def keeping(self, places: npt.NDArray[Any]) -> HeldOut:
+        """With some of the users alone: numbers of places, or a mask, [M]."""
+        return replace(self, users=self.users[places], history_lengths=self.history_lengths[places])
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """What a model with a fixed vocabulary leaves out of the data, because it does not know the items.
+
+    Attributes:
+        items: distinct unknown ones.
+        interactions: with them, left out of all histories.
+        targets: by part, users whose asked item is unknown.
+        histories: by part, users who have no known item before the one that is asked for.
+    """
+
+    items: int
+    interactions: int
+    targets: Mapping[str, int]
+    histories: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A data set divided for training, validation and test; see the head of this file.
 
     Attributes:
         data: the interactions.
+        kind: one of `KINDS`.
+        stages: int8 [num_interactions], 0 for training, 1 for validation, 2 for test.
         train_lengths: int64 [num_users], the length of the training part of each history.
-        held_out: int64 [M], the users that have a validation and a test item.
+        parts: what is held out, by part.
+        moments: from when on ``time`` holds out for validation and for test, in the data's unit.
+        unknown: what was left out, where the data were cut to a vocabulary (`attnrec.data.known`).
     """
 
     data: Interactions
-    train_lengths: npt.NDArray[np.int64]
-    held_out: npt.NDArray[np.int64]
+    kind: str
+    stages: _Stages
+    train_lengths: _Ints
+    parts: Mapping[str, HeldOut]
+    moments: tuple[float, float] | None = None
+    unknown: Unknown | None = None
 
-    def history_lengths(self, part: str) -> npt.NDArray[np.int64]:
-        """How much of each held-out user's history may be seen when ``part`` is predicted, int64 [M].
+    def users(self, part: str) -> _Ints:
+        """The users of whom an item of ``part`` is asked for, int64 [M]; they may differ between the parts."""
+        return self.parts[part].users
 
-        The test history includes the validation item.
+    def history_lengths(self, part: str) -> _Ints:
+        """How much of each such user's history may be seen when ``part`` is predicted, int64 [M].
+
+        A test history includes what is held out for validation.
         """
-        lengths = self.data.lengths[self.held_out]
-        return lengths - (2 if part == "valid" else 1)
+        return self.parts[part].history_lengths
 
     def targets(self, part: str) -> npt.NDArray[np.int32]:
-        """The held-out item of each held-out user, int32 [M]."""
-        starts = self.data.offsets[self.held_out]
-        return self.data.items[starts + self.history_lengths(part)]
+        """The item that is asked of each such user, int32 [M]."""
+        return self.data.items[self.data.offsets[self.users(part)] + self.history_lengths(part)]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the users, or what may be seen of them, do; 8 hexadecimal digits."""
+        arrays = [self.train_lengths]
+        for held_out in self.parts.values():
+            arrays += [held_out.users, held_out.history_lengths]
+        value = 0
+        for array in arrays:
+            value = zlib.crc32(array.tobytes(), value)
+        return f"{value:08x}"
+
+    def description(self) -> dict[str, Any]:
+        """What was divided how, as plain values: kind, moments, and counts of users and interactions."""
+        found: dict[str, Any] = {"kind": self.kind, "fingerprint": self.fingerprint}
+        if self.moments is not None:
+            assert self.data.timestamps is not None
+            for part, moment in zip(PARTS, self.moments, strict=True):
+                found[f"{part}_from"] = moment
+                found[f"{part}_from_shown"] = shown_moment(moment, self.data.timestamps)
+        found["train"] = {
+            "users": int((self.train_lengths > 0).sum()),
+            "interactions": int(self.train_lengths.sum()),
+        }
+        for part, held_out in self.parts.items():
+            found[part] = {
+                "users": len(held_out.users),
+                "interactions_not_asked": held_out.not_asked,
+                "users_without_item": held_out.without_item,
+                "users_without_history": held_out.without_history,
+            }
+        return found
 
 
-def leave_one_out(data: Interactions) -> LeaveOneOut:
-    """Split ``data``; raises DataError when no user is long enough to be evaluated or trained on."""
-    lengths = data.lengths
-    enough = lengths >= 3
-    train_lengths = np.where(enough, lengths - 2, lengths)
-    if not enough.any():
-        raise DataError(f"{data.name}: no user has the 3 interactions that a validation and a test item need")
-    if not (train_lengths >= 2).any():
-        raise DataError(f"{data.name}: no user has 2 training interactions (4 in all), so there is nothing to learn")
-    return LeaveOneOut(data, train_lengths, np.flatnonzero(enough))
+def leave_one_out(data: Interactions) -> Split:
+    """`make_split` with the kind ``leave-one-out``."""
+    return make_split(data, "leave-one-out")
+
+
+def make_split(
+    data: Interactions, kind: str = "auto", valid_from: str = "", test_from: str = "", *, part: str | None = None
+) -> Split:
+    """Divide ``data``.
+
+    Args:
+        data: the interactions.
+        kind: one of `KINDS`, or ``auto`` as `resolved_kind` has it.
+        valid_from, test_from: of ``time``, as `attnrec.data.moments.held_out_from` takes them.
+        part: the only part that will be evaluated, where nothing is trained; by default both are, and training too.
+
+    Raises:
+        DataError: the data have no timestamps or parts of their own, or nobody can be evaluated or trained on.
+        InputError: a moment cannot be used.
+    """
+    kind = resolved_kind(kind, data)
+    if (valid_from or test_from) and kind != "time":
+        raise InputError("--valid-from and --test-from belong to --split time")
+    moments = None
+    if kind == "leave-one-out":
+        stages = _last_two(data)
+    elif kind == "time":
+        moments = held_out_from(data.timestamps, data.name, valid_from, test_from)
+        assert data.timestamps is not None
+        # the moment itself is held out
+        stages = np.searchsorted(np.array(moments), data.timestamps, side="right").astype(np.int8)
+    elif data.parts is not None:
+        stages = data.parts
+    else:
+        raise DataError(f"--split given needs data that fix their own parts, and {data.name} does not")
+    return checked(divided(data, kind, stages, moments), part)
+
+
+def resolved_kind(kind: str, data: Interactions) -> str:
+    """What ``auto`` means for these data: ``given`` where they fix their own parts, else ``leave-one-out``."""
+    if kind == "auto":
+        return "leave-one-out" if data.parts is None else "given"
+    if kind not in KINDS:
+        raise InputError(f"--split {kind!r} is not one of auto, {', '.join(KINDS)}")
+    return kind
+
+
+def divided(data: Interactions, kind: str, stages: _Stages, moments: tuple[float, float] | None = None) -> Split:
+    """The split whose parts are ``stages``, int8 [num_interactions]; DataError if they fall within a history."""
+    owners = np.repeat(np.arange(data.num_users), data.lengths)
+    falls = np.flatnonzero((np.diff(stages) < 0) & (np.diff(owners) == 0))
+    if len(falls):
+        raise DataError(
+            f"{data.name}: the history of user {data.user_ids[owners[falls[0]]]!r} goes back to an earlier part: "
+            "it must be training, then validation, then test"
+        )
+    counts = [np.bincount(owners[stages == stage], minlength=data.num_users) for stage in range(3)]
+    parts = {
+        part: _held_out(counts[stage], sum(counts[1:stage], start=counts[0])) for stage, part in enumerate(PARTS, 1)
+    }
+    return Split(data, kind, stages, counts[0], parts, moments)
+
+
+def checked(split: Split, part: str | None = None) -> Split:
+    """The same split; DataError where nobody can be evaluated on ``part`` (both by default), or trained on."""
+    name = split.data.name
+    for asked in PARTS if part is None else (part,):
+        if len(split.users(asked)):
+            continue
+        if split.unknown is not None:
+            raise DataError(f"{name}: of no user does the model know the {_WORDS[asked]} item and one before it")
+        if split.kind == "leave-one-out":
+            raise DataError(f"{name}: no user has the 3 interactions that a validation and a test item need")
+        where = f"the {_WORDS[asked]} part" + (f" ({_range(split, asked)})" if split.moments else "")
+        raise DataError(f"{name}: no user has an interaction in {where} and one before it")
+    if part is None and not (split.train_lengths >= 2).any():
+        more = " (4 in all)" if split.kind == "leave-one-out" else ""
+        raise DataError(f"{name}: no user has 2 training interactions{more}, so there is nothing to learn")
+    return split
+
+
+def _range(split: Split, part: str) -> str:
+    assert split.moments is not None
+    assert split.data.timestamps is not None
+    valid, test = (shown_moment(moment, split.data.timestamps) for moment in split.moments)
+    return f"from {valid} to {test}" if part == "valid" else f"from {test}"
+
+
+def _last_two(data: Interactions) -> _Stages:
+    stages = np.zeros(data.num_interactions, dtype=np.int8)
+    ends = data.offsets[1:][data.lengths >= 3]
+    stages[ends - 2], stages[ends - 1] = 1, 2
+    return stages
+
+
+def _held_out(inside: _Ints, before: _Ints) -> HeldOut:
+    """From the interactions of every user in a part, and before it, [num_users] each."""
+    users = np.flatnonzero((inside > 0) & (before > 0))
+    return HeldOut(
+        users,
+        before[users],
+        not_asked=int(inside.sum()) - len(users),
+        without_item=int((inside == 0).sum()),
+        without_history=int(((inside > 0) & (before == 0)).sum()),
+    )

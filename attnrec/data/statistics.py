@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 
 from attnrec.data.interactions import Interactions
-from attnrec.data.prepare import seconds_unit
+from attnrec.data.moments import shown_moment
 
 _EDGES = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 100_000, 1_000_000)
 
@@ -49,8 +48,7 @@ def statistics(data: Interactions) -> Statistics:
         same = np.diff(data.timestamps) == 0
         same[data.offsets[1:-1] - 1] = False  # of one user's last and the next user's first
         tied = int(same.sum())
-        unit = seconds_unit(data.timestamps)
-        first, last = (_date(float(edge(data.timestamps)), unit) for edge in (np.min, np.max))
+        first, last = (shown_moment(float(edge(data.timestamps)), data.timestamps) for edge in (np.min, np.max))
     return Statistics(
         data.num_users,
         data.num_items,
@@ -64,12 +62,6 @@ def statistics(data: Interactions) -> Statistics:
         first,
         last,
     )
-
-
-def _date(time: float, unit: float) -> str:
-    if unit == 1.0 and not 1e8 <= time <= 4.2e9:
-        return f"{time:g}"
-    return datetime.fromtimestamp(time / unit, UTC).strftime("%Y-%m-%d")
 
 
 def _histogram(values: npt.NDArray[np.int64]) -> tuple[tuple[str, int], ...]:

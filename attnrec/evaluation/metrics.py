@@ -34,6 +34,10 @@ class Ranks:
     above: Tensor
     tied: Tensor
 
+    def of(self, chosen: Tensor) -> Ranks:
+        """Those of some users alone; ``chosen`` is a mask [M]."""
+        return Ranks(self.above[chosen], self.tied[chosen])
+
     def expected(self, gain_by_rank: Tensor) -> Tensor:
         """Expectation over the order of ties of a gain given for ranks 0, 1, ... (0 beyond), [M]."""
         totals = torch.cat([gain_by_rank.new_zeros(1), gain_by_rank.cumsum(0)])

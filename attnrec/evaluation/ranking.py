@@ -19,7 +19,7 @@ from torch import Tensor
 
 from attnrec.data.batches import SequenceBatch, evaluation_batches, ragged_arange
 from attnrec.data.negatives import UnseenItems
-from attnrec.data.splits import LeaveOneOut
+from attnrec.data.splits import Split
 from attnrec.errors import RunError
 from attnrec.evaluation.metrics import Ranks, mean_metrics
 
@@ -42,10 +42,14 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Ranks of the held-out items, in the order of ``LeaveOneOut.held_out``."""
+    """Ranks of the held-out items, in the order of ``Split.users``."""
 
     full: Ranks
     sampled: Ranks
+
+    def of(self, chosen: Tensor) -> Evaluation:
+        """Of some users alone; ``chosen`` is a mask [M]."""
+        return Evaluation(self.full.of(chosen), self.sampled.of(chosen))
 
     def means(self, cutoffs: Sequence[int]) -> dict[str, dict[str, float]]:
         """`mean_metrics` of both protocols, under ``full`` and ``sampled``."""
@@ -56,16 +60,16 @@ class Evaluator:
     """Evaluates models on one part of a split, always against the same candidates.
 
     Args:
-        split: the leave-one-out split.
+        split: the split.
         part: ``valid`` or ``test``.
         max_len: history items that are shown to the model.
         seed: of the sampled candidates.
         batch_size: histories in a forward pass.
     """
 
-    def __init__(self, split: LeaveOneOut, part: str, max_len: int, seed: int = 0, batch_size: int = 512) -> None:
+    def __init__(self, split: Split, part: str, max_len: int, seed: int = 0, batch_size: int = 512) -> None:
         self.split, self.part, self.max_len, self.batch_size = split, part, max_len, batch_size
-        data, users = split.data, split.held_out
+        data, users = split.data, split.users(part)
         unseen = UnseenItems(data.items, data.lengths, data.num_items)
         generator = torch.Generator().manual_seed(seed * 2 + (part == "test"))
         drawn = unseen.draw_distinct(torch.from_numpy(users), NUM_SAMPLED, generator)
@@ -75,7 +79,7 @@ class Evaluator:
 
     def _collect_seen(self) -> None:
         """Distinct seen items of every user, without the true item (which stays a candidate when it repeats)."""
-        data, users = self.split.data, self.split.held_out
+        data, users = self.split.data, self.split.users(self.part)
         lengths = self.split.history_lengths(self.part)
         rows = ragged_arange(data.offsets[users], lengths)
         stride = data.num_items + 1
@@ -105,7 +109,7 @@ class Evaluator:
         """Scores of all items, some users at a time; call it in inference mode.
 
         Yields:
-            the places of b users in ``held_out``, int64 [b], and the scores of items 1, 2, ..., [b, num_items],
+            the places of b users in ``Split.users``, int64 [b], and the scores of items 1, 2, ..., [b, num_items],
             seen items included. The scores may be changed in place, and are gone when the next ones come.
 
         Raises RunError when an output, an item vector or a score is not finite.

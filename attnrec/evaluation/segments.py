@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,10 @@ import torch
 from torch import Tensor
 
 from attnrec.data.batches import ragged_arange
-from attnrec.data.splits import LeaveOneOut
+from attnrec.data.splits import Split
 from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, Ranks, per_user_metrics
 from attnrec.evaluation.ranking import Evaluator, Scorer
+from attnrec.evaluation.targets import report, training_popularity
 
 _EDGES = (1, 5, 10, 20, 50, 100, 200, 500, 1000)  # where a segment of lengths or of popularity begins
 _TIME_SEGMENTS = 5
@@ -89,7 +91,8 @@ class SegmentReport:
     """An evaluation by segment; see the head of this file.
 
     Attributes:
-        metrics: over all users, ``full`` and ``sampled``, as `Recommender.evaluate` gives them.
+        metrics: over all users, ``full``, ``sampled`` and what is said of the targets, as `Recommender.evaluate` gives
+            them.
         by_history_length: items before the held-out one, all of them, also where the model sees fewer.
         by_target_popularity: interactions of the held-out item in the training part.
         by_time_since_last: from the last known interaction to the held-out one, in the data's unit, in parts of
@@ -101,7 +104,7 @@ class SegmentReport:
         catalogue_popularity: mean popularity of all items.
     """
 
-    metrics: dict[str, dict[str, float]]
+    metrics: dict[str, Any]
     by_history_length: tuple[Segment, ...]
     by_target_popularity: tuple[Segment, ...]
     by_time_since_last: tuple[Segment, ...]
@@ -117,20 +120,26 @@ def segment_report(
     model: Scorer,
     cutoffs: Sequence[int] = DEFAULT_CUTOFFS,
     device: torch.device | None = None,
+    trained: npt.NDArray[np.bool_] | None = None,
 ) -> SegmentReport:
-    """Evaluate a model (in eval mode) by segment; raises RunError as `Evaluator.run` does."""
+    """Evaluate a model (in eval mode) by segment; raises RunError as `Evaluator.run` does.
+
+    ``trained``: which items the model was trained on, [num_items + 1]; those of the training part without it.
+    """
     split, part = evaluator.split, evaluator.part
     result = evaluator.run(model, device)
     values = _per_user(result.full, cutoffs)
     popularity = training_popularity(split)
+    if trained is None:
+        trained = popularity > 0
     of_targets = popularity[evaluator.targets.numpy()]
     times = time_since_last(split, part)
     return SegmentReport(
-        metrics=result.means(cutoffs),
+        metrics=report(evaluator, result, cutoffs, trained),
         by_history_length=_by_edges(split.history_lengths(part), values),
         by_target_popularity=_by_edges(of_targets, values),
         by_time_since_last=() if times is None else _by_quantiles(times, values),
-        by_target_in_training=_by_presence(of_targets, values),
+        by_target_in_training=_by_presence(trained[evaluator.targets.numpy()], values),
         ties=_ties(result.full),
         top_lists=top_lists(evaluator, model, popularity, cutoffs, device),
         target_popularity=float(of_targets.mean()),
@@ -138,18 +147,12 @@ def segment_report(
     )
 
 
-def training_popularity(split: LeaveOneOut) -> _Ints:
-    """Interactions of each item in the training part, int64 [num_items + 1]; number 0 is padding."""
-    rows = ragged_arange(split.data.offsets[:-1], split.train_lengths)
-    return np.bincount(split.data.items[rows], minlength=split.data.num_items + 1)
-
-
-def time_since_last(split: LeaveOneOut, part: str) -> _Floats | None:
+def time_since_last(split: Split, part: str) -> _Floats | None:
     """From the last known interaction to the held-out one, in the data's unit, [M]; None without timestamps."""
     times = split.data.timestamps
     if times is None:
         return None
-    rows = split.data.offsets[split.held_out] + split.history_lengths(part)
+    rows = split.data.offsets[split.users(part)] + split.history_lengths(part)
     return times[rows] - times[rows - 1]
 
 
@@ -165,7 +168,7 @@ def top_lists(
 
     A list leaves out every item of the history. It is shorter than N where fewer items are left.
     """
-    data, users = evaluator.split.data, evaluator.split.held_out
+    data, users = evaluator.split.data, evaluator.split.users(evaluator.part)
     lengths = evaluator.split.history_lengths(evaluator.part)
     # in how many lists an item is, for each cut-off
     counts = np.zeros((len(cutoffs), data.num_items + 1), dtype=np.int64)
@@ -210,8 +213,8 @@ def _by_quantiles(values: _Floats, metrics: dict[str, Tensor]) -> tuple[Segment,
     return _segments(numbers, [_range(part.min(), part.max()) for part in parts], values, metrics)
 
 
-def _by_presence(popularity: _Ints, metrics: dict[str, Tensor]) -> tuple[Segment, ...]:
-    present = (popularity > 0).astype(np.int64)
+def _by_presence(trained: npt.NDArray[np.bool_], metrics: dict[str, Tensor]) -> tuple[Segment, ...]:
+    present = trained.astype(np.int64)
     return _segments(present, ["never in training", "in training"], present, metrics)
 
 

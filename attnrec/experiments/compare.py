@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from attnrec.attention import find_attention, is_of_this_program, parse_blocks, resolved_options
-from attnrec.data.interactions import Interactions
 from attnrec.data.load import fingerprint, load_interactions
+from attnrec.data.splits import Split, resolved_kind
 from attnrec.errors import InputError
 from attnrec.evaluation.metrics import check_cutoffs
 from attnrec.files import write_atomically
@@ -32,7 +32,7 @@ from attnrec.options import flag
 from attnrec.training.config import TrainConfig, read_toml, to_toml
 from attnrec.training.kept_variants import changed_variants
 from attnrec.training.run_directory import CONFIG, METRICS, STATE, VOCABULARY, RunDirectory
-from attnrec.training.setup import build_model, choose_device
+from attnrec.training.setup import build_model, choose_device, split_of
 
 PLAN = "comparison.toml"
 PROTOCOLS = {"full": "full ranking", "sampled": "sampled-100"}
@@ -96,14 +96,18 @@ def plan(config: TrainConfig, variants: Sequence[str], seeds: int, path: str | P
     if len(variants) < 2:
         raise InputError("a comparison needs at least two variants: give --attention twice or more")
     _check_variants(variants)
+    if config.start_from:
+        raise InputError("--start-from: the runs of a comparison train from the beginning")
     data = load_interactions(config.dataset, config)
+    config = replace(config, split=resolved_kind(config.split, data))
+    split = split_of(config, data)
     check_cutoffs(config.cutoffs, data.num_items)
     device = choose_device(config.device)
     timed = data.timestamps is not None
     for variant in variants:
         build_model(replace(config, attention=variant), data.num_items, data.num_users, device, timestamps=timed)
     comparison = Comparison(Path(path), config, tuple(variants), tuple(range(config.seed, config.seed + seeds)))
-    _check_folder(comparison, data)
+    _check_folder(comparison, split)
     return comparison
 
 
@@ -173,7 +177,7 @@ def _check_variants(variants: Sequence[str]) -> None:
         seen[meaning], folders[folder] = variant, variant
 
 
-def _check_folder(comparison: Comparison, data: Interactions) -> None:
+def _check_folder(comparison: Comparison, split: Split) -> None:
     path = comparison.path
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is not a directory")
@@ -189,8 +193,10 @@ def _check_folder(comparison: Comparison, data: Interactions) -> None:
             )
     for variant, seed in comparison.runs():
         summary = comparison.run(variant, seed).summary()
-        if summary is not None and summary["data_fingerprint"] != fingerprint(data):
+        if summary is not None and summary["data_fingerprint"] != fingerprint(split.data):
             raise InputError(f"{path} holds runs on other data than {comparison.config.dataset}; choose another --out")
+        if summary is not None and summary["split"]["fingerprint"] != split.fingerprint:
+            raise InputError(f"{path} holds runs that hold out other items; choose another --out")
         run = comparison.run(variant, seed)
         for file in changed_variants(run.path, variant) if run.has_state() or summary is not None else ():
             raise InputError(

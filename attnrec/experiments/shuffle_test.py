@@ -34,16 +34,16 @@ from torch import Tensor
 
 from attnrec.data.batches import SequenceBatch, ragged_arange
 from attnrec.data.interactions import Interactions
-from attnrec.data.splits import leave_one_out
 from attnrec.errors import InputError
 from attnrec.evaluation.metrics import per_user_metrics
 from attnrec.evaluation.ranking import Evaluator, Scorer
-from attnrec.evaluation.segments import training_popularity
 from attnrec.evaluation.significance import Difference, paired_difference
+from attnrec.evaluation.targets import training_popularity
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import Trainer
 from attnrec.training.observer import Observer
 from attnrec.training.run_directory import RunDirectory, Vocabulary
+from attnrec.training.setup import split_of
 
 IN_ORDER, AT_EVALUATION, THROUGHOUT = "in_order", "shuffled_at_evaluation", "shuffled_throughout"
 POPULARITY = "popularity"
@@ -105,8 +105,9 @@ def quick_options(data: Interactions, given: Mapping[str, Any]) -> dict[str, Any
 
     ``given``: the options that will win over these.
     """
-    batch_size = TrainConfig.from_mapping({k: v for k, v in given.items() if k == "batch_size"}, "options").batch_size
-    steps = -(-int((leave_one_out(data).train_lengths >= 2).sum()) // batch_size)
+    of_batches = {"batch_size", "split", "valid_from", "test_from"}
+    config = TrainConfig.from_mapping({k: v for k, v in given.items() if k in of_batches}, "options")
+    steps = -(-int((split_of(config, data).train_lengths >= 2).sum()) // config.batch_size)
     fewest, most = _EPOCHS
     epochs = min(most, max(fewest, -(-_STEPS // steps)))
     return _QUICK | {"epochs": epochs, "cutoffs": [min(10, data.num_items)]}
@@ -130,6 +131,8 @@ def shuffle_test(
     """
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, not {seeds}")
+    if config.start_from:
+        raise InputError("--start-from: a shuffle test trains from the beginning")
     cutoff = min(10, data.num_items)
     numbers = tuple(range(config.seed, config.seed + seeds))
     runs = [_one_seed(data, replace(config, seed=seed), observer or Observer(), cutoff) for seed in numbers]
@@ -183,14 +186,14 @@ class _Run:
 
 
 def _one_seed(data: Interactions, config: TrainConfig, observer: Observer, cutoff: int) -> _Run:
-    split = leave_one_out(data)
+    split = split_of(config, data)
     known = split.train_lengths.copy()
-    known[split.held_out] += 1  # the validation item, when the test item is asked for
+    known[split.users("test")] = split.history_lengths("test")  # with what is held out for validation
     asked = shuffled(data, known, config.seed)
     without = replace(shuffled(data, split.train_lengths, config.seed), name=f"{data.name}, shuffled")
 
     def metrics(scorer: Scorer, of: Interactions, device: torch.device | None = None) -> dict[str, _Floats]:
-        ranks = Evaluator(leave_one_out(of), "test", config.max_len).run(scorer, device).full
+        ranks = Evaluator(split_of(config, of), "test", config.max_len).run(scorer, device).full
         return {name: value.numpy() for name, value in per_user_metrics(ranks, (cutoff,)).items()}
 
     ordered = _trained(data, config, observer)

@@ -29,6 +29,23 @@ class TrainConfig(ReadOptions):
         "Attention operator: NAME[:option=value,...], see `attnrec variants`; A+B+... gives one for each block.",
     )
     dataset: str = option("synthetic", "Data", "`synthetic` (embedded) or the path of an interaction file.")
+    split: str = option(
+        "auto",
+        "Data",
+        "What is held out: the last items of each user, all that is later than a moment, or the data's own parts "
+        "(auto: these where there are any, else leave-one-out).",
+        choices=("auto", "leave-one-out", "time", "given"),
+    )
+    valid_from: str = option(
+        "",
+        "Data",
+        "time: when validation begins, as an ISO date (UTC) or a timestamp in the data's unit.",
+        shown="80 % of the interactions",
+    )
+    test_from: str = option("", "Data", "time: when the test begins.", shown="90 % of the interactions")
+    start_from: str = option(
+        "", "Data", "Run whose best model is trained further; its items and model options stay.", shown="none"
+    )
 
     max_len: int = option(50, "Model", "Most recent items of a history that are used (n).", min=1)
     dim: int = option(64, "Model", "Width of embeddings and trunk (d).", min=1)
@@ -121,6 +138,10 @@ class TrainConfig(ReadOptions):
             check(field, getattr(self, field.name))
         if self.dim % self.heads:
             raise InputError(f"--heads {self.heads} does not divide --dim {self.dim}")
+        if (self.valid_from or self.test_from) and self.split != "time":
+            raise InputError("--valid-from and --test-from belong to --split time")
+        if self.start_from:
+            object.__setattr__(self, "start_from", str(Path(self.start_from).resolve()))
 
     @classmethod
     def from_run(cls, values: dict[str, Any], source: str) -> TrainConfig:

@@ -8,9 +8,8 @@ resumed run goes through the same numbers as an uninterrupted one.
 from __future__ import annotations
 
 import math
-import statistics
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ from torch import Tensor
 
 from attnrec.data.batches import SequenceBatch, TrainingBatches
 from attnrec.data.interactions import Interactions
-from attnrec.data.load import fingerprint, load_interactions
-from attnrec.data.splits import leave_one_out
-from attnrec.errors import InputError, RunError
+from attnrec.data.load import load_interactions
+from attnrec.data.splits import resolved_kind
+from attnrec.errors import RunError
 from attnrec.evaluation.metrics import check_cutoffs
 from attnrec.evaluation.ranking import Evaluator
+from attnrec.evaluation.targets import training_popularity
 from attnrec.training.config import TrainConfig
 from attnrec.training.gradients import GradientNormStatistics, global_gradient_norm
 from attnrec.training.interrupts import InterruptRequest
@@ -31,7 +31,9 @@ from attnrec.training.kept_variants import with_kept_variants
 from attnrec.training.objective import Objective
 from attnrec.training.observer import Metrics, Observer, Progress
 from attnrec.training.run_directory import MetricsLog, RunDirectory, Vocabulary
-from attnrec.training.setup import build_model, choose_device, keep_freed_memory, peak_memory
+from attnrec.training.setup import build_model, check_start, choose_device, keep_freed_memory, split_of
+from attnrec.training.state import restore_state, state_of
+from attnrec.training.summary import summarised
 
 _FLUSH_EVERY = 16  # steps between readings of losses and norms, each of which waits for a GPU
 _SECONDS_BETWEEN_STATES = 20.0
@@ -45,14 +47,26 @@ class Trainer:
         run: the run directory that it writes to.
         data: the interactions that ``config.dataset`` names.
         observer: is told of steps and evaluations.
+        vocabulary: of the run that it starts from; items that are not in it are left out.
     """
 
-    def __init__(self, config: TrainConfig, run: RunDirectory, data: Interactions, observer: Observer) -> None:
-        self.config, self.run, self.data, self.observer = config, run, data, observer
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: RunDirectory,
+        data: Interactions,
+        observer: Observer,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        self.config, self.run, self.observer = config, run, observer
         keep_freed_memory()
         self.device = choose_device(config.device)
         torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
-        self.split = leave_one_out(data)
+        self.split = split_of(config, data, vocabulary)
+        self.data = data = self.split.data
+        self.trained = training_popularity(self.split) > 0
+        if vocabulary is not None:
+            self.trained |= vocabulary.trained()
         self.batches = TrainingBatches(self.split, config.max_len, config.batch_size, config.seed)
         self.objective = Objective(config, self.split, self.device)
         self.cutoffs = check_cutoffs(sorted({*config.cutoffs, min(10, data.num_items)}), data.num_items)
@@ -73,6 +87,13 @@ class Trainer:
         self.best_metrics: Metrics = {}
         self.interrupt = InterruptRequest()
         self.log_size = 0
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The ids of the data in the model's order, and which items it does not learn."""
+        items = self.data.item_ids
+        untrained = tuple(item for item, known in zip(items, self.trained[1:].tolist(), strict=True) if not known)
+        return Vocabulary(items, self.data.user_ids if self.config.user_vector else (), untrained)
 
     # -- the run ---------------------------------------------------------------------------------------
 
@@ -117,9 +138,9 @@ class Trainer:
                 saved = time.monotonic()
 
     def _finished(self) -> bool:
-        return self.progress.epoch > self.config.epochs or self._out_of_patience()
+        return self.progress.epoch > self.config.epochs or self.out_of_patience()
 
-    def _out_of_patience(self) -> bool:
+    def out_of_patience(self) -> bool:
         return 0 < self.config.patience <= self.progress.waited
 
     def _train_epoch(self) -> bool:
@@ -225,54 +246,29 @@ class Trainer:
         self.observer.evaluated(self, metrics)
 
     def _summary(self, interrupted: bool) -> dict[str, Any]:
-        progress, config = self.progress, self.config
         self.model.load_state_dict(self.run.weights())
         self.model.eval()
-        test = self._evaluator("test").run(self.model, self.device)
+        evaluator = self._evaluator("test")
+        test = evaluator.run(self.model, self.device)
         self.run.write_test_ranks(test)
-        steps = (progress.epoch - 1) * len(self.batches) + progress.step
-        return {
-            "run": str(self.run.path),
-            "attention": config.attention,
-            "dataset": self.data.name,
-            "epochs": math.ceil(steps / len(self.batches)),
-            "best_epoch": progress.best_epoch,
-            "interrupted": interrupted,
-            "stopped_early": self._out_of_patience(),
-            "seconds_per_epoch": statistics.median(progress.seconds_per_epoch or [0.0]),
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "grad_norm": self.gradients.summary(),
-            "grad_norm_last_batch_of_epoch": self.last_batch_gradients.summary(),
-            "peak_memory_bytes": peak_memory(self.device),
-            "valid": self.best_metrics,
-            "test": test.means(self.cutoffs),
-            "best_possible_ndcg10": self.data.best_ndcg,
-            "data_fingerprint": fingerprint(self.data),
-            "torch": torch.__version__,
-            "device": str(self.device),
-        }
+        return summarised(self, evaluator, test, interrupted)
 
     # -- stop and resume -------------------------------------------------------------------------------
 
     def _save_state(self) -> None:
-        self.run.write_state(
-            {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "progress": asdict(self.progress),
-                "gradients": asdict(self.gradients),
-                "last_batch_gradients": asdict(self.last_batch_gradients),
-                "best_metrics": self.best_metrics,
-                "generator": self.generator.get_state(),
-                "torch_generator": torch.get_rng_state(),
-                "cuda_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-                "log_size": self._log_size(),
-                "data": fingerprint(self.data),
-            }
-        )
+        self.run.write_state(state_of(self))
 
-    def _log_size(self) -> int:
+    def logged_bytes(self) -> int:
+        """Length of `metrics.jsonl`, so that what is logged after a state can be cut off."""
         return self.log.path.stat().st_size if self.log.file.closed else self.log.size()
+
+    def start_from(self, run: RunDirectory) -> None:
+        """Begin with the best weights of another run; InputError where it has none, RunError where they do not fit."""
+        weights = run.weights()
+        try:
+            self.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise RunError(f"the weights of {run} do not fit its configuration") from error
 
     def restore(self) -> None:
         """Continue where the state in the run directory stands.
@@ -281,25 +277,7 @@ class Trainer:
             InputError: there is no state, or it belongs to other data.
             RunError: the state is corrupt.
         """
-        state = self.run.state()
-        try:
-            if state["data"] != fingerprint(self.data):
-                raise InputError(f"{self.config.dataset} has changed since {self.run} was started")
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = Progress(**state["progress"])
-            self.gradients = GradientNormStatistics(**state["gradients"])
-            self.last_batch_gradients = GradientNormStatistics(**state["last_batch_gradients"])
-            self.best_metrics = state["best_metrics"]
-            self.generator.set_state(state["generator"])
-            torch.set_rng_state(state["torch_generator"])
-            if self.device.type == "cuda" and state["cuda_generators"]:
-                torch.cuda.set_rng_state_all(state["cuda_generators"])
-            self.log_size = state["log_size"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise RunError(f"the state of {self.run} is corrupt or of another version ({error})") from error
+        restore_state(self, self.run.state())
 
 
 def train(
@@ -321,12 +299,19 @@ def train(
         RunError: the training failed (loss not finite, disk full).
     """
     data = load_interactions(config.dataset, config)
+    config = replace(config, split=resolved_kind(config.split, data))
     run = RunDirectory.open(out) if resume else RunDirectory(out)
-    trainer = Trainer(config, run, data, observer or Observer())
     if resume:
+        trainer = Trainer(config, run, data, observer or Observer(), run.vocabulary() if config.start_from else None)
         trainer.restore()
         run.write_config(config)
-    else:
-        users = data.user_ids if config.user_vector else ()
-        RunDirectory.create(out, config, Vocabulary(data.item_ids, users))
+        return trainer.fit()
+    start = RunDirectory.open(config.start_from) if config.start_from else None
+    if start is not None:
+        check_start(config, start.config())
+        config = replace(config, attention=with_kept_variants(start.path, config.attention))
+    trainer = Trainer(config, run, data, observer or Observer(), start.vocabulary() if start else None)
+    if start is not None:
+        trainer.start_from(start)
+    RunDirectory.create(out, config, trainer.vocabulary)
     return trainer.fit()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from attnrec.data.batches import SequenceBatch, ragged_arange
 from attnrec.data.negatives import UnseenItems
-from attnrec.data.splits import LeaveOneOut
+from attnrec.data.splits import Split
 from attnrec.training.config import TrainConfig
 from attnrec.training.losses import full_softmax_loss, gbce_beta, sampled_loss, sampled_softmax_loss
 
@@ -19,7 +19,7 @@ class Objective:
     interacted with in training (validation and test items may be drawn: training must not know them).
     """
 
-    def __init__(self, config: TrainConfig, split: LeaveOneOut, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, split: Split, device: torch.device) -> None:
         self.loss = config.loss
         self.negatives = config.negatives
         self.positive_weight = 1.0

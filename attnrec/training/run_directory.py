@@ -3,7 +3,7 @@
 | file | content |
 |---|---|
 | `config.toml` | every option, resolved |
-| `vocabulary.json` | original ids of items (and of users where the model has user vectors), in the model's order |
+| `vocabulary.json` | original ids of items (and users, for user vectors), in the model's order; untrained items |
 | `metrics.jsonl` | a line a step (loss, grad_norm) and a line an evaluation |
 | `weights.safetensors` | the model at its best validation score |
 | `state` | what `--resume` needs |
@@ -17,10 +17,12 @@ from __future__ import annotations
 import io
 import json
 import pickle
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -40,10 +42,19 @@ WEIGHTS, TEST_RANKS, STATE, SUMMARY = "weights.safetensors", "test_ranks.safeten
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Original ids: item i of the model is ``items[i - 1]``; ``users`` is empty unless the model knows users."""
+    """Original ids: item i of the model is ``items[i - 1]``; ``users`` is empty unless the model knows users.
+
+    ``untrained`` are the items that occur in no training history.
+    """
 
     items: tuple[str, ...]
     users: tuple[str, ...] = ()
+    untrained: tuple[str, ...] = ()
+
+    def trained(self) -> npt.NDArray[np.bool_]:
+        """Which items the model was trained on, [num_items + 1]; number 0 is padding."""
+        untrained = set(self.untrained)
+        return np.array([False, *(item not in untrained for item in self.items)])
 
 
 class RunDirectory:
@@ -70,8 +81,7 @@ class RunDirectory:
             raise InputError(f"cannot create {run}: {error.strerror or error}") from error
         run._keep_variants(config.attention)
         run.write_config(config)
-        ids = {"items": vocabulary.items, "users": vocabulary.users}
-        write_atomically(run.path / VOCABULARY, json.dumps(ids, ensure_ascii=False).encode())
+        write_atomically(run.path / VOCABULARY, json.dumps(asdict(vocabulary), ensure_ascii=False).encode())
         return run
 
     @classmethod
@@ -111,7 +121,7 @@ class RunDirectory:
     def vocabulary(self) -> Vocabulary:
         content = self._json(VOCABULARY)
         try:
-            return Vocabulary(tuple(content["items"]), tuple(content["users"]))
+            return Vocabulary(tuple(content["items"]), tuple(content["users"]), tuple(content.get("untrained", ())))
         except (KeyError, TypeError) as error:
             raise RunError(f"{self.path / VOCABULARY} is corrupt") from error
 

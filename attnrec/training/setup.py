@@ -1,4 +1,4 @@
-"""What a configuration stands for: the device, and the untrained model; and what a training took."""
+"""What a configuration stands for: the device, the split, and the untrained model; and what a training took."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ import torch
 from torch import nn
 
 from attnrec.attention import AttentionOperator, parse_blocks
+from attnrec.data.interactions import Interactions
+from attnrec.data.known import known_only
+from attnrec.data.splits import Split, make_split
 from attnrec.errors import InputError
 from attnrec.models.sasrec import SASRec, SASRecConfig
 from attnrec.options import flag
 from attnrec.training.config import TrainConfig
-from attnrec.training.run_directory import RunDirectory
+from attnrec.training.presets import with_preset
+from attnrec.training.run_directory import RunDirectory, Vocabulary
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _MAY_CHANGE = {"epochs", "patience", "eval_every", "device"}  # on resuming
@@ -101,6 +105,46 @@ def resumed_config(run: str | Path, options: dict[str, Any]) -> TrainConfig:
     if before.schedule == "cosine" and asked.epochs != before.epochs:
         raise InputError("--resume: --epochs cannot change under a cosine schedule, which depends on it")
     return asked
+
+
+def started_options(options: dict[str, Any]) -> dict[str, Any]:
+    """``options``, and where they name a run to start from, those of its model that they leave open.
+
+    Raises InputError where there is no such run.
+    """
+    if not options.get("start_from"):
+        return options
+    before = RunDirectory.open(str(options["start_from"])).config()
+    return with_preset(options) | {name: getattr(before, name) for name in _of_model()} | _given(options)
+
+
+def check_start(config: TrainConfig, before: TrainConfig) -> None:
+    """Raise InputError where an option of the model is not that of the run that it starts from."""
+    for name in _of_model():
+        if getattr(config, name) != getattr(before, name):
+            raise InputError(
+                f"--start-from: the run's model has {flag(name)} {getattr(before, name)}, not {getattr(config, name)}"
+            )
+
+
+def _of_model() -> list[str]:
+    return [option.name for option in fields(TrainConfig) if option.metadata["group"] == "Model"] + ["attention"]
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "preset"}
+
+
+def split_of(
+    config: TrainConfig, data: Interactions, vocabulary: Vocabulary | None = None, *, part: str | None = None
+) -> Split:
+    """What the options hold out of ``data``; with ``vocabulary`` cut to what a model knows.
+
+    ``part`` is the only part that will be evaluated, where nothing is trained. Raises InputError for data or options
+    that cannot be used.
+    """
+    split = make_split(data, config.split, config.valid_from, config.test_from, part=part)
+    return split if vocabulary is None else known_only(split, vocabulary.items, vocabulary.users, part=part)
 
 
 def needs_timestamps(model: nn.Module) -> bool:

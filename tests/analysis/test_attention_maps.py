@@ -32,7 +32,7 @@ def run(small_file: Path, tmp_path: Path) -> Path:
 def histories(model: Recommender) -> list[list[int]]:
     data = model.interactions()
     split = leave_one_out(data)
-    return [data.history(user)[:-1][-12:].tolist() for user in split.held_out]
+    return [data.history(user)[:-1][-12:].tolist() for user in split.users("test")]
 
 
 def test_by_slot(run: Path) -> None:

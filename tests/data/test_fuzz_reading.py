@@ -1,6 +1,7 @@
 """Mutated files of every form: data whose counts add up, or one clear line; the fast way agrees with the plain one.
 
-`pytest -m slow` tries 2,000 files, `ATTNREC_FUZZ=100000 pytest -m slow tests/data/test_fuzz_reading.py` as many as said.
+`pytest -m slow` tries 2,000 files; `ATTNREC_FUZZ=100000 pytest -m slow tests/data/test_fuzz_reading.py`, for a night,
+tries as many as said.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -153,7 +153,7 @@ def try_file(content: bytes, options: ReadOptions, patch: pytest.MonkeyPatch) ->
                 assert found.reading.lines <= len(lines) - header
 
 
-def _fuzz(count: int) -> Any:
+def _fuzz(count: int) -> settings:
     return settings(
         max_examples=count,
         deadline=None,

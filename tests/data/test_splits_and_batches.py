@@ -12,8 +12,8 @@ from attnrec.data.splits import PARTS, leave_one_out
 
 def test_leave_one_out(small: Interactions) -> None:
     split = leave_one_out(small)
-    assert split.held_out.tolist() == [u for u in range(small.num_users) if len(small.history(u)) >= 3]
-    for place, user in enumerate(split.held_out):
+    assert split.users("test").tolist() == [u for u in range(small.num_users) if len(small.history(u)) >= 3]
+    for place, user in enumerate(split.users("test")):
         history = small.history(int(user))
         assert split.targets("valid")[place] == history[-2]
         assert split.targets("test")[place] == history[-1]
@@ -76,9 +76,9 @@ def test_evaluation_batches(small: Interactions, part: str) -> None:
     seen = []
     for places, batch in evaluation_batches(split, part, 6, 7):
         for place, items in zip(places, batch.items.split(batch.lengths.tolist()), strict=True):
-            assert items.tolist() == small.history(int(split.held_out[place]))[:-back][-6:].tolist()
+            assert items.tolist() == small.history(int(split.users("test")[place]))[:-back][-6:].tolist()
             seen.append(int(place))
-    assert sorted(seen) == list(range(len(split.held_out)))
+    assert sorted(seen) == list(range(len(split.users("test"))))
 
 
 def test_timestamps_travel_with_their_items() -> None:

@@ -67,7 +67,7 @@ def test_evaluation_is_the_plain_loop_over_users(
     scorer = FixedScorer(small.num_items, levels=levels)
     result = evaluator.run(scorer)
     expected: dict[str, list[float]] = {}
-    for number, user in enumerate(split.held_out):
+    for number, user in enumerate(split.users("test")):
         history = small.history(int(user)).tolist()
         shown, true = (history[:-2], history[-2]) if part == "valid" else (history[:-1], history[-1])
         # the same matrix product as the code's, so that ties are ties to the bit

@@ -74,12 +74,12 @@ def test_each_user_is_in_one_segment_and_their_mean_is_the_whole(timed: Interact
     report = segment_report(Evaluator(split, part, 10), Scorer(30), CUTOFFS)
     assert len(divisions(report)) == 4
     for division in divisions(report):
-        assert sum(segment.users for segment in division) == len(split.held_out)
+        assert sum(segment.users for segment in division) == len(split.users("test"))
         assert sum(segment.share for segment in division) == pytest.approx(1)
         assert all(segment.users > 0 for segment in division)
         assert all(before.high < after.low for before, after in pairwise(division))
         for name in division[0].metrics:
-            weighted = sum(segment.metrics[name] * segment.users for segment in division) / len(split.held_out)
+            weighted = sum(segment.metrics[name] * segment.users for segment in division) / len(split.users("test"))
             assert weighted == pytest.approx(report.metrics["full"][name], rel=1e-12)
 
 
@@ -93,7 +93,7 @@ def test_segments_are_the_plain_loop(timed: Interactions, part: str) -> None:
     users = shown_and_true(timed, part)
     counts = popularity(timed)
     times = []
-    for user in split.held_out:
+    for user in split.users("test"):
         own = timed.timestamps[timed.offsets[user] : timed.offsets[user + 1]].tolist()  # type: ignore[index]
         times.append(own[-2] - own[-3] if part == "valid" else own[-1] - own[-2])
     keys: list[tuple[tuple[Segment, ...], Callable[[int], float]]] = [
