@@ -93,6 +93,11 @@ class Recommender:
             if value != -torch.inf
         ]
 
+    def title(self, item: str) -> str:
+        """The title of an item by its original id, "" where the data brought none."""
+        titles = self.vocabulary.titles
+        return titles[self.item_numbers[item] - 1] if titles else ""
+
     def evaluate(
         self,
         *,

@@ -38,10 +38,19 @@ def recommend(
         items = text.replace(",", " ").split()
     times = None if timestamps is None else _times(timestamps)
     found = recommender.recommend(items, top=top, include_seen=include_seen, user=user, timestamps=times)
-    rows = [(str(place), item, f"{score:.4f}") for place, (item, score) in enumerate(found, 1)]
-    console.print(plain_table(("rank", "item", "score"), rows, numbers=(0, 2)))
+    titled = bool(recommender.vocabulary.titles)
+    rows = [
+        (str(place), item, *([recommender.title(item)] if titled else []), f"{score:.4f}")
+        for place, (item, score) in enumerate(found, 1)
+    ]
+    headers = ("rank", "item", "title", "score") if titled else ("rank", "item", "score")
+    console.print(plain_table(headers, rows, numbers=(0, len(headers) - 1)))
     if json:
-        print_json({"recommendations": [{"item": item, "score": score} for item, score in found]})
+        named = [
+            {"item": item, **({"title": recommender.title(item)} if titled else {}), "score": score}
+            for item, score in found
+        ]
+        print_json({"recommendations": named})
 
 
 def _times(text: str) -> list[float]:

@@ -117,6 +117,11 @@ def looks(values: Sequence[str]) -> Looks:
     return Looks(True, moments, rating and len(values) > len(different))
 
 
+def is_place(name: str) -> bool:
+    """Whether a column is given by its number."""
+    return name.isascii() and name.isdigit()
+
+
 def given_places(options: ReadOptions, columns: Sequence[str], where: str) -> dict[str, int | None]:
     """The places of the columns that the user named; None for a role that the data are said not to have.
 
@@ -129,10 +134,10 @@ def given_places(options: ReadOptions, columns: Sequence[str], where: str) -> di
             continue
         if name == NO_COLUMN and role in ("time", "rating"):
             found[role] = None
+        elif is_place(name) and 1 <= int(name) <= len(columns):
+            found[role] = int(name) - 1
         elif name in columns:
             found[role] = columns.index(name)
-        elif name.isascii() and name.isdigit() and 1 <= int(name) <= len(columns):
-            found[role] = int(name) - 1
         else:
             what = f"{len(columns)} columns" if name.isdigit() else "no such column" + nearest(name, columns)
             raise DataError(f"{where}: {flag(role + '_column')} {name}: there are {what}".replace("are no", "is no"))
@@ -172,6 +177,8 @@ def known_places(
 def near_known(columns: Sequence[str], role: str) -> str | None:
     """A column whose name is nearly a known one of the role, or None."""
     for column in columns:
+        if any(character.isdigit() for character in column):
+            continue  # rather an id than a name
         close = difflib.get_close_matches(plain(column), KNOWN[role], n=1, cutoff=0.8)
         if close and plain(column) not in {name for names in KNOWN.values() for name in names}:
             return column

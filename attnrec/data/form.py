@@ -96,6 +96,7 @@ class Reading:
         lines: records that the source holds; of sequences: interactions.
         dropped: how many of them were left out, by reason; the rest was kept.
         notes: further sentences, such as the unit of times.
+        hash: BLAKE2b of the file, in the account of prepared data; "" elsewhere.
     """
 
     source: str
@@ -104,6 +105,7 @@ class Reading:
     lines: int
     dropped: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    hash: str = ""
 
     @property
     def kept(self) -> int:

@@ -24,10 +24,10 @@ from attnrec.data.cache import cache_folder
 from attnrec.data.form import Reading, ReadOptions
 from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, in_file_order
 from attnrec.data.moments import read_moment
-from attnrec.data.prepared import parquet_bytes
+from attnrec.data.prepared import parquet_bytes, write_prepared
 from attnrec.data.reading import ROLES, dataset_name, judged, read_file, read_frame
+from attnrec.data.source import content_hash
 from attnrec.errors import nearest
-from attnrec.files import write_atomically
 from attnrec.options import check, flag, option
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -91,11 +91,10 @@ def split_options(options: Mapping[str, Any], recipe: str | None) -> tuple[Prepa
 def kept_frame(frame: Any, options: ReadOptions) -> Path:
     """A file in the cache folder with the interactions of a data frame; raises as `prepare_sources`."""
     prepared = prepare_sources({"train": [frame]}, Preparation(), options)
-    content = parquet_bytes(prepared.data, described(prepared))
-    path = cache_folder() / "frames" / f"frame-{hashlib.blake2b(content, digest_size=6).hexdigest()}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    own = hashlib.blake2b(parquet_bytes(prepared.data, {}), digest_size=6).hexdigest()
+    path = cache_folder() / "frames" / f"frame-{own}.parquet"
     if not path.exists():
-        write_atomically(path, content)
+        write_prepared(prepared.data, described(prepared), path)
     return path
 
 
@@ -139,6 +138,8 @@ def prepare_sources(
         for source in given:
             read = read_file(Path(source), reading, roles) if isinstance(source, str | Path) else None
             columns, account, form = read or read_frame(source, reading, roles)
+            if read is not None:
+                account = replace(account, hash=content_hash(Path(source)))
             if len(sources) > 1:
                 own = Column(np.zeros(len(columns), dtype=np.int32), (part,))
                 columns = replace(columns, text={**columns.text, "part": own})

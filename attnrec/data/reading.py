@@ -57,7 +57,7 @@ def read_file(path: Path, options: ReadOptions, roles: Sequence[str]) -> tuple[C
     else:
         form = recognise(path, options)
         if form.kind == "sequences":
-            columns = read_sequences(path, form)
+            columns = read_sequences(path, form, forced=options.trust_data)
         elif form.kind == "table":
             columns = read_table(path, form, roles)
         else:

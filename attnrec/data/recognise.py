@@ -14,7 +14,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-from attnrec.data.columns import given_places, is_date, is_number, items_first, known_places, looks, near_known
+from attnrec.data.columns import (
+    given_places,
+    is_date,
+    is_number,
+    is_place,
+    items_first,
+    known_places,
+    looks,
+    near_known,
+)
 from attnrec.data.form import SEPARATORS, Form, ReadOptions, separator_name
 from attnrec.data.interactions import DataError
 from attnrec.data.records import parse_record
@@ -128,7 +137,7 @@ def _header(rows: Sequence[Sequence[str]], separator: str, path: Path, options: 
         return []
     names = [name.strip() for name in rows[0]]
     given = [options.column(role) for role in ("user", "item", "time", "rating")]
-    if any(name in names for name in given if name):
+    if any(name in names for name in given if name and not is_place(name)):
         return names
     places, _ = known_places(names, {}, f"{path}:1") if not all(given[:2]) else ({}, [])
     if {"user", "item"} <= places.keys():
@@ -137,7 +146,7 @@ def _header(rows: Sequence[Sequence[str]], separator: str, path: Path, options: 
     numeric = [looks(column) for column in _columns(later, len(names))]
     over_numbers = any(look.number or look.time for look in numeric)
     if len(rows) > 1 and over_numbers and not any(is_number(n) or is_date(n) or not n for n in names):
-        if all(name.isdigit() for name in given[:2]):
+        if all(map(is_place, given[:2])):
             return names
         refuse_names(names, f"{path}:1")
     if places or near_known(names, "user") or near_known(names, "item"):
@@ -205,7 +214,7 @@ def _places_by_looks(
     places = {role: place for role, place in given.items() if place is not None}
     look = [looks(own) for own in values]
     free = [place for place in range(len(columns)) if place not in places.values()]
-    times = [place for place in free if look[place].time]
+    times = [place for place in free if look[place].time and len(columns) > 2]
     if "time" not in given and len(times) == 1:
         places["time"] = times[0]
     elif "time" not in given and times:

@@ -23,6 +23,7 @@ from attnrec.data.recognise import split, words
 from attnrec.data.source import Account, TextStream, blocks, decode, is_regular, lines
 
 _BLOCK = 1 << 22
+_FEW_AGAIN = 0.05
 _STAND_IN = "\x1f"  # for separators that are no single character
 _RUNS = re.compile(rb" {2,}")
 
@@ -165,8 +166,11 @@ def _quoted_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 # -- sequences -------------------------------------------------------------------------------------------
 
 
-def read_sequences(path: Path, form: Form) -> Columns:
-    """A user and the items of its history from each line; DataError with the line for a user without items."""
+def read_sequences(path: Path, form: Form, *, forced: bool = False) -> Columns:
+    """A user and the items of its history from each line.
+
+    Raises DataError with the line for a user without items, and, unless ``forced``, when many users have several lines.
+    """
     users: list[str] = []
     counts: list[int] = []
     chunks = []
@@ -183,5 +187,11 @@ def read_sequences(path: Path, form: Form) -> Columns:
             tokens = []
     chunks.append(pa.array(tokens, pa.string()))
     by_line = coded(pa.array(users, pa.string()))
+    again = len(users) - len(by_line.names)
+    if again > _FEW_AGAIN * len(users) and not forced:
+        raise DataError(
+            f"{path}: {again:,} of {len(users):,} lines have a user that an earlier line has, so these are hardly "
+            "sequences; see --format, or say --trust-data"
+        )
     text = {"user": Column(np.repeat(by_line.codes, counts), by_line.names), "item": coded(pa.chunked_array(chunks))}
     return Columns(text, {})

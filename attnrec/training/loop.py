@@ -93,7 +93,8 @@ class Trainer:
         """The ids of the data in the model's order, and which items it does not learn."""
         items = self.data.item_ids
         untrained = tuple(item for item, known in zip(items, self.trained[1:].tolist(), strict=True) if not known)
-        return Vocabulary(items, self.data.user_ids if self.config.user_vector else (), untrained)
+        users = self.data.user_ids if self.config.user_vector else ()
+        return Vocabulary(items, users, untrained, self.data.item_titles or ())
 
     # -- the run ---------------------------------------------------------------------------------------
 

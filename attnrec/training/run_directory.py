@@ -3,7 +3,7 @@
 | file | content |
 |---|---|
 | `config.toml` | every option, resolved |
-| `vocabulary.json` | original ids of items (and users, for user vectors), in the model's order; untrained items |
+| `vocabulary.json` | original ids (of users for user vectors) in the model's order; untrained items; titles |
 | `metrics.jsonl` | a line a step (loss, grad_norm) and a line an evaluation |
 | `weights.safetensors` | the model at its best validation score |
 | `state` | what `--resume` needs |
@@ -44,12 +44,14 @@ WEIGHTS, TEST_RANKS, STATE, SUMMARY = "weights.safetensors", "test_ranks.safeten
 class Vocabulary:
     """Original ids: item i of the model is ``items[i - 1]``; ``users`` is empty unless the model knows users.
 
-    ``untrained`` are the items that occur in no training history.
+    ``untrained`` are the items that occur in no training history; ``titles`` are those of the items, "" for one
+    without, and empty where the data bring none.
     """
 
     items: tuple[str, ...]
     users: tuple[str, ...] = ()
     untrained: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
 
     def trained(self) -> npt.NDArray[np.bool_]:
         """Which items the model was trained on, [num_items + 1]; number 0 is padding."""
@@ -121,7 +123,8 @@ class RunDirectory:
     def vocabulary(self) -> Vocabulary:
         content = self._json(VOCABULARY)
         try:
-            return Vocabulary(tuple(content["items"]), tuple(content["users"]), tuple(content.get("untrained", ())))
+            items, users = tuple(content["items"]), tuple(content["users"])
+            return Vocabulary(items, users, tuple(content.get("untrained", ())), tuple(content.get("titles", ())))
         except (KeyError, TypeError) as error:
             raise RunError(f"{self.path / VOCABULARY} is corrupt") from error
 
