@@ -306,14 +306,11 @@ def _may_be_sequences(rows: Sequence[Sequence[str]], path: Path) -> bool:
     """
     columns = _columns(rows, len(rows[0]))
     found = [looks(column) for column in columns[1:]]
-    last = found[-1]
-    if not last.number and not last.time:
-        return not any(look.time for look in found)
-    if last.time and not all(look.time for look in found):
+    if any(look.time for look in found) and not all(look.time for look in found):
         return False
-    if any(look.rating or look.time != last.time or not look.number for look in found[1:]):
-        return False
-    if len(rows[0]) == 3 and not found[0].number:
+    if not found[-1].number:
+        return True
+    if len(columns) == 3 and not found[0].number:
         return False
     raise DataError(
         f"{path}: every line has {len(columns)} fields, so the numbers in the last column may be items or something "

@@ -135,8 +135,10 @@ class Account:
     def add(self, block: bytes) -> None:
         """Count a block of whole lines."""
         self.lines += block.count(b"\n") + (not block.endswith(b"\n"))
-        start = block.find(b"\n") if self.header else 0  # names in quotes are usual too
-        self.header = False
+        start = 0
+        if self.header:
+            self.header, start = False, block.find(b"\n")  # names in quotes are usual too
+            self.unusual |= not block[: max(0, start)].strip()
         self.unusual |= b"\0" in block or b"\r" in block or (not self.of_objects and block.find(b'"', start) >= 0)
         if self.of_objects:
             self.objects += min(
