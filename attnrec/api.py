@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnrec.analysis.style import Figures
-from attnrec.data.form import ReadOptions
-from attnrec.data.frames import is_frame
-from attnrec.data.items import read_items, with_items
 from attnrec.data.load import load_interactions
 from attnrec.data.prepare import Prepared, described, kept_frame, prepare_sources, split_options
 from attnrec.data.prepared import write_prepared
+from attnrec.data.reading.form import ReadOptions
+from attnrec.data.reading.frames import is_frame
+from attnrec.data.reading.items import read_items, with_items
 from attnrec.errors import InputError
 from attnrec.experiments import compare as comparing
 from attnrec.experiments import shuffle_test as shuffling

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from attnrec.cli.get import get
 from attnrec.cli.options import options_of, with_options_of
 from attnrec.cli.output import console, plain_table, print_json, show_reading
-from attnrec.data.form import ReadOptions
+from attnrec.data.reading.form import ReadOptions
 from attnrec.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from attnrec.cli.output import console, plain_table, print_json, show_prepared
-from attnrec.data.download_observer import DownloadObserver
+from attnrec.data.public.download_observer import DownloadObserver
 from attnrec.errors import InputError
 
 if TYPE_CHECKING:
-    from attnrec.data.catalogue import Entry
+    from attnrec.data.public.catalogue import Entry
 
 _COUNTS = {"users": "users", "items": "items", "interactions": "inter-\nactions"}
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -36,7 +36,7 @@ def get(
     if name is None:
         _list(folder, json)
         return
-    from attnrec.data.public import RECIPE, get_prepared
+    from attnrec.data.public.get import RECIPE, get_prepared
 
     limit = None if max_size is None else _bytes(max_size)
     try:
@@ -55,8 +55,8 @@ def get(
 
 
 def _list(folder: Path | None, json: bool) -> None:
-    from attnrec.data.catalogue import catalogue
-    from attnrec.data.download import downloaded
+    from attnrec.data.public.catalogue import catalogue
+    from attnrec.data.public.download import downloaded
 
     for family, entries in groupby(catalogue(), lambda entry: entry.family):
         _show_family(family, list(entries))
@@ -114,7 +114,7 @@ def _bytes(text: str) -> int:
 
 
 def _described(name: str, path: Path, folder: Path | None) -> dict[str, Any]:
-    from attnrec.data.download import downloaded
+    from attnrec.data.public.download import downloaded
 
     found = downloaded(name, folder)
     assert found is not None  # it was just brought
@@ -153,7 +153,7 @@ class _Display(DownloadObserver):
         self.bar.stop()
 
     def terms(self, name: str) -> None:
-        from attnrec.data.catalogue import find
+        from attnrec.data.public.catalogue import find
 
         entry = find(name)
         console.print(f"{name}, about {_short(entry.size)}B with titles", style="bold")

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from attnrec.data.form import Reading
     from attnrec.data.prepare import Prepared
+    from attnrec.data.reading.form import Reading
 
 console = Console(stderr=True, highlight=False)
 

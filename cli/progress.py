@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 
-from attnrec.cli.output import console
+from attnrec.cli.output import console, show_reading
 from attnrec.cli.split_lines import of_left_out, of_split
 from attnrec.experiments.pool import ComparisonObserver
 from attnrec.training.observer import Metrics, Observer
@@ -59,6 +59,7 @@ class TrainingDisplay(_Live, Observer):
     def started(self, trainer: Trainer) -> None:
         data, split, config = trainer.data, trainer.split, trainer.config
         parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+        show_reading(data.reading)
         console.print(
             f"{data.name}: {data.num_users:,} users, {data.num_items:,} items, {data.num_interactions:,} interactions; "
             f"{len(split.users('test')):,} users evaluated"

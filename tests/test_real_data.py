@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attnrec.data.reading import read_interactions
+from attnrec.data.reading.read import read_interactions
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import train
 from tests.conftest import real_file

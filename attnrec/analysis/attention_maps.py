@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from attnrec.data.batches import SequenceBatch, evaluation_batches
-from attnrec.data.items import read_categories
+from attnrec.data.reading.items import read_categories
 from attnrec.errors import InputError
 from attnrec.recommender import Recommender, load
 
@@ -55,7 +55,7 @@ def attention_figures(
 
     Args:
         run: a run directory.
-        items: see `attnrec.data.items.read_categories`; without it, the categories that the data brings.
+        items: see `attnrec.data.reading.items.read_categories`; without it, the categories that the data brings.
         category: the column of ``items``.
         slots: how many of the most recent slots are shown.
         users: over how many users is averaged, at most.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attnrec.data.form import Reading
+from attnrec.data.reading.form import Reading
 from attnrec.errors import InputError
 
 ALL_PARTS = ("train", "valid", "test")
@@ -34,7 +34,7 @@ class Interactions:
         timestamps: float64 [num_interactions] as given in the file, or None.
         best_ndcg: expected full-ranking NDCG@10 on the test items of the best possible scorer, where
             the process that made the data is known.
-        item_categories: the categories of every item, as `attnrec.data.items.read_categories` gives them, where
+        item_categories: the categories of every item, as `attnrec.data.reading.items.read_categories` gives them, where
             the data brings them; item i has ``item_categories[i - 1]``.
         item_titles: the title of every item, "" for one without, where the data brings them.
         parts: int8 [num_interactions], where the data fix their own split: a place in `ALL_PARTS`, never falling

@@ -6,10 +6,10 @@ import zlib
 from pathlib import Path
 
 from attnrec.data import synthetic
-from attnrec.data.cache import cached
-from attnrec.data.form import ReadOptions
 from attnrec.data.interactions import DataError, Interactions
-from attnrec.data.reading import read_interactions
+from attnrec.data.reading.cache import cached
+from attnrec.data.reading.form import ReadOptions
+from attnrec.data.reading.read import read_interactions
 from attnrec.errors import nearest
 
 
@@ -28,7 +28,7 @@ def load_interactions(dataset: str, options: ReadOptions = ReadOptions()) -> Int
 
 def _public(name: str) -> Path:
     """The file of a public data set that was brought here; DataError when it was not, or is not known."""
-    from attnrec.data.public import is_public, prepared_file  # which needs the network library
+    from attnrec.data.public.get import is_public, prepared_file  # which needs the network library
 
     if not is_public(name):
         hint = nearest(name, [synthetic.NAME]) if "/" not in name and "." not in name else ""

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attnrec.data.assemble import Column, Columns, to_interactions
-from attnrec.data.cache import cache_folder
-from attnrec.data.form import Reading, ReadOptions
 from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, in_file_order
 from attnrec.data.moments import read_moment
 from attnrec.data.prepared import parquet_bytes, write_prepared
-from attnrec.data.reading import ROLES, dataset_name, judged, read_file, read_frame
-from attnrec.data.source import content_hash
+from attnrec.data.reading.assemble import Column, Columns, to_interactions
+from attnrec.data.reading.cache import cache_folder
+from attnrec.data.reading.form import Reading, ReadOptions
+from attnrec.data.reading.read import ROLES, dataset_name, judged, read_file, read_frame
+from attnrec.data.reading.source import content_hash
 from attnrec.errors import nearest
 from attnrec.options import check, flag, option
 

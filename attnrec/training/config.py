@@ -10,7 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_type_hints
 
-from attnrec.data.form import ReadOptions
+from attnrec.data.reading.form import ReadOptions
 from attnrec.errors import InputError, nearest
 from attnrec.options import check, option
 from attnrec.training.presets import with_preset

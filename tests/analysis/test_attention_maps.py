@@ -12,7 +12,7 @@ from attnrec.analysis.attention_maps import AttentionMaps, attention_figures, ca
 from attnrec.analysis.style import save_figure
 from attnrec.data.batches import batch_from_histories
 from attnrec.data.interactions import DataError
-from attnrec.data.items import read_categories
+from attnrec.data.reading.items import read_categories
 from attnrec.data.splits import leave_one_out
 from attnrec.errors import InputError
 from attnrec.recommender import Recommender, load

@@ -7,7 +7,7 @@ import pytest
 
 from attnrec.benchmark.workloads import LAWS, Ceilings, Work, history_lengths, vanilla_work
 from attnrec.data.batches import TrainingBatches
-from attnrec.data.reading import read_interactions
+from attnrec.data.reading.read import read_interactions
 from attnrec.data.splits import leave_one_out
 from tests.conftest import real_file
 

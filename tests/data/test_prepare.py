@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 
 import attnrec
-from attnrec.data import cache
-from attnrec.data.form import ReadOptions
 from attnrec.data.interactions import DataError, from_codes
 from attnrec.data.load import fingerprint, load_interactions
 from attnrec.data.prepared import account_of
-from attnrec.data.reading import read_interactions
+from attnrec.data.reading import cache
+from attnrec.data.reading.form import ReadOptions
+from attnrec.data.reading.read import read_interactions
 from attnrec.data.statistics import statistics
 from attnrec.errors import InputError
 from tests.conftest import real_file
-from tests.data.raw_forms import FORMS, Raw, histories, interactions, write_form
-from tests.data.test_raw_forms import read_histories
+from tests.data.reading.raw_forms import FORMS, Raw, histories, interactions, write_form
+from tests.data.reading.test_raw_forms import read_histories
 
 ROWS = interactions(count=600)
 

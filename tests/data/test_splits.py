@@ -10,7 +10,7 @@ import pytest
 from attnrec.data.batches import TrainingBatches, evaluation_batches
 from attnrec.data.interactions import DataError, Interactions, from_codes
 from attnrec.data.moments import held_out_from, read_moment, shown_moment, ticks_per_second
-from attnrec.data.reading import read_interactions
+from attnrec.data.reading.read import read_interactions
 from attnrec.data.splits import KINDS, PARTS, leave_one_out, make_split, resolved_kind
 from attnrec.data.synthetic import synthetic
 from attnrec.errors import InputError

@@ -11,7 +11,7 @@ import torch
 from attnrec.data.batches import SequenceBatch
 from attnrec.data.interactions import from_codes
 from attnrec.data.known import known_only
-from attnrec.data.reading import read_interactions
+from attnrec.data.reading.read import read_interactions
 from attnrec.data.splits import leave_one_out
 from attnrec.evaluation.metrics import Ranks
 from attnrec.evaluation.ranking import Evaluation, Evaluator

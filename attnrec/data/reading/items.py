@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attnrec.data.columns import KNOWN, plain
 from attnrec.data.interactions import DataError, Interactions
-from attnrec.data.records import parse_record
-from attnrec.data.source import blocks
+from attnrec.data.reading.columns import KNOWN, plain
+from attnrec.data.reading.records import parse_record
+from attnrec.data.reading.source import blocks
 from attnrec.errors import nearest
 
 _TITLES = (*KNOWN["title"], "title", "name", "appname")

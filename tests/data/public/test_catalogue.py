@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from attnrec.data import catalogue
-from attnrec.data.catalogue import Entry
+from attnrec.data.public import catalogue
+from attnrec.data.public.catalogue import Entry
 from attnrec.errors import InputError
 
 

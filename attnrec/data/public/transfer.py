@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
-from attnrec.data.catalogue import Source
-from attnrec.data.download_observer import DownloadObserver
+from attnrec.data.public.catalogue import Source
+from attnrec.data.public.download_observer import DownloadObserver
 from attnrec.errors import InputError, RunError
 
 TIMEOUT = 30.0

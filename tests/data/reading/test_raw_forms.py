@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from attnrec.data.interactions import Interactions
-from attnrec.data.reading import read_interactions
-from tests.data.raw_forms import FORMS, histories, write_form
+from attnrec.data.reading.read import read_interactions
+from tests.data.reading.raw_forms import FORMS, histories, write_form
 
 
 def read_histories(data: Interactions) -> dict[str, list[str]]:

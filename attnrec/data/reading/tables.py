@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from attnrec.data.assemble import DATES, NUMBER_ROLES, Column, Columns, coded, moments, values_of
-from attnrec.data.form import Form
 from attnrec.data.interactions import DataError
-from attnrec.data.recognise import split, words
-from attnrec.data.source import Account, TextStream, blocks, decode, is_regular, lines
+from attnrec.data.reading.assemble import DATES, NUMBER_ROLES, Column, Columns, coded, moments, values_of
+from attnrec.data.reading.form import Form
+from attnrec.data.reading.recognise import split, words
+from attnrec.data.reading.source import Account, TextStream, blocks, decode, is_regular, lines
 
 _BLOCK = 1 << 22
 _FEW_AGAIN = 0.05

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from attnrec.data.assemble import DATES, NUMBER_ROLES, Columns, coded, moments, values_of
-from attnrec.data.form import Form
 from attnrec.data.interactions import DataError
-from attnrec.data.source import Account, TextStream, lines
+from attnrec.data.reading.assemble import DATES, NUMBER_ROLES, Columns, coded, moments, values_of
+from attnrec.data.reading.form import Form
+from attnrec.data.reading.source import Account, TextStream, lines
 
 _BLOCK = 1 << 23
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from attnrec.data.catalogue import catalogue, find
-from attnrec.data.download import get, home_of
-from attnrec.data.download_observer import DownloadObserver
-from attnrec.data.items import read_items, with_items
 from attnrec.data.prepare import Prepared, described, prepare_sources, split_options
 from attnrec.data.prepared import write_prepared
+from attnrec.data.public.catalogue import catalogue, find
+from attnrec.data.public.download import get, home_of
+from attnrec.data.public.download_observer import DownloadObserver
+from attnrec.data.reading.items import read_items, with_items
 
 RECIPE = "sasrec"
 """How a public data set is prepared that is used by its name."""

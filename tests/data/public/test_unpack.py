@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from attnrec.data import unpack
+from attnrec.data.public import unpack
 from attnrec.errors import RunError
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnrec.data.columns import is_number, looks
 from attnrec.data.interactions import DataError, Interactions
+from attnrec.data.reading.columns import is_number, looks
 
 _FEW = 50  # interactions below which shares say nothing
 _SAMPLE = 5000

@@ -17,15 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attnrec.data.assemble import Columns, to_interactions
-from attnrec.data.form import Form, Reading, ReadOptions
-from attnrec.data.frames import arrow_table, parquet_table, read_columns, table_form
 from attnrec.data.interactions import DataError, Interactions
-from attnrec.data.recognise import recognise
-from attnrec.data.records import read_records
-from attnrec.data.source import is_parquet
-from attnrec.data.suspicion import refuse_suspicious
-from attnrec.data.tables import read_sequences, read_table
+from attnrec.data.reading.assemble import Columns, to_interactions
+from attnrec.data.reading.form import Form, Reading, ReadOptions
+from attnrec.data.reading.frames import arrow_table, parquet_table, read_columns, table_form
+from attnrec.data.reading.recognise import recognise
+from attnrec.data.reading.records import read_records
+from attnrec.data.reading.source import is_parquet
+from attnrec.data.reading.suspicion import refuse_suspicious
+from attnrec.data.reading.tables import read_sequences, read_table
 
 ROLES = ("user", "item", "time", "title", "categories", "part")
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from attnrec.data.form import NO_COLUMN, ROLES, ReadOptions
 from attnrec.data.interactions import DataError
+from attnrec.data.reading.form import NO_COLUMN, ROLES, ReadOptions
 from attnrec.errors import nearest
 from attnrec.options import flag
 

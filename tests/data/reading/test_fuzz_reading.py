@@ -1,6 +1,6 @@
 """Mutated files of every form: data whose counts add up, or one clear line; the fast way agrees with the plain one.
 
-`pytest -m slow` tries 2,000 files; `ATTNREC_FUZZ=100000 pytest -m slow tests/data/test_fuzz_reading.py`, for a night,
+`pytest -m slow` tries 2,000 files; `ATTNREC_FUZZ=100000 pytest -m slow tests/data/reading/test_fuzz_reading.py`, for a night,
 tries as many as said.
 """
 
@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from attnrec.data import records, tables
-from attnrec.data.form import ReadOptions
 from attnrec.data.interactions import DataError, Interactions
-from attnrec.data.reading import read_interactions
-from tests.data.raw_forms import FORMS
+from attnrec.data.reading import records, tables
+from attnrec.data.reading.form import ReadOptions
+from attnrec.data.reading.read import read_interactions
+from tests.data.reading.raw_forms import FORMS
 
 TEXT_FORMS = {
     name: form.write(form.rows(40)) for name, form in FORMS.items() if not name.startswith(("Parquet", "Amazon 2014"))

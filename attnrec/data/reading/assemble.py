@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from attnrec.data.columns import is_number, parse_date
 from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, from_codes
+from attnrec.data.reading.columns import is_number, parse_date
 
 _TEXT_ROLES = ("user", "item", "title", "categories", "part")
 NUMBER_ROLES = ("time", "rating")

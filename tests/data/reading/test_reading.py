@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from attnrec.data.form import ReadOptions
 from attnrec.data.interactions import DataError, Interactions
-from attnrec.data.reading import read_interactions
+from attnrec.data.reading.form import ReadOptions
+from attnrec.data.reading.read import read_interactions
 
 
 def write(folder: Path, text: str, name: str = "data.txt") -> Path:

@@ -14,7 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-from attnrec.data.columns import (
+from attnrec.data.interactions import DataError
+from attnrec.data.reading.columns import (
     given_places,
     is_date,
     is_number,
@@ -24,10 +25,9 @@ from attnrec.data.columns import (
     looks,
     near_known,
 )
-from attnrec.data.form import SEPARATORS, Form, ReadOptions, separator_name
-from attnrec.data.interactions import DataError
-from attnrec.data.records import parse_record
-from attnrec.data.source import lines
+from attnrec.data.reading.form import SEPARATORS, Form, ReadOptions, separator_name
+from attnrec.data.reading.records import parse_record
+from attnrec.data.reading.source import lines
 
 _SAMPLE_LINES = 1000
 _MOSTLY = 0.9

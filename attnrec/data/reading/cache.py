@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from attnrec.data.form import Reading, ReadOptions
 from attnrec.data.interactions import Interactions
-from attnrec.data.source import content_hash, is_parquet
+from attnrec.data.reading.form import Reading, ReadOptions
+from attnrec.data.reading.source import content_hash, is_parquet
 
 CACHE = "ATTNREC_CACHE"
 """Variable of the environment that names the cache folder."""
@@ -60,7 +60,7 @@ def cached(
 
 
 def _load(entry: Path, path: Path) -> Interactions:
-    from attnrec.data.reading import dataset_name
+    from attnrec.data.reading.read import dataset_name
 
     with np.load(entry, allow_pickle=False) as kept:
         values: dict[str, Any] = {name: kept[name] for name in _ARRAYS if name in kept}

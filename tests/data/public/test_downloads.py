@@ -23,12 +23,12 @@ import httpx
 import pytest
 
 from attnrec.cli import main as entry_point
-from attnrec.data import catalogue, download, transfer
-from attnrec.data.catalogue import Entry, File, Source
-from attnrec.data.download_observer import DownloadObserver
 from attnrec.data.load import load_interactions
+from attnrec.data.public import catalogue, download, transfer
+from attnrec.data.public.catalogue import Entry, File, Source
+from attnrec.data.public.download_observer import DownloadObserver
 from attnrec.errors import InputError, RunError
-from tests.data.raw_forms import FORMS
+from tests.data.reading.raw_forms import FORMS
 
 RATINGS = FORMS["MovieLens-20M"].write(FORMS["MovieLens-20M"].rows(600)).decode()
 MOVIES = "movieId,title\n" + "".join(f"{item},Film {item}\n" for item in range(1, 41))

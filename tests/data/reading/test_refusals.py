@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from attnrec.data.form import ReadOptions
 from attnrec.data.interactions import DataError
-from attnrec.data.reading import read_interactions
-from tests.data.raw_forms import Raw, histories, interactions
-from tests.data.test_raw_forms import read_histories
+from attnrec.data.reading.form import ReadOptions
+from attnrec.data.reading.read import read_interactions
+from tests.data.reading.raw_forms import Raw, histories, interactions
+from tests.data.reading.test_raw_forms import read_histories
 
 ROWS = interactions()
 
