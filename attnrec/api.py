@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from attnrec.analysis.style import Figures
 from attnrec.data.load import load_interactions
-from attnrec.data.prepare import Prepared, described, kept_frame, prepare_sources, split_options
+from attnrec.data.preparation import split_options
+from attnrec.data.prepare import Prepared, described, kept_frame, prepare_sources
 from attnrec.data.prepared import write_prepared
 from attnrec.data.reading.form import ReadOptions
 from attnrec.data.reading.frames import is_frame

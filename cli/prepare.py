@@ -9,7 +9,7 @@ import typer
 
 from attnrec.cli.options import with_options_of
 from attnrec.cli.output import console, print_json, show_prepared
-from attnrec.data.prepare import RECIPES, Preparation
+from attnrec.data.preparation import RECIPES, Preparation
 from attnrec.data.reading.form import ReadOptions
 from attnrec.errors import InputError
 

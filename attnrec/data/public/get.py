@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from attnrec.data.prepare import Prepared, described, prepare_sources, split_options
+from attnrec.data.preparation import split_options
+from attnrec.data.prepare import Prepared, described, prepare_sources
 from attnrec.data.prepared import write_prepared
 from attnrec.data.public.catalogue import catalogue, find
 from attnrec.data.public.download import get, home_of

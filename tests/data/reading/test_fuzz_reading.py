@@ -1,7 +1,7 @@
 """Mutated files of every form: data whose counts add up, or one clear line; the fast way agrees with the plain one.
 
-`pytest -m slow` tries 2,000 files; `ATTNREC_FUZZ=100000 pytest -m slow tests/data/reading/test_fuzz_reading.py`, for a night,
-tries as many as said.
+`pytest -m slow` tries 2,000 files. For a night:
+`ATTNREC_FUZZ=100000 pytest -m slow tests/data/reading/test_fuzz_reading.py`.
 """
 
 from __future__ import annotations

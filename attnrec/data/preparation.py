@@ -1,0 +1,73 @@
+"""What may be kept of raw interactions: the options of a preparation, and recipes of them.
+
+The recipe ``sasrec`` is the preparation of Kang & McAuley (ICDM 2018) as their published program does it: users and
+items with at least five interactions, both counted once in the raw data (so that a few end with less), and a user's
+interactions by time, ties as in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from attnrec.data.reading.form import ReadOptions
+from attnrec.errors import InputError, nearest
+from attnrec.options import check, option
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "sasrec": {"min_user": 5, "min_item": 5, "core": "once"},
+    "5-core": {"min_user": 5, "min_item": 5, "core": "stable"},
+}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is kept of raw interactions; by default all."""
+
+    min_rating: float = option(0.0, "What is kept", "Interactions rated at least this; 0: all.", min=0.0)
+    since: str = option("", "What is kept", "Interactions at or after this date or time.", shown="no limit")
+    until: str = option("", "What is kept", "Interactions before this date or time.", shown="no limit")
+    duplicates: str = option("keep", "What is kept", "Lines that repeat user, item and time.", choices=("keep", "drop"))
+    repeats: str = option(
+        "keep", "What is kept", "Of a user's interactions with one item.", choices=("keep", "first", "last")
+    )
+    users: int = option(0, "What is kept", "A random sample of so many users; 0: all.", min=0)
+    seed: int = option(0, "What is kept", "Seed of the sample.", min=0)
+    min_user: int = option(0, "What is kept", "Users with at least so many interactions.", min=0)
+    min_item: int = option(0, "What is kept", "Items with at least so many interactions.", min=0)
+    core: str = option(
+        "stable",
+        "What is kept",
+        "Apply --min-user and --min-item until both hold, or once to the counts before.",
+        choices=("stable", "once"),
+    )
+    ties: str = option(
+        "file",
+        "What is kept",
+        "Order of a user's interactions at one time: as in the file, or by item id.",
+        choices=("file", "item"),
+    )
+
+
+def split_options(options: Mapping[str, Any], recipe: str | None) -> tuple[Preparation, ReadOptions]:
+    """Options of both kinds, those of a recipe behind them.
+
+    Raises InputError for a recipe or option that is not known, or a value outside its limits.
+    """
+    if recipe is not None and recipe not in RECIPES:
+        raise InputError(f"there is no recipe {recipe!r}{nearest(recipe, list(RECIPES))}")
+    given = dict(RECIPES.get(recipe or "", {})) | dict(options)
+    found: list[Any] = []
+    known: list[str] = []
+    for kind in (Preparation, ReadOptions):
+        names = {field.name: field for field in fields(kind)}
+        own = {name: value for name, value in given.items() if name in names}
+        for name, value in own.items():
+            check(names[name], value)
+        known += names
+        found.append(kind(**own))
+    for name in given:
+        if name not in known:
+            raise InputError(f"unknown option {name!r}{nearest(name, known)}")
+    return found[0], found[1]
