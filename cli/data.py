@@ -98,22 +98,20 @@ def stats(
 
     found = load_interactions(dataset, options_of(ReadOptions, given))
     figures = statistics(found)
-    headers = ("data", "users", "items", "actions", "actions / user", "actions / item", "density")
-    row = (
-        found.name,
-        f"{figures.users:,}",
-        f"{figures.items:,}",
-        f"{figures.interactions:,}",
-        f"{figures.mean_length:.1f}",
-        f"{figures.mean_popularity:.1f}",
-        f"{figures.density:.3%}",
-    )
-    console.print(plain_table(headers, [row], numbers=range(1, 7)))
+    rows = [
+        ("users", f"{figures.users:,}"),
+        ("items", f"{figures.items:,}"),
+        ("actions", f"{figures.interactions:,}"),
+        ("actions a user", f"{figures.mean_length:.1f}"),
+        ("actions an item", f"{figures.mean_popularity:.1f}"),
+        ("density", f"{figures.density:.3%}"),
+    ]
+    console.print(plain_table((found.name, ""), rows, numbers=(1,)))
     for title, bins in (("items in a history", figures.lengths), ("interactions of an item", figures.popularity)):
         most = max(count for _, count in bins)
-        rows = [(label, f"{count:,}", "█" * round(24 * count / most)) for label, count in bins]
+        bars = [(label, f"{count:,}", "█" * round(16 * count / most)) for label, count in bins]
         who = "users" if title.startswith("items") else "items"
-        console.print(plain_table((title, who, ""), rows, numbers=(1,)))
+        console.print(plain_table((title, who, ""), bars, numbers=(1,)))
     if figures.tied is None:
         console.print("no times: histories stand in the order of the file")
     else:
@@ -129,16 +127,21 @@ def stats(
 def _figures(found: Interactions) -> dict[str, Any]:
     import numpy as np
 
-    from attnrec.data.splits import leave_one_out
+    from attnrec.data.interactions import DataError
+    from attnrec.data.splits import make_split, resolved_kind
 
     lengths = found.lengths
+    try:
+        evaluated = len(make_split(found, resolved_kind("auto", found)).users("test"))
+    except DataError:  # too little to hold something out
+        evaluated = 0
     return {
         "users": found.num_users,
         "items": found.num_items,
         "interactions": found.num_interactions,
         "median_length": float(np.median(lengths)),
         "max_length": int(lengths.max()),
-        "evaluated_users": len(leave_one_out(found).users("test")),
+        "evaluated_users": evaluated,
         "timestamps": found.timestamps is not None,
     }
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from attnrec.data.reading.form import ROLES
+
 if TYPE_CHECKING:
     from attnrec.data.prepare import Prepared
     from attnrec.data.reading.form import Reading
@@ -53,7 +55,8 @@ def show_reading(reading: Reading | None) -> None:
     """How a file was read: its layout, what was taken for what, how many lines were kept."""
     if reading is None:
         return
-    roles = ", ".join(f"{role}: {column}" for role, column in reading.roles.items())
+    named = sorted(reading.roles.items(), key=lambda role: (*ROLES, role[0]).index(role[0]))
+    roles = ", ".join(f"{role}: {column}" for role, column in named)
     line = f"{Path(reading.source).name}: {reading.form}" + (f"; {roles}" if roles else "")
     dropped = ", ".join(f"{count:,} dropped ({reason})" for reason, count in reading.dropped.items())
     console.print(line, markup=False)
