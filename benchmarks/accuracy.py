@@ -66,7 +66,9 @@ def train_row(name: str, row: dict[str, Any], seed: int, data: Path, out: Path) 
     from attnrec.api import Printer, train
 
     run = RunDirectory(out / name / f"seed-{seed}")
-    config = TrainConfig.from_mapping(row["options"] | {"seed": seed, "dataset": str(data / row["data"])})
+    config = TrainConfig.from_mapping(
+        row["options"] | {"seed": seed, "dataset": str(data / row["data"]), "split": "leave-one-out"}
+    )
     if run.is_run() and not run.has_state() and run.summary() is None:
         shutil.rmtree(run.path)  # ended before there was anything to take up
     elif run.is_run() and replace(run.config(), dataset=config.dataset) != config:

@@ -7,10 +7,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from attnrec.cli.main import app
 from attnrec.contract import check_operator
+from tests.data.reading.raw_forms import FORMS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -89,6 +91,29 @@ def test_the_examples_of_the_readme(monkeypatch: pytest.MonkeyPatch, tmp_path: P
             attnrec(line)
     for block in python_blocks("../README.md"):
         run(shortened(block))
+
+
+def test_from_a_publishers_file_to_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The two commands at the head of the page on data, and its Python."""
+    monkeypatch.chdir(tmp_path)
+    form = FORMS["MovieLens-1M"]
+    rows = form.rows(600)
+    Path("ratings.dat").write_bytes(form.write(rows))
+    Path("movies.dat").write_text("".join(f"{item}::Film {item}::Drama\n" for item in range(1, 41)))
+    commands = re.findall(r"^    (attnrec .*)", (DOCS / "data.md").read_text(), flags=re.MULTILINE)
+    prepare = next(line for line in commands if line.startswith("attnrec prepare ratings.dat"))
+    attnrec(prepare)
+    attnrec(commands[commands.index(prepare) + 1])
+    Path("ml-1m.parquet").unlink()
+    frame = pd.DataFrame(
+        {"customer": [r.user for r in rows], "item": [r.item for r in rows], "time": [r.time for r in rows]}
+    )
+    (block,) = python_blocks("data.md")
+    trained, kept = block.rsplit("\n", 2)[0], block.rsplit("\n", 2)[1]
+    names = {"frame": frame, "__name__": "example"}
+    exec(trained, names)
+    assert kept.startswith("attnrec.train(dataset=frame)")
+    assert names["prepared"].data.num_interactions == 600
 
 
 def test_the_figures_of_the_refinement_at_the_start() -> None:

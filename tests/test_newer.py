@@ -29,7 +29,7 @@ Row = tuple[str, str, int]
 
 
 def written(path: Path, rows: list[Row]) -> Path:
-    path.write_text("".join(f"{user} {item} {time}\n" for user, item, time in rows))
+    path.write_text("user item time\n" + "".join(f"{user} {item} {time}\n" for user, item, time in rows))
     return path
 
 

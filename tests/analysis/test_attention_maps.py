@@ -133,11 +133,11 @@ def test_items_files(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             read_categories(path, column, ["1"])
-    with pytest.raises(DataError, match="names none of the items"):
+    with pytest.raises(DataError, match="knows none of the items"):
         read_categories(table, "genres", ["9"])
     (tmp_path / "empty.tsv").write_text("")
     with pytest.raises(DataError, match="has no column"):
         read_categories(tmp_path / "empty.tsv", "genres", ["1"])
     (tmp_path / "bytes.tsv").write_bytes(b"\xff\xfe\x00\x00")
-    with pytest.raises(DataError, match="not a table in UTF-8"):
+    with pytest.raises(DataError, match="in UTF-16; save it in UTF-8"):
         read_categories(tmp_path / "bytes.tsv", "genres", ["1"])

@@ -129,7 +129,7 @@ def test_recommend_at_times(attnrec: Any, tmp_path: Path) -> None:
     """A variant that needs timestamps gets them from --timestamps, and says so without."""
     lines = [f"u{user} i{(user + place * place) % 25} {100 * user + place * (1 + user % 7)}" for user in range(60)
              for place in range(6)]  # fmt: skip
-    (tmp_path / "timed.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "timed.txt").write_text("\n".join(["user item time", *lines]) + "\n")
     trained = attnrec("train", "--attention", "ti", "--dataset", "timed.txt", "--out", "run", *FAST)
     assert trained.code == 0, trained.err
     given = ("recommend", "run", "--history", "i1 i2", "--json")

@@ -146,21 +146,24 @@ def test_the_papers_preparation_gives_back_its_sequences(tmp_path: Path) -> None
     """Raw MovieLens-1M written out of the published sequences, with users and items below five that must go."""
     published = read_interactions(real_file("ml-1m.txt"))
     rng = np.random.default_rng(0)
-    lines = []
-    for user, name in enumerate(published.user_ids):
-        times = np.sort(rng.integers(956_703_932, 1_046_454_590, int(published.lengths[user])))
-        lines += [
-            (rng.random(), place, f"{name}::{published.item_ids[item - 1]}::{rng.integers(1, 6)}::{time}")
-            for place, (item, time) in enumerate(zip(published.history(user), times, strict=True))
-        ]
-        lines[-len(times) :] = [
-            (start, place, line)
-            for (_, place, line), start in zip(lines[-len(times) :], np.sort(rng.random(len(times))), strict=True)
-        ]
-    lines += [(rng.random(), 0, f"{7000 + n % 300}::{n % 40 + 1}::5::978300760") for n in range(900)]  # three each
-    lines += [(rng.random(), 0, f"{n % 6040 + 1}::{9000 + n % 200}::5::978300760") for n in range(800)]  # four each
+    count = published.num_interactions
+    users = np.repeat(np.arange(published.num_users), published.lengths)
+
+    def rising(values: Any) -> Any:  # within each user, as the published sequences are in time order
+        return values[np.lexsort((values, users))]
+
+    times = rising(rng.integers(956_703_932, 1_046_454_590, count)).tolist()
+    ratings = rng.integers(1, 6, count).tolist()
+    lines = [
+        f"{published.user_ids[user]}::{published.item_ids[item - 1]}::{rating}::{time}\n"
+        for user, item, rating, time in zip(users.tolist(), published.items.tolist(), ratings, times, strict=True)
+    ]
+    places = rising(rng.random(count)).tolist()  # users in turn, ties of time in order
+    lines += [f"{7000 + n % 300}::{n % 40 + 1}::5::978300760\n" for n in range(900)]  # users with three each
+    lines += [f"{n % 6040 + 1}::{9000 + n % 200}::5::978300760\n" for n in range(800)]  # items with four each
+    places += rng.random(1700).tolist()
     raw = tmp_path / "ratings.dat"
-    raw.write_text("".join(line + "\n" for _, _, line in sorted(lines, key=lambda line: line[0])))
+    raw.write_text("".join(lines[place] for place in np.argsort(places, kind="stable").tolist()))
     prepared = attnrec.prepare(raw, tmp_path / "ml-1m.parquet", recipe="sasrec")
     assert read_histories(prepared.data) == read_histories(published)
     again = load_interactions(str(tmp_path / "ml-1m.parquet"))

@@ -95,7 +95,9 @@ def test_a_variant_of_this_program_alone_is_refused(
 def test_runs_are_ordinary_runs_with_their_own_seed(finished: Comparison, config: TrainConfig) -> None:
     assert finished.seeds == (4, 5)
     for variant, seed in finished.runs():
-        assert finished.run(variant, seed).config() == replace(config, attention=variant, seed=seed)
+        assert finished.run(variant, seed).config() == replace(
+            config, attention=variant, seed=seed, split="leave-one-out"
+        )
     assert [seed for _, seed in finished.runs()] == [4, 4, 5, 5]
 
 

@@ -28,7 +28,7 @@ def timed(tmp_path: Path) -> Path:
     rng = np.random.default_rng(3)
     lines = [(user, rng.integers(1, 15), time) for user in range(40) for time in sorted(rng.integers(0, 1000, 6))]
     path = tmp_path / "timed.txt"
-    path.write_text("".join(f"u{user} i{item} {time}\n" for user, item, time in lines))
+    path.write_text("user item time\n" + "".join(f"u{user} i{item} {time}\n" for user, item, time in lines))
     return path
 
 
@@ -48,8 +48,8 @@ def test_a_comparison_is_over_the_same_users(config: TrainConfig, timed: Path, t
     plan(config, ("sdpa", "alibi"), 2, tmp_path / "comparison")
     with pytest.raises(InputError, match="holds a comparison with --test-from 800, not 900"):
         plan(replace(config, test_from="900"), ("sdpa", "alibi"), 2, tmp_path / "comparison")
-    rows = [line.split() for line in timed.read_text().splitlines()]
-    timed.write_text("".join(f"{user} {item} {int(time) + 50}\n" for user, item, time in rows))
+    rows = [line.split() for line in timed.read_text().splitlines()[1:]]
+    timed.write_text("user item time\n" + "".join(f"{user} {item} {int(time) + 50}\n" for user, item, time in rows))
     with pytest.raises(InputError, match="holds runs that hold out other items"):
         plan(config, ("sdpa", "alibi"), 2, tmp_path / "comparison")
 

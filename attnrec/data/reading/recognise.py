@@ -277,7 +277,9 @@ def _white_space(numbered: Sequence[tuple[int, str]], path: Path, options: ReadO
     width, often = widths.most_common(1)[0]
     named = any(options.column(role) for role in ("user", "item", "time", "rating"))
     if len(widths) == 1 and width > 1:
-        if width == 2 or named or not _may_be_sequences(rows, path):
+        if width == 2 or named or _over_numbers(rows) or _has_known_header(sample, "", path, options):
+            return _table(sample, "", path, options)
+        if not _may_be_sequences(rows, path):
             return _table(sample, "", path, options)
         return Form("sequences")
     if named:
@@ -297,6 +299,12 @@ def _white_space(numbered: Sequence[tuple[int, str]], path: Path, options: ReadO
         broken = next(number for (number, _), row in zip(numbered, rows, strict=True) if len(row) < 2)
         raise DataError(f"{path}:{broken}: a user without items (expected `user item item ...`)")
     return Form("sequences")
+
+
+def _over_numbers(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line has words where all others have numbers, as a header has."""
+    below = _columns(rows[1:], len(rows[0]))
+    return any(looks(column).number and not is_number(name) for name, column in zip(rows[0], below, strict=True))
 
 
 def _may_be_sequences(rows: Sequence[Sequence[str]], path: Path) -> bool:

@@ -97,6 +97,13 @@ def test_sequences_or_pairs_of_which_one_is_broken(tmp_path: Path) -> None:
     assert refusal(path, ReadOptions("pairs")).endswith("data.txt:42: expected 2 fields, found 4")
 
 
+def test_a_header_over_white_space(tmp_path: Path) -> None:
+    path = file(tmp_path, lambda r: f"u{r.user} i{r.item} {r.time % 1000}", "user item time")
+    assert read_interactions(path).num_interactions == 300
+    path = file(tmp_path, lambda r: f"u{r.user} i{r.item} {r.time % 1000}", "who what when")
+    assert "no user and item column that is known (there is who, what, when)" in refusal(path)
+
+
 def test_histories_in_one_field(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: json.dumps({"user": r.user, "items": [r.item, "1"]}))
     assert "no user and item among the fields that every line has (user, items)" in refusal(path)
