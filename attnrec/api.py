@@ -105,6 +105,7 @@ def prepare(
     items: str | Path | None = None,
     recipe: str | None = None,
     name: str = "",
+    force: bool = False,
     **options: Any,
 ) -> Prepared:
     """Make a data set out of raw files or frames.
@@ -117,6 +118,7 @@ def prepare(
         items: file of the items' titles and categories.
         recipe: options to start from, ``sasrec`` or ``5-core``.
         name: of the data set; by default the first file's.
+        force: whether ``out`` may be replaced.
         options: fields of `Preparation` (what is kept) and `ReadOptions` (how files are laid out).
 
     Raises:
@@ -124,11 +126,18 @@ def prepare(
         RunError: the file cannot be written.
     """
     filters, reading = split_options(options, recipe)
-    sources = {
+    if out is not None and Path(out).exists() and not force:
+        raise InputError(f"{out} is there already; --force replaces it")
+    if (valid is None) != (test is None):
+        raise InputError("a split that is given needs both --valid and --test")
+    if items is not None and not isinstance(items, str | Path):
+        raise InputError(f"items must be a file, not a {type(items).__name__}")
+    lists = {
         part: list(own) if isinstance(own, list | tuple) else [own]
         for part, own in (("train", source), ("valid", valid), ("test", test))
         if own is not None
     }
+    sources = {part: own for part, own in lists.items() if own}
     prepared = prepare_sources(sources, filters, reading, name)
     if items is not None:
         prepared = replace(prepared, data=with_items(prepared.data, read_items(items)))
@@ -138,8 +147,7 @@ def prepare(
 
 
 def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:
-    if "dataset" in options:
-        options = options | {"dataset": _as_name(options["dataset"], options)}
+    options = _named(options)
     if config is not None and "preset" in options:
         raise InputError("config holds all options already, so preset cannot be given beside it")
     before = {} if config is None else config.to_mapping()
@@ -149,14 +157,17 @@ def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainCon
     return TrainConfig.from_mapping(started_options(before | options), "options")
 
 
-def _as_name(dataset: Any, options: dict[str, Any]) -> str:
-    """A data set as a name or path; a frame is kept as a file in the cache."""
+def _named(options: dict[str, Any]) -> dict[str, Any]:
+    """Options whose data set is a name or path; a frame is read as they say and kept as a file in the cache."""
+    dataset = options.get("dataset", "")
     if isinstance(dataset, str | Path):
-        return str(dataset)
+        return options | ({"dataset": str(dataset)} if "dataset" in options else {})
     if not is_frame(dataset):
         raise InputError(f"dataset must be a name, a path or a data frame, not a {type(dataset).__name__}")
-    reading = {field.name: options[field.name] for field in fields(ReadOptions) if field.name in options}
-    return str(kept_frame(dataset, ReadOptions(**reading)))
+    reading = {field.name for field in fields(ReadOptions)}
+    _, how = split_options({name: value for name, value in options.items() if name in reading}, None)
+    rest = {name: value for name, value in options.items() if name not in reading}
+    return rest | {"dataset": str(kept_frame(dataset, how))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +254,7 @@ def shuffle_test(
         InputError: the data or an option cannot be used.
         RunError: a training failed.
     """
-    given = with_preset(options) | {"dataset": _as_name(dataset, options)}
+    given = with_preset(_named(options | {"dataset": dataset}))
     data = load_interactions(given["dataset"], TrainConfig.from_mapping(given, "options"))
     settings = TrainConfig.from_mapping(shuffling.quick_options(data, given) | given, "options")
     return shuffling.shuffle_test(data, settings, seeds, observer)

@@ -29,8 +29,11 @@ def flag(name: str) -> str:
 
 
 def check(declared: dataclasses.Field[Any], value: Any) -> None:
-    """InputError when ``value`` is outside the limits of the field."""
-    limits = declared.metadata
+    """InputError when ``value`` is of another type than the field's default, or outside its limits."""
+    limits, usual = declared.metadata, declared.default
+    wanted = type(usual)
+    if usual is not None and type(value) is not wanted and not (wanted is float and type(value) is int):
+        raise InputError(f"{flag(declared.name)} must be of type {wanted.__name__}, not {value!r}")
     if "choices" in limits and value not in limits["choices"]:
         raise InputError(f"{flag(declared.name)} {value!r} is not one of {', '.join(limits['choices'])}")
     for limit, holds, words in (

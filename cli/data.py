@@ -97,6 +97,7 @@ def stats(
     from attnrec.data.statistics import statistics
 
     found = load_interactions(dataset, options_of(ReadOptions, given))
+    show_reading(found.reading)
     figures = statistics(found)
     rows = [
         ("users", f"{figures.users:,}"),

@@ -60,7 +60,9 @@ def show_reading(reading: Reading | None) -> None:
     line = f"{Path(reading.source).name}: {reading.form}" + (f"; {roles}" if roles else "")
     dropped = ", ".join(f"{count:,} dropped ({reason})" for reason, count in reading.dropped.items())
     console.print(line, markup=False)
-    console.print(f"{reading.lines:,} interactions read, {dropped or 'none dropped'}", markup=False)
+    console.print(
+        f"{reading.lines:,} interaction{'s' * (reading.lines != 1)} read, {dropped or 'none dropped'}", markup=False
+    )
     for note in reading.notes:
         console.print(note, style="dim", markup=False)
 

@@ -33,15 +33,12 @@ def prepare(
     """Make a data set of raw files: read them, filter them, write one Parquet file with the account of it."""
     if out.suffix != ".parquet":
         raise InputError(f"--out {out}: the file is written as Parquet, so its name must end in .parquet")
-    if out.exists() and not force:
-        raise InputError(f"{out} is there already; --force replaces it")
     from attnrec.api import prepare as make
     from attnrec.data.prepare import described
 
     options = {key: value for key, value in given.items() if value is not None}
-    prepared = make(
-        list(files), out, valid=valid or None, test=test or None, items=items, recipe=recipe, name=name, **options
-    )
+    options |= {"items": items, "recipe": recipe, "name": name, "force": force}
+    prepared = make(list(files), out, valid=valid or None, test=test or None, **options)
     show_prepared(prepared)
     console.print(f"written: {out}", soft_wrap=True, markup=False)
     console.print(f"train on it: attnrec train --dataset {out}", soft_wrap=True, markup=False)

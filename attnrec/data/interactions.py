@@ -12,6 +12,7 @@ from attnrec.data.reading.form import Reading
 from attnrec.errors import InputError
 
 ALL_PARTS = ("train", "valid", "test")
+CATEGORY_SEPARATOR = "|"
 
 
 class DataError(InputError):
@@ -121,12 +122,16 @@ def _order(
         key *= len(ALL_PARTS)
         key += parts
     if times is not None and len(times):
-        low, span = times.min(), float(times.max() - times.min()) + 1
-        whole = times.astype(np.int64) if span * (float(key.max()) + 1) < 2**62 and abs(low) < 2**62 else None
-        if whole is None or not (whole == times).all():
+        if max(-times.min(), times.max()) >= 2**62:
             return np.lexsort((times, key))
-        whole -= int(low)
-        key *= int(span)  # one sort of whole numbers is several times as fast
+        whole = times.astype(np.int64)
+        if not (whole == times).all():
+            return np.lexsort((times, key))
+        low, span = int(whole.min()), int(whole.max()) - int(whole.min()) + 1
+        if span * (int(key.max()) + 1) >= 2**62:
+            return np.lexsort((times, key))
+        whole -= low
+        key *= span  # one sort of whole numbers is several times as fast
         key += whole
     if (key[1:] >= key[:-1]).all():
         return slice(None)

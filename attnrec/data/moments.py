@@ -41,11 +41,16 @@ def read_moment(text: str, times: _Floats, option: str) -> float:
     else:
         if not np.isfinite(value):
             raise InputError(f"{option} {text!r} is not a finite number")
+        unit = ticks_per_second(times)
+        if len(text) <= 8 and text.isdigit() and _EARLIEST * unit <= float(np.median(times)):
+            raise InputError(f"{option} {text}: a date is written as 2020-05-31; as a timestamp this is before 1974")
         return value
     try:
         date = datetime.fromisoformat(text)
     except ValueError:
         raise InputError(f"{option} {text!r} is neither an ISO date such as 2020-05-31 nor a timestamp") from None
+    if abs(float(np.median(times))) < _EARLIEST:
+        raise InputError(f"{option} {text}: the times of these data are no dates (such as {float(times[0]):g})")
     zoned = date if date.tzinfo else date.replace(tzinfo=UTC)
     return (zoned - _EPOCH).total_seconds() * ticks_per_second(times)
 

@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, in_file_order
-from attnrec.data.moments import read_moment
+from attnrec.data.moments import read_moment, ticks_per_second
 from attnrec.data.preparation import Preparation
 from attnrec.data.prepared import parquet_bytes, write_prepared
 from attnrec.data.reading.assemble import Column, Columns, to_interactions
 from attnrec.data.reading.cache import cache_folder
 from attnrec.data.reading.form import Reading, ReadOptions
+from attnrec.data.reading.frames import is_frame
 from attnrec.data.reading.read import ROLES, dataset_name, judged, read_file, read_frame
 from attnrec.data.reading.source import content_hash
 from attnrec.options import flag
@@ -73,8 +74,12 @@ def prepare_sources(
     parts: list[Columns] = []
     readings: list[Reading] = []
     forms = []
+    if not any(sources.values()):
+        raise DataError("there is nothing to prepare: give a file or a data frame")
     for part, given in sources.items():
         for source in given:
+            if not isinstance(source, str | Path) and not is_frame(source):
+                raise DataError(f"a source must be a file or a data frame, not a {type(source).__name__}")
             read = read_file(Path(source), reading, roles) if isinstance(source, str | Path) else None
             columns, account, form = read or read_frame(source, reading, roles)
             if read is not None:
@@ -105,6 +110,9 @@ def _joined(parts: Sequence[Columns], sources: Sequence[str]) -> Columns:
     """One after another; DataError when they have not the same columns."""
     if len(parts) == 1:
         return parts[0]
+    units = {ticks_per_second(own.numbers["time"]) for own in parts if "time" in own.numbers}
+    if len(units) > 1:
+        raise DataError(f"{sources[0]} and the rest do not fit together: their times are in different units")
     kinds = [{*own.text, *own.numbers} for own in parts]
     for kind, source in zip(kinds, sources, strict=True):
         if kind != kinds[0]:
@@ -148,8 +156,8 @@ def _filters(columns: Columns, options: Preparation) -> list[tuple[str, Columns]
         shown = [f"{word} {date}" for word, date in (("since", options.since), ("until", options.until)) if date]
         apply(" ".join(shown), (times >= low) & (times < high))
     if options.duplicates == "drop":
-        keys = [columns.text["user"].codes, columns.text["item"].codes]
-        apply("without duplicates", _first_of(keys + [columns.numbers["time"]] * ("time" in columns.numbers)))
+        times = _needed(columns, "time", "--duplicates drop")
+        apply("without duplicates", _first_of([columns.text["user"].codes, columns.text["item"].codes, times]))
     if options.repeats != "keep":
         apply(f"the {options.repeats} of each item", _one_of_each_item(columns, options.repeats))
     if options.users:
@@ -178,8 +186,11 @@ def _first_of(keys: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
 
 
 def _one_of_each_item(columns: Columns, which: str) -> npt.NDArray[np.bool_]:
-    times = columns.numbers.get("time")
-    order = np.arange(len(columns)) if times is None else np.argsort(times, kind="stable")
+    keys: list[Any] = [columns.numbers["time"]] if "time" in columns.numbers else []
+    if "part" in columns.text:  # which goes before time
+        part = columns.text["part"]
+        keys.append(np.array([ALL_PARTS.index(name) for name in part.names])[part.codes])
+    order = np.lexsort(keys) if keys else np.arange(len(columns))
     order = order if which == "first" else order[::-1]
     keep = np.zeros(len(order), dtype=bool)
     keep[order] = _first_of([columns.text["user"].codes[order], columns.text["item"].codes[order]])
@@ -212,6 +223,7 @@ def _tied(columns: Columns, options: Preparation) -> Columns:
     """In an order whose ties are those asked for."""
     if options.ties == "file":
         return columns
+    _needed(columns, "time", "--ties item")
     names = columns.text["item"].names
     rank = np.empty(len(names), dtype=np.int64)
     rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attnrec.data.interactions import ALL_PARTS, DataError, Interactions
+from attnrec.data.interactions import ALL_PARTS, CATEGORY_SEPARATOR, DataError, Interactions
 from attnrec.files import write_atomically
 
 _KEY = b"attnrec"
@@ -36,7 +36,9 @@ def parquet_bytes(data: Interactions, account: dict[str, Any]) -> bytes:
     if data.item_titles is not None:
         columns["item_title"] = _of_items(data, data.item_titles)
     if data.item_categories is not None:
-        columns["item_categories"] = _of_items(data, tuple("|".join(own) for own in data.item_categories))
+        columns["item_categories"] = _of_items(
+            data, tuple(CATEGORY_SEPARATOR.join(own) for own in data.item_categories)
+        )
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(account, ensure_ascii=False)})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
@@ -60,6 +62,14 @@ def account_of(path: Path) -> dict[str, Any] | None:
     except (KeyError, ValueError, OSError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def has_titles(path: Path) -> bool:
+    """Whether a prepared file names titles or categories of items."""
+    try:
+        return bool({"item_title", "item_categories"} & set(pq.read_schema(path).names))
+    except (pa.ArrowInvalid, OSError):
+        return False
 
 
 def _dictionary(codes: Any, names: tuple[str, ...]) -> pa.Array:

@@ -189,8 +189,8 @@ def test_files_that_name_the_parts(tmp_path: Path) -> None:
             wanted.setdefault(user, []).extend(items)
     assert read_histories(data) == read_histories(prepared.data) == wanted
     (tmp_path / "plain.txt").write_text("1 2\n1 3\n")
-    with pytest.raises(DataError, match="do not fit together: only one of them has the time"):
-        attnrec.prepare(tmp_path / "b.train.inter", test=tmp_path / "plain.txt")
+    with pytest.raises(DataError, match="do not fit together: only one of them has the"):
+        attnrec.prepare(tmp_path / "b.train.inter", valid=tmp_path / "b.valid.inter", test=tmp_path / "plain.txt")
 
 
 def test_titles_travel_to_recommendations(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attnrec.data.preparation import split_options
 from attnrec.data.prepare import Prepared, described, prepare_sources
-from attnrec.data.prepared import write_prepared
+from attnrec.data.prepared import has_titles, write_prepared
 from attnrec.data.public.catalogue import catalogue, find
 from attnrec.data.public.download import get, home_of
 from attnrec.data.public.download_observer import DownloadObserver
@@ -42,7 +42,7 @@ def get_prepared(
     """
     found = get(name, folder=folder, max_size=max_size, titles=titles, observer=observer)
     path = prepared_file(name, folder)
-    if path.is_file():
+    if path.is_file() and (found.items is None or has_titles(path)):
         return path, None
     assert found.entry.interactions is not None
     filters, _ = split_options({}, RECIPE)

@@ -11,13 +11,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, from_codes
-from attnrec.data.reading.columns import is_number, parse_date
+from attnrec.data.interactions import ALL_PARTS, CATEGORY_SEPARATOR, DataError, Interactions, from_codes
+from attnrec.data.reading.columns import DATE_EXAMPLE, DATE_PATTERN, is_number, parse_date
 
 _TEXT_ROLES = ("user", "item", "title", "categories", "part")
 NUMBER_ROLES = ("time", "rating")
-_CATEGORY_SEPARATOR = "|"
+_YEAR_ONE = -62_135_596_800.0  # in seconds since 1970
+MISSING = frozenset({"", "NaN", "nan", "NA", "N/A", "<NA>", "NULL", "null", "None", "NaT", "\\N"})
+"""What programs write for a value that is not there."""
 MOST_DROPPED = 0.01
+PART_NAMES = {part: part for part in ALL_PARTS} | {"validation": "valid", "val": "valid", "dev": "valid"}
+"""What a column of parts may say, and which of `ALL_PARTS` it means."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -84,11 +88,15 @@ class Columns:
 
     def complete(self, where: str, *, forced: bool = False) -> Columns:
         """Without what has no user, item or time; DataError if that is more than 1 % and not ``forced``."""
-        found = self
+        tidy = {role: _tidied(self.text[role]) for role in ("user", "item")}
+        notes = tuple(f"{role}s: {note}" for role, (_, told) in tidy.items() for note in told)
+        text = {**self.text, **{role: column for role, (column, _) in tidy.items()}}
+        found = replace(self, text=text, notes=self.notes + notes)
         for role in ("user", "item"):
             column = found.text[role]
-            if "" in column.names:
-                found = found.keep(column.codes != column.names.index(""), f"no {role}")
+            blank = np.array([name in MISSING for name in column.names])
+            if blank.any():
+                found = found.keep(~blank[column.codes], f"no {role}")
         if "time" in found.numbers:
             found = found.keep(~np.isnan(found.numbers["time"]), "no time")
         lost = len(self) - len(found)
@@ -96,6 +104,23 @@ class Columns:
             why = ", ".join(f"{count:,} have {reason}" for reason, count in found.dropped.items())
             raise DataError(f"{where}: {lost:,} of {len(self):,} lines are incomplete ({why}); see --trust-data")
         return found
+
+
+def _tidied(column: Column) -> tuple[Column, list[str]]:
+    """Ids without blanks around them, and whole numbers without a point; and what was done."""
+    told = []
+    names = [name.strip() for name in column.names]
+    if names != list(column.names):
+        told.append("blanks around ids are left out")
+    real = [name for name in names if name not in MISSING]
+    if real and all(name.endswith(".0") and name[:-2].isdigit() for name in real):
+        names = [name.removesuffix(".0") for name in names]
+        told.append("whole numbers are written without `.0`")
+    if not told:
+        return column, told
+    places: dict[str, int] = {}
+    codes = np.array([places.setdefault(name, len(places)) for name in names], dtype=np.int32)
+    return in_first_order(Column(codes[column.codes], tuple(places))), told
 
 
 def coded(values: pa.ChunkedArray | pa.Array) -> Column:
@@ -108,10 +133,15 @@ def coded(values: pa.ChunkedArray | pa.Array) -> Column:
     if not values.num_chunks:
         return Column(np.zeros(0, dtype=np.int32), ())
     names = values.chunk(values.num_chunks - 1).dictionary
-    names.validate(full=True)
+    try:
+        names.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"the data hold text that is not UTF-8 ({str(error).splitlines()[0]})") from None
+    if len(names.unique()) < len(names):  # a dictionary may say the same twice
+        return coded(values.cast(names.type))
     indices = [chunk.indices for chunk in values.chunks]
     if values.null_count:
-        indices = [index.fill_null(-1) for index in indices]
+        indices = [index.cast(pa.int64()).fill_null(-1) for index in indices]
     codes = np.concatenate([index.to_numpy() for index in indices]).astype(np.int32, copy=False)
     texts = names.to_pylist()
     if None in texts or (codes < 0).any():
@@ -139,12 +169,19 @@ def _first_places(codes: npt.NDArray[np.int32], count: int) -> npt.NDArray[Any]:
 def moments(values: pa.ChunkedArray) -> Floats | None:
     """Seconds since 1970 of dates in text, NaN for ""; None where one of them is no date."""
     texts = pc.if_else(pc.equal(values, ""), None, values)
+    if not pc.all(pc.match_substring_regex(texts, f"^({DATE_PATTERN})$")).as_py():
+        return _moments_one_by_one(values)
     for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
         try:
             ticks = texts.cast(kind)
         except pa.ArrowInvalid:
             continue
-        return np.asarray(ticks.cast(pa.int64()).cast(pa.float64(), safe=False).fill_null(np.nan)) / 1e6
+        seconds = np.asarray(ticks.cast(pa.int64()).cast(pa.float64(), safe=False).fill_null(np.nan)) / 1e6
+        return None if (seconds < _YEAR_ONE).any() else seconds
+    return _moments_one_by_one(values)
+
+
+def _moments_one_by_one(values: pa.ChunkedArray) -> Floats | None:
     column = coded(values)
     if len(column.names) > len(column.codes) / 4:
         return None  # nearly as many different texts as lines, so one by one is no slower
@@ -176,7 +213,7 @@ def _numbers(values: Sequence[str], role: str, where: str, line_numbers: Sequenc
     read = np.full(len(values), np.nan)
     kinds: set[bool] = set()
     for place, value in enumerate(values):
-        if not value.strip():
+        if value.strip() in MISSING:
             continue
         number = is_number(value)
         try:
@@ -185,7 +222,7 @@ def _numbers(values: Sequence[str], role: str, where: str, line_numbers: Sequenc
             kind = "time" if role == "time" else role
             raise DataError(
                 f"{where}:{line_numbers[place]}: the {kind} {value[:50]!r} is not a number"
-                + (" or a date" if role == "time" else "")
+                + (f" or a date (as {DATE_EXAMPLE})" if role == "time" else "")
             ) from None
         kinds.add(number)
         if len(kinds) > 1:
@@ -199,12 +236,12 @@ def _numbers(values: Sequence[str], role: str, where: str, line_numbers: Sequenc
 def to_interactions(columns: Columns, name: str) -> Interactions:
     """Histories in time order: by part, then by time (ties keep the order of the source).
 
-    Raises DataError when nothing is left, or a part has another name than train, valid and test.
+    Raises DataError when nothing is left.
     """
     if not len(columns):
         raise DataError(f"{name}: no interactions are left")
     users, items = columns.text["user"], columns.text["item"]
-    parts = _parts(columns.text["part"], name) if "part" in columns.text else None
+    parts = _parts(columns.text["part"]) if "part" in columns.text else None
     data = from_codes(name, users.codes, items.codes + 1, users.names, items.names, columns.numbers.get("time"), parts)
     titles = _of_items(columns, "title")
     categories = _of_items(columns, "categories")
@@ -213,19 +250,12 @@ def to_interactions(columns: Columns, name: str) -> Interactions:
         item_titles=titles,
         item_categories=None
         if categories is None
-        else tuple(tuple(filter(None, text.split(_CATEGORY_SEPARATOR))) for text in categories),
+        else tuple(tuple(filter(None, text.split(CATEGORY_SEPARATOR))) for text in categories),
     )
 
 
-def _parts(column: Column, name: str) -> npt.NDArray[np.int8]:
-    aliases = {"validation": "valid", "val": "valid", "dev": "valid"}
-    places = []
-    for text in column.names:
-        word = aliases.get(text.lower(), text.lower())
-        if word not in ALL_PARTS:
-            raise DataError(f"{name}: the part {text!r} is not one of {', '.join(ALL_PARTS)}")
-        places.append(ALL_PARTS.index(word))
-    return np.asarray(places, dtype=np.int8)[column.codes]
+def _parts(column: Column) -> npt.NDArray[np.int8]:
+    return np.array([ALL_PARTS.index(PART_NAMES[text]) for text in column.names], dtype=np.int8)[column.codes]
 
 
 def _of_items(columns: Columns, role: str) -> tuple[str, ...] | None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,7 @@ from attnrec.data.reading.source import content_hash, is_parquet
 CACHE = "ATTNREC_CACHE"
 """Variable of the environment that names the cache folder."""
 
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _VERSION = 1  # of what is kept and of how files are read; a change of either makes old entries unused
 _SMALLEST = 1 << 22
 _MOST = 8 << 30
@@ -49,7 +51,7 @@ def cached(
     said = {field.name: getattr(options, field.name) for field in dataclasses.fields(ReadOptions)}
     key = hashlib.blake2b(f"{_VERSION} {content_hash(path)} {sorted(said.items())}".encode(), digest_size=16)
     entry = cache_folder() / "read" / f"{key.hexdigest()}.npz"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    with contextlib.suppress(*_DAMAGED):
         data = _load(entry, path)
         os.utime(entry)
         return data
@@ -66,6 +68,8 @@ def _load(entry: Path, path: Path) -> Interactions:
         values: dict[str, Any] = {name: kept[name] for name in _ARRAYS if name in kept}
         values |= {name: _texts(kept, name) for name in _TEXTS if name in kept}
         reading = json.loads(kept["reading"].tobytes())
+        if set(kept.files) != {"members", *json.loads(kept["members"].tobytes())}:
+            raise ValueError("the entry has lost a member")
         categories = json.loads(kept["categories"].tobytes())
     account = Reading(**(reading | {"source": str(path), "notes": tuple(reading["notes"])}))
     own = None if categories is None else tuple(map(tuple, categories))
@@ -82,6 +86,7 @@ def _store(entry: Path, data: Interactions) -> None:
     account = asdict(data.reading) if data.reading else None
     for name, value in (("reading", account), ("categories", data.item_categories)):
         arrays[name] = np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)
+    arrays["members"] = np.frombuffer(json.dumps(sorted(arrays)).encode(), dtype=np.uint8)
     entry.parent.mkdir(parents=True, exist_ok=True)
     temporary = entry.with_name(f".{entry.name}.{os.getpid()}.tmp")
     try:

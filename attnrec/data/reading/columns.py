@@ -39,8 +39,19 @@ KNOWN = {
 # two names of one role that publishers use side by side, the one that identifies first
 _SIDE_BY_SIDE = {frozenset({"parentasin", "asin"}), frozenset({"userid", "username"})}
 
-_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?\s?(Z|UTC|[-+]\d{2}:?\d{2})?)?", re.ASCII)
+_AGAIN = re.compile(r" \(\d+\)$")  # as `unique` makes it
+_LONGEST = 40  # characters of a name in a message
+_NUMBER = re.compile(r"\s*[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
+_LONGEST_NUMBER = 400  # characters
+DATE_PATTERN = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?\s?(Z|UTC|[-+]\d{2}:?\d{2})?)?"
+"""ISO 8601 as `parse_date` takes it, for Python and for RE2."""
+DATE_EXAMPLE = "2014-04-29 or 2014-04-29T20:30:15Z"
+_DATE = re.compile(DATE_PATTERN, re.ASCII)
+_SLASHED = re.compile(r"(\d{4})[/.](\d{2})[/.](\d{2})\b", re.ASCII)  # year first, so not ambiguous
+# dates in forms that are not read: 29/04/2014, 4/29/2014 8:26, Thu Jun 19 07:50:19 +0000 2014, April 29, 2014
+_OTHER_DATE = re.compile(
+    r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}\b.*|([A-Z][a-z]{2},? )?[A-Z][a-z]{2,8}\.? \d{1,2}\b.*\d{4}.*"
+)
 _REVIEW_DATE = re.compile(r"\d{1,2} \d{1,2}, \d{4}", re.ASCII)
 # seconds, milliseconds, microseconds and nanoseconds of the years 1985 to 2065
 _MOMENTS = tuple((4.7e8 * unit, 3.0e9 * unit) for unit in (1, 1e3, 1e6, 1e9))
@@ -50,12 +61,22 @@ _REVIEWER = re.compile(r"A[0-9A-Z]{10,27}")
 
 def plain(name: str) -> str:
     """A column's name as names are compared."""
-    return re.sub(r"[^a-z0-9]", "", name.split(":")[0].lower())
+    return re.sub(r"[^a-z0-9]", "", _AGAIN.sub("", name).split(":")[0].lower())
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Names of columns, those that an earlier column has too with their number behind."""
+    return [f"{name} ({place})" if name in names[: place - 1] else name for place, name in enumerate(names, 1)]
+
+
+def short(name: str) -> str:
+    """A name or value as a message shows it."""
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..."
 
 
 def is_number(text: str) -> bool:
     """Whether it is a finite decimal number (no `nan`, `inf`, `1_000` or `0x10`)."""
-    return _NUMBER.fullmatch(text) is not None and abs(float(text)) < float("inf")
+    return len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text) is not None and abs(float(text)) < float("inf")
 
 
 def is_date(text: str) -> bool:
@@ -72,7 +93,7 @@ def parse_date(text: str) -> float:
 
     Raises ValueError for any other text.
     """
-    text = text.strip()
+    text = _SLASHED.sub(r"\1-\2-\3", text.strip(), count=1)
     if _REVIEW_DATE.fullmatch(text):
         moment = datetime.strptime(text, "%m %d, %Y")
     elif _DATE.fullmatch(text):
@@ -109,7 +130,8 @@ def looks(values: Sequence[str]) -> Looks:
     numbers = [float(value) for value in values if is_number(value)]
     all_numbers = len(numbers) == len(values)
     if not all_numbers:
-        dates = len(numbers) <= 0.1 * len(values) and sum(map(is_date, values)) >= 0.9 * len(values)
+        dated = sum(is_date(value) or _OTHER_DATE.fullmatch(value.strip()) is not None for value in values)
+        dates = len(numbers) <= 0.1 * len(values) and dated >= 0.9 * len(values)
         return Looks(False, dates, False)
     moments = any(sum(low <= number <= high for number in numbers) >= 0.9 * len(numbers) for low, high in _MOMENTS)
     different = set(numbers)
@@ -119,7 +141,7 @@ def looks(values: Sequence[str]) -> Looks:
 
 def is_place(name: str) -> bool:
     """Whether a column is given by its number."""
-    return name.isascii() and name.isdigit()
+    return len(name) < 10 and name.isascii() and name.isdigit()
 
 
 def given_places(options: ReadOptions, columns: Sequence[str], where: str) -> dict[str, int | None]:
@@ -155,21 +177,24 @@ def known_places(
     Raises DataError when two columns may be the user or the item.
     """
     names = [plain(name) for name in columns]
+    where_named: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        where_named.setdefault(name, []).append(place)
     found: dict[str, int] = {}
     notes = []
     for role, known in KNOWN.items():
         if role in taken:
             continue
-        places = [names.index(name) for name in known if name in names and names.index(name) not in taken.values()]
+        places = [place for name in known for place in where_named.get(name, ()) if place not in taken.values()]
         if not places:
             continue
         others = [names[place] for place in places[1:]]
         if others and role in ("user", "item") and frozenset({names[places[0]], *others}) not in _SIDE_BY_SIDE:
-            shown = " and ".join(repr(columns[place]) for place in places)
+            shown = " and ".join(repr(short(columns[place])) for place in places)
             raise DataError(f"{where}: {shown} may each be the {role}; say which, {flag(role + '_column')} NAME")
         if others:
-            rest = ", ".join(columns[place] for place in places[1:])
-            notes.append(f"the {role} is {columns[places[0]]}; there is also {rest}")
+            rest = ", ".join(short(columns[place]) for place in places[1:])
+            notes.append(f"the {role} is {short(columns[places[0]])}; there is also {rest}")
         found[role] = places[0]
     return found, notes
 

@@ -27,6 +27,8 @@ def is_frame(value: object) -> bool:
 
     try:
         nw.from_native(value)  # type: ignore[call-overload]
+    except nw.exceptions.DuplicateError:
+        return True  # refused when it is read
     except TypeError:
         return False
     return True
@@ -36,17 +38,22 @@ def arrow_table(frame: Any) -> pa.Table:
     """A frame of pandas, polars, pyarrow or any kind that narwhals knows (lazy ones are collected)."""
     import narwhals as nw
 
-    native = nw.from_native(frame)
-    eager = native.collect() if isinstance(native, nw.LazyFrame) else native
     try:
+        native = nw.from_native(frame)
+        eager = native.collect() if isinstance(native, nw.LazyFrame) else native
         return eager.to_arrow()
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+    except nw.exceptions.DuplicateError:
+        raise DataError("the data frame has two columns of the same name") from None
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, UnicodeEncodeError) as error:
         raise DataError(f"the data frame has a column that is not of one type ({str(error).splitlines()[0]})") from None
 
 
 def parquet_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file, or some of its columns; DataError if it is damaged."""
+    """A Parquet file, or some of its columns; DataError if it is damaged, or names two columns alike."""
     try:
+        names = pq.read_schema(path).names
+        if len(set(names)) < len(names):
+            raise DataError(f"{path} has two columns of the same name")
         return pq.read_table(path, columns=columns, read_dictionary=["user_id", "item_id", "item_title"])
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is damaged: it does not read as Parquet ({str(error).splitlines()[0]})") from None
@@ -77,6 +84,10 @@ def table_form(table: pa.Table, kind: str, where: str, options: ReadOptions) -> 
 
 def _is_moment(kind: pa.DataType) -> bool:
     return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+
+
+def _is_finer(kind: pa.DataType) -> bool:
+    return pa.types.is_timestamp(kind) and kind.unit == "ns"
 
 
 def _looks_timed(values: pa.ChunkedArray) -> bool:
@@ -111,8 +122,8 @@ def _as_text(values: pa.ChunkedArray, role: str, what: str, notes: list[str]) ->
         values = values.cast(kind)
     if pa.types.is_floating(kind):
         whole = pc.floor(values)
-        if not pc.all(pc.equal(whole, values)).as_py():
-            raise DataError(f"{what} holds fractions or NaN, so it cannot be the {role}")
+        if not pc.all(pc.and_(pc.equal(whole, values), pc.less(pc.abs(values), 2.0**53))).as_py():
+            raise DataError(f"{what} holds fractions, NaN or huge numbers, so it cannot be the {role}")
         notes.append(f"{role} numbers with a decimal point are written without it")
         values = whole.cast(pa.int64())
         kind = values.type
@@ -127,7 +138,11 @@ def _as_numbers(values: pa.ChunkedArray, role: str, what: str) -> tuple[Floats, 
         values = values.cast(kind.value_type)
         kind = values.type
     if role == "time" and _is_moment(kind):
-        ticks = values.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
+        try:
+            exact = values.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=not _is_finer(kind))
+        except pa.ArrowInvalid:
+            raise DataError(f"{what} holds a date out of range") from None
+        ticks = exact.cast(pa.int64())
         return np.asarray(ticks.cast(pa.float64(), safe=False).fill_null(np.nan)) / 1e6, True
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         read = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan))
@@ -140,7 +155,9 @@ def _as_numbers(values: pa.ChunkedArray, role: str, what: str) -> tuple[Floats, 
         if all(map(is_number, sample)):
             with contextlib.suppress(pa.ArrowInvalid):
                 filled = pc.if_else(pc.equal(texts, ""), None, texts)
-                return np.asarray(filled.cast(pa.float64()).fill_null(np.nan)), False
+                read = np.asarray(filled.cast(pa.float64()).fill_null(np.nan))
+                if np.isfinite(read).sum() == len(filled) - filled.null_count:
+                    return read, False
         read_dates = moments(texts) if role == "time" else None
         if read_dates is not None:
             return read_dates, True

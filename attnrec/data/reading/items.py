@@ -1,7 +1,8 @@
 """Titles and categories of items, from a file of items: MovieLens, Amazon metadata, or any table with a header.
 
 The item's id is the column with a known name (`item_id`, `movieId`, `parent_asin`, ...), else the first; titles and
-categories are found by name too. Several categories are joined by `|`, or are a list in JSON.
+categories are found by name too. Several categories are joined by `|`, or are a list in JSON. Of several rows of an
+item the first counts.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from attnrec.data.interactions import DataError, Interactions
-from attnrec.data.reading.columns import KNOWN, plain
+from attnrec.data.interactions import CATEGORY_SEPARATOR, DataError, Interactions
+from attnrec.data.reading.columns import KNOWN, plain, short
 from attnrec.data.reading.records import parse_record
 from attnrec.data.reading.source import blocks
 from attnrec.errors import nearest
 
-_TITLES = (*KNOWN["title"], "title", "name", "appname")
+_TITLES = (*KNOWN["title"], "title", "name", "appname", "booktitle")
 _CATEGORIES = (*KNOWN["categories"], "category", "categories", "genres", "genre", "maincategory")
 _IDS = (*KNOWN["item"], "id")
-_SEPARATOR = "|"
+_SAMPLE = 1000
+Row = tuple[int, Sequence[Any]]  # a line's number and its fields
 
 
 @dataclass(frozen=True)
@@ -39,38 +42,34 @@ class Items:
 
 
 def read_items(path: str | Path) -> Items:
-    """Read a file of items; DataError if it cannot be read or has neither titles nor categories."""
+    """Read a file of items; DataError if it does not parse, or has neither titles nor categories."""
     path = Path(path)
-    rows = _rows(path)
-    columns = next(rows, None)
-    if columns is None:
-        raise DataError(f"{path} is empty")
-    names = [plain(str(name)) for name in columns]
-    item = _place(names, _IDS, 0)
+    columns, rows = _table(path)
+    names = [plain(name) for name in columns]
     title, category = _place(names, _TITLES), _place(names, _CATEGORIES)
     if title is None and category is None:
-        raise DataError(f"{path} has no column of titles or categories (it has {', '.join(map(str, columns[:12]))})")
+        shown = ", ".join(map(short, columns[:12]))
+        raise DataError(f"{path} has no column of titles or categories (it has {shown})")
     titles: dict[str, str] = {}
     categories: dict[str, tuple[str, ...]] = {}
-    for row in rows:
-        if len(row) < len(columns):
-            continue
-        key = str(row[item or 0])
+    for item, row in _by_item(names, rows):
         if title is not None:
-            titles.setdefault(key, str(row[title] or ""))
+            titles.setdefault(item, str(row[title] or ""))
         if category is not None:
-            categories.setdefault(key, _categories(row[category]))
+            categories.setdefault(item, _categories(row[category]))
     return Items(str(path), titles, categories)
 
 
 def with_items(data: Interactions, items: Items) -> Interactions:
-    """The data with titles and categories; DataError when the file knows none of the items."""
+    """The data with titles and categories, where the file has them; DataError when it knows none of the items."""
     known = items.titles.keys() | items.categories.keys()
     if not known & set(data.item_ids):
         raise DataError(f"{items.source} knows none of the items; its first column must hold their original ids")
-    titles = tuple(items.titles.get(item, "") for item in data.item_ids) if items.titles else None
-    found = tuple(items.categories.get(item, ()) for item in data.item_ids) if items.categories else None
-    return replace(data, item_titles=titles, item_categories=found)
+    if items.titles:
+        data = replace(data, item_titles=tuple(items.titles.get(item, "") for item in data.item_ids))
+    if items.categories:
+        data = replace(data, item_categories=tuple(items.categories.get(item, ()) for item in data.item_ids))
+    return data
 
 
 def read_categories(path: str | Path, column: str, item_ids: Sequence[str]) -> list[tuple[str, ...]]:
@@ -85,67 +84,99 @@ def read_categories(path: str | Path, column: str, item_ids: Sequence[str]) -> l
         DataError: the file cannot be read, lacks the column, or knows none of the items.
     """
     path = Path(path)
-    rows = _rows(path)
-    columns = [str(name) for name in next(rows, [])]
+    columns, rows = _table(path)
     if column not in columns[1:]:
         raise DataError(f"{path} has no column {column!r}{nearest(column, columns[1:])}")
-    place, item = columns.index(column), _place([plain(name) for name in columns], _IDS, 0)
-    found = {str(row[item or 0]): _categories(row[place]) for row in rows if len(row) > place}
+    place = columns.index(column)
+    found: dict[str, tuple[str, ...]] = {}
+    for item, row in _by_item([plain(name) for name in columns], rows):
+        found.setdefault(item, _categories(row[place]))
     if not found.keys() & set(item_ids):
         raise DataError(f"{path} knows none of the items; its first column must hold their original ids")
     return [found.get(item, ()) for item in item_ids]
 
 
-def _place(names: Sequence[str], known: Sequence[str], otherwise: int | None = None) -> int | None:
-    return next((names.index(name) for name in known if name in names), otherwise)
+def _place(names: Sequence[str], known: Sequence[str]) -> int | None:
+    return next((names.index(name) for name in known if name in names), None)
+
+
+def _by_item(names: Sequence[str], rows: Iterator[Row]) -> Iterator[tuple[str, Sequence[Any]]]:
+    place = _place(names, _IDS) or 0
+    for _, row in rows:
+        if row[place] not in (None, ""):
+            yield str(row[place]), row
 
 
 def _categories(value: Any) -> tuple[str, ...]:
     if isinstance(value, list):
-        flat = [part for own in value for part in (own if isinstance(own, list) else [own])]
-        return tuple(dict.fromkeys(str(part) for part in flat if part))
-    return tuple(filter(None, str(value or "").split(_SEPARATOR)))
+        flat = (part for own in value for part in (own if isinstance(own, list) else [own]))
+        return tuple(dict.fromkeys(str(part).replace(CATEGORY_SEPARATOR, "/") for part in flat if part))
+    return tuple(filter(None, str(value or "").split(CATEGORY_SEPARATOR)))
 
 
-def _rows(path: Path) -> Iterator[Sequence[Any]]:
-    """The columns' names, then the rows; of MovieLens' files without a header too."""
+def _table(path: Path) -> tuple[list[str], Iterator[Row]]:
+    """The columns' names and the rows; MovieLens' files without a header have theirs."""
     lines = _lines(path)
-    first = next(lines, "")
+    numbered = next(lines, None)
+    if numbered is None:
+        raise DataError(f"{path} is empty")
+    first, everything = numbered[1], chain([numbered], lines)
     if first.lstrip().startswith("{"):
-        yield from _records(path, first, lines)
-        return
+        return _records(path, first, everything)
     if "::" in first:  # MovieLens-1M's movies.dat
-        yield ["item", "title", "genres"]
-        yield from (line.split("::") for line in (first, *lines))
-        return
+        columns = ["item", "title", "genres"]
+        return columns, _checked(path, 3, ((number, line.split("::")) for number, line in everything))
     if first.count("|") > 20:  # MovieLens-100K's u.item, whose last 19 columns are genres, 0 or 1
-        yield ["item", "title"]
-        yield from (line.split("|")[:2] for line in (first, *lines))
-        return
-    separator = "\t" if "\t" in first else ","
+        width = first.count("|") + 1
+        columns = ["item", "title", *(f"column {place}" for place in range(3, width + 1))]
+        return columns, _checked(path, width, ((number, line.split("|")) for number, line in everything))
+    separator = max("\t,;", key=first.count)
+    if separator == "\t" and '"' not in first:
+        columns = first.split("\t")
+        return columns, _checked(path, len(columns), ((number, line.split("\t")) for number, line in lines))
+    rows = _csv(path, separator)
+    columns = list(next(rows)[1])
+    return columns, _checked(path, len(columns), rows)
+
+
+def _checked(path: Path, width: int, rows: Iterator[Row]) -> Iterator[Row]:
+    for number, row in rows:
+        if len(row) != width:
+            raise DataError(f"{path}:{number}: expected {width} fields, found {len(row)}")
+        yield number, row
+
+
+def _csv(path: Path, separator: str) -> Iterator[Row]:
+    rows = csv.reader((line + "\n" for _, line in _lines(path)), delimiter=separator, strict=True)
     try:
-        yield from (row for row in csv.reader([first, *lines], delimiter=separator) if row)
+        yield from ((rows.line_num, row) for row in rows)
     except csv.Error as error:
-        raise DataError(f"{path} is not a table ({error})") from error
+        raise DataError(f"{path}:{rows.line_num}: {error}") from None
 
 
-def _records(path: Path, first: str, rest: Iterator[str]) -> Iterator[Sequence[Any]]:
+def _records(path: Path, first: str, lines: Iterator[tuple[int, str]]) -> tuple[list[str], Iterator[Row]]:
     kind = "literals" if "'" in first.split(":")[0] else "json"
-    known = {*_IDS, *_TITLES, *_CATEGORIES}
-    columns: list[str] = []
-    for number, line in enumerate((first, *rest), 1):
-        record = parse_record(line, kind, f"{path}:{number}")
-        if not columns:
-            columns = sorted(record, key=lambda name: plain(name) not in known)
-            yield columns
-        yield [record.get(name) for name in columns]
+    parsed = ((number, parse_record(line, kind, f"{path}:{number}")) for number, line in lines)
+    sample = list(islice(parsed, _SAMPLE))
+    columns = list(dict.fromkeys(name for _, record in sample for name in record))
+    ids = [name for name in columns if plain(name) in _IDS]
+    if not ids:
+        raise DataError(f"{path}: no field has a known name of an item's id (it has {', '.join(columns[:12])})")
+    rows = ((number, [record.get(name) for name in columns]) for number, record in chain(sample, parsed))
+    return columns, rows
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """The lines in UTF-8 or, as in older files of MovieLens, in Latin-1."""
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each line that is not blank, in UTF-8 or, as in older files of MovieLens, in Latin-1."""
+    encoding = "utf-8"
+    try:
+        for block in blocks(path):
+            block.decode(encoding)
+    except UnicodeDecodeError:
+        encoding = "latin-1"
+    number = 0
     for block in blocks(path):
-        try:
-            text = block.decode("utf-8")
-        except UnicodeDecodeError:
-            text = block.decode("latin-1")
-        yield from (line for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n") if line.strip())
+        for line in block.decode(encoding).removesuffix("\n").split("\n"):
+            number += 1
+            if line.strip():
+                yield number, line.removesuffix("\r")

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from attnrec.data.interactions import DataError, Interactions
-from attnrec.data.reading.assemble import Columns, to_interactions
+from attnrec.data.prepared import account_of
+from attnrec.data.reading.assemble import PART_NAMES, Columns, to_interactions
 from attnrec.data.reading.form import Form, Reading, ReadOptions
 from attnrec.data.reading.frames import arrow_table, parquet_table, read_columns, table_form
 from attnrec.data.reading.recognise import recognise
@@ -43,7 +44,10 @@ def read_interactions(path: str | Path, options: ReadOptions = ReadOptions()) ->
     """
     path = Path(path)
     columns, reading, form = read_file(path, options, ROLES)
-    return judged(to_interactions(columns, dataset_name(path)), reading, form, options)
+    data = to_interactions(columns, dataset_name(path))
+    if form.kind == "parquet" and account_of(path) is not None:
+        return replace(data, reading=reading)  # judged when it was prepared
+    return judged(data, reading, form, options)
 
 
 def read_file(path: Path, options: ReadOptions, roles: Sequence[str]) -> tuple[Columns, Reading, Form]:
@@ -76,8 +80,14 @@ def read_frame(frame: Any, options: ReadOptions, roles: Sequence[str]) -> tuple[
 def _completed(columns: Columns, form: Form, where: str, options: ReadOptions) -> tuple[Columns, Reading, Form]:
     if not len(columns):
         raise DataError(f"{where} is empty")
+    roles = form.roles or {}
+    if all(roles.get(role) in columns.text[role].names for role in ("user", "item")):
+        raise DataError(f"{where}: a line repeats the header ({roles['user']}, {roles['item']})")
     complete = columns.complete(where, forced=options.trust_data)
     notes = (*form.notes, *complete.notes)
+    if "part" in complete.text and not set(complete.text["part"].names) <= PART_NAMES.keys():
+        complete = replace(complete, text={role: own for role, own in complete.text.items() if role != "part"})
+        notes += (f"the column {form.roles['part']} is not read: its values are not train, valid and test",)
     reading = Reading(where, str(form), dict(form.roles or {}), len(columns), complete.dropped, notes)
     return complete, reading, form
 
@@ -85,9 +95,7 @@ def _completed(columns: Columns, form: Form, where: str, options: ReadOptions) -
 def judged(data: Interactions, reading: Reading, form: Form, options: ReadOptions) -> Interactions:
     """The data with the account of their reading; DataError when they look misread and are not trusted."""
     if not options.trust_data:
-        refuse_suspicious(
-            data, reading.source, sequences=form.kind == "sequences", time_named=bool(options.time_column)
-        )
+        refuse_suspicious(data, reading.source, form, time_named=bool(options.time_column))
     return replace(data, reading=reading)
 
 

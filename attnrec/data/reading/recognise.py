@@ -6,6 +6,7 @@ fields. Columns get their roles from the user, then from a header's names, then 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 
 from attnrec.data.interactions import DataError
 from attnrec.data.reading.columns import (
+    KNOWN,
     given_places,
     is_date,
     is_number,
@@ -24,6 +26,9 @@ from attnrec.data.reading.columns import (
     known_places,
     looks,
     near_known,
+    plain,
+    short,
+    unique,
 )
 from attnrec.data.reading.form import SEPARATORS, Form, ReadOptions, separator_name
 from attnrec.data.reading.records import parse_record
@@ -31,6 +36,7 @@ from attnrec.data.reading.source import lines
 
 _SAMPLE_LINES = 1000
 _MOSTLY = 0.9
+_WIDEST = 200
 _BLANKS = re.compile(r"[ \t\r\v\f]+")
 _TRIED = ("\t", "::", ",", ";", "|")
 
@@ -88,8 +94,19 @@ def _asked_separator(options: ReadOptions) -> str:
 
 def _fits(sample: Sequence[str], separator: str) -> bool:
     """Whether a separator cuts (nearly) all lines into the same number of fields, two at least."""
-    (width, lines_of_it), *_ = Counter(len(split(line, separator)) for line in sample).most_common(1)
-    return width > 1 and lines_of_it >= (_MOSTLY if len(sample) >= 20 else 1) * len(sample)
+    quoted = _is_quoted(sample, separator)
+    rows = _rows(sample, separator, quoted)
+    (width, often), *_ = Counter(map(len, rows)).most_common(1)
+    return width > 1 and often >= (_MOSTLY if len(rows) >= 20 else 1) * len(rows)
+
+
+def _rows(sample: Sequence[str], separator: str, quoted: bool) -> list[list[str]]:
+    """The fields of each record; one in quotes may go over several lines, of which the last may be cut."""
+    if quoted and any('"' in line for line in sample):
+        with contextlib.suppress(csv.Error):
+            records = list(csv.reader((line + "\n" for line in sample), delimiter=separator))
+            return records[:-1] if len(sample) == _SAMPLE_LINES else records
+    return [split(line, separator, quoted) for line in sample]
 
 
 def _has_known_header(sample: Sequence[str], separator: str, path: Path, options: ReadOptions) -> bool:
@@ -105,8 +122,8 @@ def _has_known_header(sample: Sequence[str], separator: str, path: Path, options
 
 
 def _table(sample: Sequence[str], separator: str, path: Path, options: ReadOptions) -> Form:
-    quoted = separator == "," or (len(separator) == 1 and _has_quoted_field(sample, separator))
-    rows = [split(line, separator, quoted) for line in sample]
+    quoted = _is_quoted(sample, separator)
+    rows = _rows(sample, separator, quoted)
     width = Counter(map(len, rows)).most_common(1)[0][0]
     if width < 2:
         raise DataError(f"{path}: the lines are not separated by {separator_name(separator)}; see --separator")
@@ -122,7 +139,10 @@ def _table(sample: Sequence[str], separator: str, path: Path, options: ReadOptio
     return Form("table", separator, header, quoted, tuple(columns), roles, tuple(notes))
 
 
-def _has_quoted_field(sample: Sequence[str], separator: str) -> bool:
+def _is_quoted(sample: Sequence[str], separator: str) -> bool:
+    """Whether fields may be in double quotes: always between commas, else where some field is."""
+    if separator == "," or len(separator) != 1:
+        return separator == ","
     fields = (field for line in sample for field in line.split(separator))
     return any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields)
 
@@ -135,24 +155,38 @@ def _header(rows: Sequence[Sequence[str]], separator: str, path: Path, options: 
     """The names in the first line, stripped; none where it is data."""
     if not options.header:
         return []
-    names = [name.strip() for name in rows[0]]
+    names = unique([name.strip() for name in rows[0]])
     given = [options.column(role) for role in ("user", "item", "time", "rating")]
     if any(name in names for name in given if name and not is_place(name)):
         return names
-    places, _ = known_places(names, {}, f"{path}:1") if not all(given[:2]) else ({}, [])
-    if {"user", "item"} <= places.keys():
+    by_place = all(map(is_place, given[:2]))
+    if (
+        len(rows) > 1
+        and len(names) > 2
+        and names in ([*map(str, range(len(names)))], [*map(str, range(1, len(names) + 1))])
+    ):
+        if by_place:
+            return names
+        raise DataError(
+            f"{path}:1: the first line numbers the columns; say --user-column N --item-column N, or --no-header"
+        )
+    if any(":" in name and name.endswith("_seq") for name in names):
+        raise DataError(f"{path}:1: a column holds sequences ({_shown(names)}); a line must hold one interaction")
+    places = set(_known_roles(names))
+    if {"user", "item"} <= places or (by_place and places & {"user", "item"}):
         return names
     later = [row for row in rows[1:] if len(row) == len(names)]
     numeric = [looks(column) for column in _columns(later, len(names))]
     over_numbers = any(look.number or look.time for look in numeric)
-    if len(rows) > 1 and over_numbers and not any(is_number(n) or is_date(n) or not n for n in names):
-        if all(map(is_place, given[:2])):
+    words_only = any(names) and not any(is_number(name) or is_date(name) for name in names if name)
+    if len(rows) > 1 and over_numbers and words_only:
+        if by_place:
             return names
         refuse_names(names, f"{path}:1")
-    if places or near_known(names, "user") or near_known(names, "item"):
+    if (places and not by_place) or near_known(names, "user") or near_known(names, "item"):
         refuse_names(names, f"{path}:1")
     recurs = any(name in column for name, column in zip(names, _columns(later, len(names)), strict=True))
-    if separator and len(rows) > 1 and not over_numbers and not recurs and not all(given[:2]):
+    if separator and len(rows) > 1 and not over_numbers and not recurs:
         raise DataError(
             f"{path}:1: {_shown(names)} may be a header or the first of the data; "
             "say --user-column NAME --item-column NAME, or --no-header"
@@ -160,10 +194,15 @@ def _header(rows: Sequence[Sequence[str]], separator: str, path: Path, options: 
     return []
 
 
+def _known_roles(names: Sequence[str]) -> list[str]:
+    """The roles that one of the names is known for."""
+    return [role for role, known in KNOWN.items() if any(plain(name) in known for name in names)]
+
+
 def refuse_names(names: Sequence[str], where: str) -> NoReturn:
     """Raise the DataError that no user and item column is known by name."""
     near = [(role, near_known(names, role)) for role in ("user", "item")]
-    hints = [f"{name!r} may be the {role}" for role, name in near if name]
+    hints = [f"{short(name)!r} may be the {role}" for role, name in near if name]
     raise DataError(
         f"{where}: no user and item column that is known (there is {_shown(names)})"
         + (f"; {' and '.join(hints)}" if hints else "")
@@ -177,13 +216,13 @@ def refuse_unused_time(near: str | None, timed: Sequence[str], where: str) -> No
     for name in [near] if near else timed[:1]:
         why = "is nearly the name of a time" if near else "looks like times"
         raise DataError(
-            f"{where}: the column {name!r} {why}; say --time-column {name!r} to order by it, "
+            f"{where}: the column {short(name)!r} {why}; say --time-column {short(name)!r} to order by it, "
             "or --time-column none for the order of the file"
         )
 
 
 def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return ", ".join(map(short, names[:12])) + (", ..." if len(names) > 12 else "")
 
 
 def _places_by_name(
@@ -195,6 +234,13 @@ def _places_by_name(
     places = known | {role: place for role, place in given.items() if place is not None}
     if not {"user", "item"} <= places.keys():
         refuse_names(columns, where)
+    if "time" in known and not looks(values[known["time"]]).time:
+        better = [name for name, own in zip(columns, values, strict=True) if looks(own).time]
+        if better:
+            raise DataError(
+                f"{where}: {columns[known['time']]!r} is named like a time, but {short(better[0])!r} looks like one; "
+                "say which with --time-column NAME"
+            )
     if "time" not in places and "time" not in given:
         free = [place for place in range(len(columns)) if place not in places.values()]
         timed = [columns[place] for place in free if looks(values[place]).time]
@@ -253,6 +299,8 @@ def _refuse_places(free: Sequence[int], look: Sequence[Any], where: str, needed:
 
 
 def _numbers(places: Sequence[int]) -> str:
+    if len(places) > 8:
+        return f"columns {places[0] + 1}, {places[1] + 1}, ... and {places[-1] + 1}"
     return "columns " + ", ".join(str(place + 1) for place in places[:-1]) + f" and {places[-1] + 1}"
 
 
@@ -261,13 +309,16 @@ def _numbers(places: Sequence[int]) -> str:
 
 def _pairs(sample: Sequence[str], path: Path, options: ReadOptions) -> Form:
     """`user item` or `user item timestamp`, as the user says."""
-    rows = [words(line) for line in sample]
-    width = len(rows[0]) if len(rows[0]) in (2, 3) else 2
-    columns = tuple(f"column {place}" for place in range(1, width + 1))
+    first = words(sample[0])
+    width = len(first) if len(first) in (2, 3) else 2
+    header = options.header and {"user", "item"} <= set(_known_roles(first))
+    columns = tuple(unique(first) if header else [f"column {place}" for place in range(1, width + 1)])
     given = given_places(options, columns, str(path))
-    places = dict(zip(("user", "item", "time"), range(width), strict=False)) | given
-    roles = {role: columns[place] for role, place in places.items() if place is not None}
-    return Form("table", "", False, False, columns, roles)
+    usual = {role: n for n, role in enumerate(("user", "item", "time")[:width]) if n not in given.values()}
+    roles = {role: columns[place] for role, place in (usual | given).items() if place is not None}
+    if not {"user", "item"} <= roles.keys():
+        raise DataError(f"{path}: no column is left for the user and the item; look at --user-column and the rest")
+    return Form("table", "", header, False, columns, roles)
 
 
 def _white_space(numbered: Sequence[tuple[int, str]], path: Path, options: ReadOptions) -> Form:
@@ -276,6 +327,8 @@ def _white_space(numbered: Sequence[tuple[int, str]], path: Path, options: ReadO
     widths = Counter(map(len, rows))
     width, often = widths.most_common(1)[0]
     named = any(options.column(role) for role in ("user", "item", "time", "rating"))
+    if len(widths) == 1 and width > _WIDEST and not named:
+        return Form("sequences")  # no table is as wide
     if len(widths) == 1 and width > 1:
         if width == 2 or named or _over_numbers(rows) or _has_known_header(sample, "", path, options):
             return _table(sample, "", path, options)
@@ -338,10 +391,12 @@ def _records(numbered: Sequence[tuple[int, str]], path: Path, options: ReadOptio
         kind = kind or own
         records.append(record)
     columns = list(dict.fromkeys(name for record in records for name in record))
-    complete = [name for name in columns if all(record.get(name) not in (None, "") for record in records)]
+    enough = 0.95 * len(records)
+    complete = [name for name in columns if sum(record.get(name) not in (None, "") for record in records) >= enough]
     where = str(path)
     given = given_places(options, columns, where)
-    usable = [name if name in complete or columns.index(name) in given.values() else "" for name in columns]
+    everywhere = set(complete)
+    usable = [name if name in everywhere or n in given.values() else "" for n, name in enumerate(columns)]
     known, notes = known_places(usable, given, where)
     places = known | {role: place for role, place in given.items() if place is not None}
     if not {"user", "item"} <= places.keys():
@@ -351,9 +406,11 @@ def _records(numbered: Sequence[tuple[int, str]], path: Path, options: ReadOptio
         )
     for role, place in places.items():
         if any(isinstance(record.get(columns[place]), list | dict) for record in records):
-            raise DataError(f"{where}: {columns[place]!r} holds lists; a line must hold one interaction, not a history")
+            raise DataError(
+                f"{where}: {short(columns[place])!r} holds lists; a line must hold one interaction, not a history"
+            )
         if role in ("user", "item") and any(isinstance(record.get(columns[place]), bool) for record in records):
-            raise DataError(f"{where}: {columns[place]!r} holds true and false, so it cannot be the {role}")
+            raise DataError(f"{where}: {short(columns[place])!r} holds true and false, so it cannot be the {role}")
     if "time" not in places and "time" not in given:
         texts = {name: [str(record.get(name, "")) for record in records] for name in columns}
         free = [name for place, name in enumerate(columns) if place not in places.values()]

@@ -27,10 +27,12 @@ def parse_record(line: str, kind: str, where: str) -> dict[str, Any]:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         what = "JSON object" if kind == "json" else "Python literal"
         why = error.msg if isinstance(error, SyntaxError | json.JSONDecodeError) else type(error).__name__
-        hint = "; JSON over several lines must be written one object a line" if line.strip() in ("{", "[") else ""
+        hint = "; write one object a line, as `jq -c` does" if line.strip() in ("{", "[") else ""
         raise DataError(f"{where}: not a {what} ({why}){hint}") from None
     if not isinstance(record, dict) or not all(isinstance(name, str) for name in record):
-        raise DataError(f"{where}: not an object with named fields, but a {type(record).__name__}")
+        raise DataError(
+            f"{where}: not an object with named fields, but a {type(record).__name__}; write one object a line"
+        )
     return record
 
 
@@ -60,10 +62,18 @@ def _text(value: Any, name: str, where: str) -> str:
     """A field as text, "" for one that is missing; DataError for a list or an object."""
     if value is None:
         return ""
-    if isinstance(value, str):
+    if isinstance(value, str) and value.isascii():
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return repr(value)
+    try:
+        if isinstance(value, str):
+            value.encode()
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return repr(value)
+    except ValueError:
+        raise DataError(
+            f"{where}: {name!r} holds what is no text in Unicode, or a number of thousands of digits"
+        ) from None
     raise DataError(f"{where}: {name!r} holds a {type(value).__name__}, not a text or number")
 
 

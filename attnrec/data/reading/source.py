@@ -6,6 +6,7 @@ The compression is told by the first bytes and not by the name. A zip archive mu
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import zipfile
 import zlib
@@ -31,6 +32,7 @@ _FOREIGN = {
     b"\x80\x04": "a Python pickle, which attnrec does not open; export the table first",
     b"\x80\x05": "a Python pickle, which attnrec does not open; export the table first",
     b"%PDF": "a PDF",
+    b"version https://": "a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`",
 }
 _BLOCK = 1 << 22
 _LONGEST_LINE = 1 << 26
@@ -81,6 +83,8 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except (zlib.error, zipfile.BadZipFile, EOFError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} is damaged or cut off: it does not unpack ({_one_line(error)})") from error
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; name a file in it") from None
     except OSError as error:
         if error.errno is None:  # of pyarrow's decompression
             raise DataError(f"{path} is damaged or cut off: it does not unpack ({_one_line(error)})") from error
@@ -103,6 +107,9 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
     if magic.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
+            names = [name for name in names if not name.startswith("__MACOSX/")]
+            if "[Content_Types].xml" in names:
+                raise DataError(f"{path} is a spreadsheet; save it as CSV")
             if len(names) != 1:
                 shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
                 raise DataError(f"{path} holds {len(names)} files ({shown}); unpack it and give the one that is meant")
@@ -110,7 +117,7 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
                 yield member
         return
     compression = next((name for start, name in _COMPRESSED.items() if magic.startswith(start)), None)
-    with pa.input_stream(str(path), compression=compression) as stream:
+    with path.open("rb") as file, pa.input_stream(file, compression=compression) as stream:
         yield stream
 
 
@@ -124,6 +131,7 @@ class Account:
         lines: all of them, blank ones too.
         objects: lines from a brace to a brace, where they are to be counted.
         unusual: whether there was a NUL byte, a carriage return or a double quote.
+        blank_start: whether the line that should name the columns is blank.
     """
 
     of_objects: bool = False
@@ -131,6 +139,7 @@ class Account:
     lines: int = 0
     objects: int = 0
     unusual: bool = False
+    blank_start: bool = False
 
     def add(self, block: bytes) -> None:
         """Count a block of whole lines."""
@@ -138,7 +147,7 @@ class Account:
         start = 0
         if self.header:
             self.header, start = False, block.find(b"\n")  # names in quotes are usual too
-            self.unusual |= not block[: max(0, start)].strip()
+            self.blank_start = not block[: max(0, start)].strip()
         self.unusual |= b"\0" in block or b"\r" in block or (not self.of_objects and block.find(b'"', start) >= 0)
         if self.of_objects:
             self.objects += min(
@@ -149,8 +158,8 @@ class Account:
 def is_regular(path: Path, separator: str, quoted: bool, lines: int) -> bool:
     """Whether a file has so many lines that are not blank, and none with something that readers differ on.
 
-    That is a NUL byte, a carriage return inside a line, or, where fields may be quoted, a double quote that neither
-    opens nor closes a field.
+    That is a NUL byte, a carriage return inside a line, or, where fields may be quoted, a double quote at a wrong place
+    or not closed in its line.
     """
     found = 0
     for block in blocks(path):
@@ -160,10 +169,13 @@ def is_regular(path: Path, separator: str, quoted: bool, lines: int) -> bool:
         found += int(ends.sum()) - 1 - blank
         if b"\0" in block or (returns[:-1] & ~ends[1:]).any():
             return False
-        if quoted:
-            beside = np.zeros(256, dtype=bool)
-            beside[[10, 13, 34, *separator.encode()]] = True
-            if ((text[1:-1] == 34) & ~beside[text[:-2]] & ~beside[text[2:]]).any():
+        if quoted and b'"' in block:
+            with_quotes = [line for line in block.split(b"\n") if b'"' in line]
+            try:
+                records = sum(1 for _ in csv.reader(map(bytes.decode, with_quotes), delimiter=separator, strict=True))
+            except (csv.Error, UnicodeDecodeError):
+                return False
+            if records != len(with_quotes):
                 return False
     return found == lines
 
@@ -224,7 +236,12 @@ def decode(line: bytes, path: Path, number: int) -> str:
     """Text in UTF-8; DataError that names the line otherwise."""
     if b"\0" in line:
         raise DataError(f"{path}:{number}: a NUL byte; this is not a text file")
+    if b"\r" in line.removesuffix(b"\n").removesuffix(b"\r"):
+        raise DataError(f"{path}:{number}: a carriage return inside the line; save the file with line feeds")
     try:
         return line.decode("utf-8")
-    except UnicodeDecodeError:
-        raise DataError(f"{path}:{number}: not text in UTF-8 (byte {line.hex(' ')[:12]}...)") from None
+    except UnicodeDecodeError as error:
+        byte = f"{line[error.start]:#x}"
+        raise DataError(
+            f"{path}:{number}: not text in UTF-8 (byte {byte}); convert it, as by `iconv -f latin1 -t utf-8`"
+        ) from None

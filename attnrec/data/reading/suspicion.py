@@ -6,25 +6,30 @@ import numpy as np
 
 from attnrec.data.interactions import DataError, Interactions
 from attnrec.data.reading.columns import is_number, looks
+from attnrec.data.reading.form import Form
 
 _FEW = 50  # interactions below which shares say nothing
 _SAMPLE = 5000
 
 
-def refuse_suspicious(data: Interactions, where: str, *, sequences: bool, time_named: bool) -> None:
+def refuse_suspicious(data: Interactions, where: str, form: Form, *, time_named: bool) -> None:
     """Raise DataError when the data look misread.
 
     Args:
         data: as read.
         where: the source, for the message.
-        sequences: whether a line held a whole history, so that anything else in it would have become an item.
+        form: how it was read.
         time_named: whether the user said which column holds the time.
     """
     if data.num_interactions < _FEW:
         return
+    sequences = form.kind == "sequences"  # so that anything else in a line would have become an item
     for sign in (_shape(data), _items(data, sequences), "" if time_named else _times(data)):
         if sign:
-            raise DataError(f"{where}: {sign}; look at what was read with `attnrec data`, or say --trust-data")
+            raise DataError(
+                f"{where}, read as {form}: {sign}; if it was read wrong, say --format, --user-column, --item-column or "
+                "--time-column; if not, --trust-data"
+            )
 
 
 def _shape(data: Interactions) -> str:
@@ -48,6 +53,8 @@ def _items(data: Interactions, sequences: bool) -> str:
     numbers = [name for name in sample if is_number(name)]
     timed = looks(numbers).time if numbers else False
     found = sum(looks([name]).time for name in sample) / len(sample)
+    if any(len(name) > 1 and name[0] == name[-1] == '"' for name in sample):
+        return "some items stand in double quotes, so fields may be quoted after all"
     if timed and found > 0.9 and not sequences:
         return f"the items look like times ({numbers[0]}, ...)"
     if sequences and 0.02 < found < 0.98:
@@ -80,6 +87,11 @@ def _times(data: Interactions) -> str:
     different = np.unique(times[:: max(1, len(times) // _SAMPLE)])
     if looks([*map(repr, different.tolist()), repr(float(different[0]))]).rating and len(different) > 1:
         return f"the times look like ratings ({', '.join(f'{time:g}' for time in different[:6])})"
+    low, middle, high = (float(value) for value in np.quantile(times, [0.01, 0.5, 0.99]))
+    if middle > 1e8 and low <= 0:
+        return f"more than 1 % of the times are {low:g} or less, where others are {middle:g}"
+    if middle > 1e8 and low > 0 and high / low > 200:
+        return f"the times are in different units ({low:g}, {high:g})"
     if len(different) == 1 and data.num_interactions > _FEW:
         return f"all times are {different[0]:g}"
     return ""

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from attnrec.data.interactions import DataError
-from attnrec.data.reading.assemble import DATES, NUMBER_ROLES, Column, Columns, coded, moments, values_of
+from attnrec.data.reading.assemble import DATES, MISSING, NUMBER_ROLES, Column, Columns, coded, moments, values_of
 from attnrec.data.reading.form import Form
 from attnrec.data.reading.recognise import split, words
 from attnrec.data.reading.source import Account, TextStream, blocks, decode, is_regular, lines
@@ -56,10 +56,12 @@ def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
                 pa.PythonFile(TextStream(path, account, change), mode="r"),
                 pa.csv.ReadOptions(column_names=names, skip_rows=int(form.header), block_size=_BLOCK),
                 pa.csv.ParseOptions(delimiter=delimiter, quote_char='"' if form.quoted else False),
-                pa.csv.ConvertOptions(column_types=kinds, include_columns=list(kinds), null_values=[""]),
+                pa.csv.ConvertOptions(column_types=kinds, include_columns=list(kinds), null_values=sorted(MISSING)),
             )
         except pa.ArrowInvalid:
             continue
+        if account.blank_start:
+            return None
         if (account.unusual or table.num_rows != account.lines - form.header) and not is_regular(
             path, form.separator, form.quoted, table.num_rows + form.header
         ):
@@ -74,7 +76,7 @@ def _kind(role: str) -> pa.DataType:
 
 def _delimiter(form: Form) -> tuple[str, Callable[[bytes], bytes] | None]:
     """One character that separates fields, and what to do to the text first so that it does."""
-    if len(form.separator) == 1:
+    if len(form.separator) == 1 and form.separator.isascii():
         return form.separator, None
     if form.separator:
         multiple = form.separator.encode()
@@ -150,9 +152,9 @@ def _quoted_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     def text() -> Iterator[str]:
         nonlocal numbers
         for block in blocks(path):
-            for line in block.splitlines(keepends=True):
+            for line in block.removesuffix(b"\n").split(b"\n"):
                 numbers += 1
-                yield decode(line, path, numbers)
+                yield decode(line + b"\n", path, numbers)
 
     rows = csv.reader(text(), delimiter=separator, strict=True)
     try:

@@ -111,7 +111,7 @@ def test_histories_in_one_field(tmp_path: Path) -> None:
     assert "'item' holds lists; a line must hold one interaction, not a history" in refusal(path)
     path = tmp_path / "data.txt"
     path.write_text(json.dumps([{"user": "a", "item": "b"}], indent=1))
-    assert "JSON over several lines must be written one object a line" in refusal(path)
+    assert "write one object a line, as `jq -c` does" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_suspicious_data_are_refused_unless_trusted(tmp_path: Path, line: Callab
     path = file(tmp_path, line)
     found = refusal(path)
     assert message in found
-    assert found.endswith("or say --trust-data")
+    assert found.endswith("if not, --trust-data")
     assert read_interactions(path, ReadOptions(trust_data=True)).num_interactions == 300
 
 
