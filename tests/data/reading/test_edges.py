@@ -141,9 +141,10 @@ def test_filters_at_their_edges(tmp_path: Path) -> None:
         attnrec.prepare(frame(timestamp=times), since="2014")
     with pytest.raises(InputError, match="the times of these data are no dates"):
         attnrec.prepare(frame(timestamp=[20140429, 20140430, 20140501]), until="2014-06-01")
-    for option in ("ties", "duplicates"):
+    options: list[dict[str, Any]] = [{"ties": "item"}, {"duplicates": "drop"}]
+    for option in options:
         with pytest.raises(InputError, match="the data have no times"):
-            attnrec.prepare(frame(), **{option: "item" if option == "ties" else "drop"})
+            attnrec.prepare(frame(), **option)
     fractions = [1_300_000_000.25, 1_300_000_000.5, 1_300_000_001.75]
     attnrec.prepare(frame(timestamp=fractions), tmp_path / "x.parquet")
     again = load_interactions(str(tmp_path / "x.parquet"))
