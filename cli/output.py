@@ -73,6 +73,10 @@ def show_prepared(prepared: Prepared) -> None:
         show_reading(reading)
     rows = [(step, *(f"{count:,}" for count in counts)) for step, *counts in prepared.steps]
     console.print(plain_table(("step", "interactions", "users", "items"), rows, numbers=(1, 2, 3)))
+    if prepared.part_sizes is not None:
+        console.print(", ".join(f"{part}: {count:,}" for part, count in prepared.part_sizes.items()) + " interactions")
+    if prepared.overlap:
+        show_warnings([f"{prepared.overlap:,} interactions of validation and test stand in training too"])
     if prepared.data.item_titles is not None:
         named = sum(bool(title) for title in prepared.data.item_titles)
         console.print(f"{named:,} of {prepared.data.num_items:,} items have a title")

@@ -21,7 +21,7 @@ from attnrec.data.preparation import Preparation
 from attnrec.data.prepared import parquet_bytes, write_prepared
 from attnrec.data.reading.assemble import Column, Columns, to_interactions
 from attnrec.data.reading.cache import cache_folder
-from attnrec.data.reading.form import Reading, ReadOptions
+from attnrec.data.reading.form import Form, Reading, ReadOptions
 from attnrec.data.reading.frames import is_frame
 from attnrec.data.reading.read import ROLES, dataset_name, judged, read_file, read_frame
 from attnrec.data.reading.source import content_hash
@@ -47,12 +47,21 @@ class Prepared:
         readings: how each source was read.
         steps: what each filter left out: its name, and interactions, users and items after it.
         options: the filters.
+        overlap: interactions of validation and test that stand in training too.
     """
 
     data: Interactions
     readings: tuple[Reading, ...]
     steps: tuple[tuple[str, int, int, int], ...]
     options: Preparation
+    overlap: int = 0
+
+    @property
+    def part_sizes(self) -> dict[str, int] | None:
+        """Interactions of each part, where the data fix their own."""
+        if self.data.parts is None:
+            return None
+        return {part: int((self.data.parts == place).sum()) for place, part in enumerate(ALL_PARTS)}
 
 
 def prepare_sources(
@@ -70,20 +79,15 @@ def prepare_sources(
         DataError: a source cannot be read, the sources do not fit together, a filter needs a column that is not
             there, or nothing is left.
     """
+    if not any(sources.values()):
+        raise DataError("there is nothing to prepare: give a file or a data frame")
     roles = [*ROLES, "rating"] if options.min_rating else list(ROLES)
     parts: list[Columns] = []
     readings: list[Reading] = []
-    forms = []
-    if not any(sources.values()):
-        raise DataError("there is nothing to prepare: give a file or a data frame")
+    forms: list[Form] = []
     for part, given in sources.items():
         for source in given:
-            if not isinstance(source, str | Path) and not is_frame(source):
-                raise DataError(f"a source must be a file or a data frame, not a {type(source).__name__}")
-            read = read_file(Path(source), reading, roles) if isinstance(source, str | Path) else None
-            columns, account, form = read or read_frame(source, reading, roles)
-            if read is not None:
-                account = replace(account, hash=content_hash(Path(source)))
+            columns, account, form = _read(source, reading, roles)
             if len(sources) > 1:
                 own = Column(np.zeros(len(columns), dtype=np.int32), (part,))
                 columns = replace(columns, text={**columns.text, "part": own})
@@ -95,11 +99,35 @@ def prepare_sources(
     for step, found in _filters(together, options):
         steps.append((step, *_sizes(found)))
         together = found
-    first = next(iter(sources.values()))[0]
+    first = next(own for own in sources.values() if own)[0]
     called = name or (dataset_name(Path(first)) if isinstance(first, str | Path) else "frame")
     data = in_file_order(to_interactions(_tied(together, options), called))
     data = judged(data, readings[0], forms[0], reading)
-    return Prepared(data, tuple(readings), tuple(steps), options)
+    return Prepared(data, tuple(readings), tuple(steps), options, _held_out_and_trained_on(together))
+
+
+def _read(source: Any, reading: ReadOptions, roles: Sequence[str]) -> tuple[Columns, Reading, Form]:
+    if isinstance(source, str | Path):
+        columns, account, form = read_file(Path(source), reading, roles)
+        return columns, replace(account, hash=content_hash(Path(source))), form
+    if not is_frame(source):
+        raise DataError(f"a source must be a file or a data frame, not a {type(source).__name__}")
+    return read_frame(source, reading, roles)
+
+
+def _held_out_and_trained_on(columns: Columns) -> int:
+    """How many interactions of validation and test stand in training too, with the same user, item and time."""
+    if "part" not in columns.text:
+        return 0
+    items = columns.text["item"]
+    key = columns.text["user"].codes.astype(np.int64) * len(items.names) + items.codes
+    if "time" in columns.numbers:
+        _, moment = np.unique(columns.numbers["time"], return_inverse=True)
+        _, pair = np.unique(key, return_inverse=True)
+        key = pair * (int(moment.max()) + 1) + moment
+    part = columns.text["part"]
+    train = np.array([name == ALL_PARTS[0] for name in part.names])[part.codes]
+    return int(np.isin(key[~train], key[train]).sum())
 
 
 def _sizes(columns: Columns) -> tuple[int, int, int]:
@@ -243,7 +271,6 @@ def described(prepared: Prepared) -> dict[str, Any]:
         "users": data.num_users,
         "items": data.num_items,
         "interactions": data.num_interactions,
-        "parts": None
-        if data.parts is None
-        else {part: int((data.parts == place).sum()) for place, part in enumerate(ALL_PARTS)},
+        "parts": prepared.part_sizes,
+        "held_out_and_trained_on": prepared.overlap,
     }

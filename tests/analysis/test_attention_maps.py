@@ -129,14 +129,14 @@ def test_items_files(tmp_path: Path) -> None:
         (table, "genre", "has no column 'genre'; did you mean genres?"),
         (table, "id", "has no column 'id'"),
         (tmp_path / "none.tsv", "genres", "cannot read"),
-        (tmp_path, "genres", "cannot read"),
+        (tmp_path, "genres", "is a folder"),
     ):
         with pytest.raises(DataError, match=message):
             read_categories(path, column, ["1"])
     with pytest.raises(DataError, match="knows none of the items"):
         read_categories(table, "genres", ["9"])
     (tmp_path / "empty.tsv").write_text("")
-    with pytest.raises(DataError, match="has no column"):
+    with pytest.raises(DataError, match="is empty"):
         read_categories(tmp_path / "empty.tsv", "genres", ["1"])
     (tmp_path / "bytes.tsv").write_bytes(b"\xff\xfe\x00\x00")
     with pytest.raises(DataError, match="in UTF-16; save it in UTF-8"):

@@ -183,6 +183,10 @@ def test_files_that_name_the_parts(tmp_path: Path) -> None:
     data = load_interactions(str(tmp_path / "b.parquet"))
     assert data.parts is not None
     assert np.array_equal(np.bincount(data.parts), [400, 100, 100])
+    assert prepared.part_sizes == {"train": 400, "valid": 100, "test": 100}
+    assert prepared.overlap == 0
+    both = attnrec.prepare(frame(), valid=frame(ROWS[:7]), test=frame(ROWS[7:10]))
+    assert both.overlap == 10
     wanted: dict[str, list[str]] = {}
     for rows in parts.values():
         for user, items in histories(rows).items():

@@ -80,5 +80,5 @@ def test_the_figures_of_the_documents(name: str, number: int, users: int) -> Non
     split = leave_one_out(read_interactions(real_file(name)))
     assert (training_popularity(split)[split.targets("test")] == 0).sum() == number
     assert len(split.users("test")) == users
-    text = " ".join((Path(__file__).resolve().parents[2] / "docs/data.md").read_text().split())
+    text = " ".join((Path(__file__).resolve().parents[2] / "docs/evaluation.md").read_text().split())
     assert f"{number:,} of {users:,}" in text

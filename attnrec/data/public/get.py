@@ -8,10 +8,11 @@ from pathlib import Path
 from attnrec.data.preparation import split_options
 from attnrec.data.prepare import Prepared, described, prepare_sources
 from attnrec.data.prepared import has_titles, write_prepared
-from attnrec.data.public.catalogue import catalogue, find
+from attnrec.data.public.catalogue import find
 from attnrec.data.public.download import get, home_of
 from attnrec.data.public.download_observer import DownloadObserver
 from attnrec.data.reading.items import read_items, with_items
+from attnrec.errors import InputError
 
 RECIPE = "sasrec"
 """How a public data set is prepared that is used by its name."""
@@ -19,7 +20,11 @@ RECIPE = "sasrec"
 
 def is_public(name: str) -> bool:
     """Whether the catalogue has a data set of that name."""
-    return any(entry.name == name for entry in catalogue())
+    try:
+        find(name)
+    except InputError:
+        return False
+    return True
 
 
 def prepared_file(name: str, folder: Path | None = None) -> Path:

@@ -16,7 +16,7 @@ from attnrec.data.interactions import DataError
 from attnrec.data.reading.assemble import DATES, NUMBER_ROLES, Columns, Floats, coded, moments
 from attnrec.data.reading.columns import given_places, is_number, known_places, looks, near_known
 from attnrec.data.reading.form import Form, ReadOptions
-from attnrec.data.reading.recognise import refuse_names, refuse_unused_time
+from attnrec.data.reading.roles import refuse_names, refuse_unused_time
 
 _SAMPLE = 1000
 
