@@ -49,6 +49,7 @@ def run(source: str) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.slow
 def test_the_guide_to_a_variant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its file, its commands and its Python, with fewer epochs and seeds."""
     monkeypatch.chdir(tmp_path)

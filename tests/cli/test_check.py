@@ -102,6 +102,7 @@ def test_kernels_without_a_gpu_are_one_line(tmp_path: Path) -> None:
     assert failed.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 80])
 def test_lines_fit_and_colour_carries_nothing(check: Any, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))

@@ -117,6 +117,7 @@ def test_nothing_finished_is_repeated_and_seeds_can_be_added(finished: Compariso
     finished.write_plan()
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_goes_on(config: TrainConfig, tmp_path: Path) -> None:
     """Ctrl-C at the terminal in the middle of a run; run again, it ends with the weights of one never stopped."""
     config = replace(config, epochs=150, eval_every=100)
