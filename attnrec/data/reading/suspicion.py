@@ -84,10 +84,11 @@ def _times(data: Interactions) -> str:
     times = data.timestamps
     if times is None:
         return ""
-    different = np.unique(times[:: max(1, len(times) // _SAMPLE)])
+    sample = times[:: max(1, len(times) // _SAMPLE)]
+    different = np.unique(sample)
     if looks([*map(repr, different.tolist()), repr(float(different[0]))]).rating and len(different) > 1:
         return f"the times look like ratings ({', '.join(f'{time:g}' for time in different[:6])})"
-    low, middle, high = (float(value) for value in np.quantile(times, [0.01, 0.5, 0.99]))
+    low, middle, high = (float(value) for value in np.quantile(sample, [0.01, 0.5, 0.99]))
     if middle > 1e8 and low <= 0:
         return f"more than 1 % of the times are {low:g} or less, where others are {middle:g}"
     if middle > 1e8 and low > 0 and high / low > 200:
