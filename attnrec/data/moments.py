@@ -46,7 +46,7 @@ def read_moment(text: str, times: _Floats, option: str) -> float:
             raise InputError(f"{option} {text}: a date is written as 2020-05-31; as a timestamp this is before 1974")
         return value
     try:
-        date = datetime.fromisoformat(text)
+        date = datetime.fromisoformat(text.replace("/", "-"))
     except ValueError:
         raise InputError(f"{option} {text!r} is neither an ISO date such as 2020-05-31 nor a timestamp") from None
     if abs(float(np.median(times))) < _EARLIEST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,7 @@ from attnrec.data.reading.columns import DATE_EXAMPLE, DATE_PATTERN, is_number, 
 
 _TEXT_ROLES = ("user", "item", "title", "categories", "part")
 NUMBER_ROLES = ("time", "rating")
+_WITH_POINT = re.compile(r"\d+\.0+", re.ASCII)
 _YEAR_ONE = -62_135_596_800.0  # in seconds since 1970
 MISSING = frozenset({"", "NaN", "nan", "NA", "N/A", "<NA>", "NULL", "null", "None", "NaT", "\\N"})
 """What programs write for a value that is not there."""
@@ -86,11 +88,30 @@ class Columns:
             numbers={role: values[rows] for role, values in self.numbers.items()},
         )
 
-    def complete(self, where: str, *, forced: bool = False) -> Columns:
-        """Without what has no user, item or time; DataError if that is more than 1 % and not ``forced``."""
-        tidy = {role: _tidied(self.text[role]) for role in ("user", "item")}
-        notes = tuple(f"{role}s: {note}" for role, (_, told) in tidy.items() for note in told)
-        text = {**self.text, **{role: column for role, (column, _) in tidy.items()}}
+    def with_parts(self, where: str) -> tuple[Columns, bool]:
+        """The same with `ALL_PARTS` as parts, or without parts where none of the values is one; and which it is.
+
+        Raises DataError where only some are.
+        """
+        column = self.text["part"]
+        named = [PART_NAMES.get(name.strip().lower()) for name in column.names]
+        rest = {role: own for role, own in self.text.items() if role != "part"}
+        if not any(named):
+            return replace(self, text=rest), False
+        if None in named:
+            odd = column.names[named.index(None)]
+            raise DataError(f"{where}: the part {odd!r} is not one of {', '.join(ALL_PARTS)}")
+        codes = np.array([ALL_PARTS.index(str(name)) for name in named], dtype=np.int32)[column.codes]
+        return replace(self, text={**rest, "part": in_first_order(Column(codes, ALL_PARTS))}), True
+
+    def complete(self, where: str, *, forced: bool = False, tidy: bool = True) -> Columns:
+        """Without what has no user, item or time; DataError if that is more than 1 % and not ``forced``.
+
+        ``tidy``: leave blanks around ids out, and the point of whole numbers.
+        """
+        tidied = {role: _tidied(self.text[role]) for role in ("user", "item")} if tidy else {}
+        notes = tuple(f"{role}s: {note}" for role, (_, told) in tidied.items() for note in told)
+        text = {**self.text, **{role: column for role, (column, _) in tidied.items()}}
         found = replace(self, text=text, notes=self.notes + notes)
         for role in ("user", "item"):
             column = found.text[role]
@@ -113,8 +134,8 @@ def _tidied(column: Column) -> tuple[Column, list[str]]:
     if names != list(column.names):
         told.append("blanks around ids are left out")
     real = [name for name in names if name not in MISSING]
-    if real and all(name.endswith(".0") and name[:-2].isdigit() for name in real):
-        names = [name.removesuffix(".0") for name in names]
+    if real and all(_WITH_POINT.fullmatch(name) for name in real):
+        names = [name if name in MISSING else name.split(".")[0] for name in names]
         told.append("whole numbers are written without `.0`")
     if not told:
         return column, told
@@ -123,8 +144,11 @@ def _tidied(column: Column) -> tuple[Column, list[str]]:
     return in_first_order(Column(codes[column.codes], tuple(places))), told
 
 
-def coded(values: pa.ChunkedArray | pa.Array) -> Column:
-    """Texts, dictionary-coded or not, by number; DataError if they are not UTF-8."""
+def coded(values: pa.ChunkedArray | pa.Array, *, ordered: bool = False) -> Column:
+    """Texts, dictionary-coded or not, by number; DataError if they are not UTF-8.
+
+    ``ordered``: each chunk's dictionary is in the order of first appearance, as pyarrow's own coding leaves it.
+    """
     if isinstance(values, pa.Array):
         values = pa.chunked_array([values])
     if not pa.types.is_dictionary(values.type):
@@ -147,7 +171,7 @@ def coded(values: pa.ChunkedArray | pa.Array) -> Column:
     if None in texts or (codes < 0).any():
         blank = pa.array(["" if code < 0 else texts[code] or "" for code in codes.tolist()], pa.string())
         return coded(blank)
-    return in_first_order(Column(codes, tuple(texts)))
+    return Column(codes, tuple(texts)) if ordered else in_first_order(Column(codes, tuple(texts)))
 
 
 def in_first_order(column: Column) -> Column:
@@ -166,11 +190,14 @@ def _first_places(codes: npt.NDArray[np.int32], count: int) -> npt.NDArray[Any]:
     return first
 
 
-def moments(values: pa.ChunkedArray) -> Floats | None:
-    """Seconds since 1970 of dates in text, NaN for ""; None where one of them is no date."""
+def moments(values: pa.ChunkedArray, *, last_way: bool = False) -> Floats | None:
+    """Seconds since 1970 of dates in text, NaN for ""; None where one of them is no date.
+
+    Unless it is the ``last_way``, also None where reading them one by one, as the plain reader does, is no slower.
+    """
     texts = pc.if_else(pc.equal(values, ""), None, values)
     if not pc.all(pc.match_substring_regex(texts, f"^({DATE_PATTERN})$")).as_py():
-        return _moments_one_by_one(values)
+        return _moments_one_by_one(values, last_way)
     for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
         try:
             ticks = texts.cast(kind)
@@ -178,12 +205,12 @@ def moments(values: pa.ChunkedArray) -> Floats | None:
             continue
         seconds = np.asarray(ticks.cast(pa.int64()).cast(pa.float64(), safe=False).fill_null(np.nan)) / 1e6
         return None if (seconds < _YEAR_ONE).any() else seconds
-    return _moments_one_by_one(values)
+    return _moments_one_by_one(values, last_way)
 
 
-def _moments_one_by_one(values: pa.ChunkedArray) -> Floats | None:
+def _moments_one_by_one(values: pa.ChunkedArray, last_way: bool) -> Floats | None:
     column = coded(values)
-    if len(column.names) > len(column.codes) / 4:
+    if len(column.names) > len(column.codes) / 4 and not last_way:
         return None  # nearly as many different texts as lines, so one by one is no slower
     try:
         by_name = np.array([parse_date(name) if name else np.nan for name in column.names])
@@ -255,7 +282,7 @@ def to_interactions(columns: Columns, name: str) -> Interactions:
 
 
 def _parts(column: Column) -> npt.NDArray[np.int8]:
-    return np.array([ALL_PARTS.index(PART_NAMES[text]) for text in column.names], dtype=np.int8)[column.codes]
+    return np.array([ALL_PARTS.index(name) for name in column.names], dtype=np.int8)[column.codes]
 
 
 def _of_items(columns: Columns, role: str) -> tuple[str, ...] | None:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -28,7 +29,18 @@ from attnrec.data.reading.source import content_hash, is_parquet
 CACHE = "ATTNREC_CACHE"
 """Variable of the environment that names the cache folder."""
 
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    tokenize.TokenError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _VERSION = 1  # of what is kept and of how files are read; a change of either makes old entries unused
 _SMALLEST = 1 << 22
 _MOST = 8 << 30

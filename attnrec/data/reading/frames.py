@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from attnrec.data.interactions import DataError
-from attnrec.data.reading.assemble import DATES, NUMBER_ROLES, Columns, Floats, coded, moments
+from attnrec.data.interactions import CATEGORY_SEPARATOR, DataError
+from attnrec.data.reading.assemble import DATES, MISSING, NUMBER_ROLES, Columns, Floats, coded, moments
 from attnrec.data.reading.columns import given_places, is_number, known_places, looks, near_known
 from attnrec.data.reading.form import Form, ReadOptions
 from attnrec.data.reading.roles import refuse_names, refuse_unused_time
@@ -44,7 +44,7 @@ def arrow_table(frame: Any) -> pa.Table:
         return eager.to_arrow()
     except nw.exceptions.DuplicateError:
         raise DataError("the data frame has two columns of the same name") from None
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, UnicodeEncodeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, UnicodeEncodeError) as error:
         raise DataError(f"the data frame has a column that is not of one type ({str(error).splitlines()[0]})") from None
 
 
@@ -107,8 +107,15 @@ def read_columns(table: pa.Table, form: Form, roles: Sequence[str], where: str) 
         if role in NUMBER_ROLES:
             numbers[role], dated = _as_numbers(values, role, what)
             notes += [DATES] * dated
-        else:
+        elif role in ("user", "item"):
             text[role] = coded(_as_text(values, role, what, notes))
+        else:
+            if role == "categories" and pa.types.is_list(values.type):
+                values = pc.binary_join(values, CATEGORY_SEPARATOR)
+            try:
+                text[role] = coded(_as_text(values, role, what, notes))
+            except DataError as error:
+                notes.append(f"not read: {error}")
     return Columns(text, numbers, notes=tuple(notes))
 
 
@@ -118,8 +125,10 @@ def _as_text(values: pa.ChunkedArray, role: str, what: str, notes: list[str]) ->
         if pa.types.is_dictionary(values.type):
             return values
         return values.cast(pa.large_string()).fill_null("")
-    if pa.types.is_dictionary(values.type):
+    if pa.types.is_dictionary(values.type) and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         values = values.cast(kind)
+    if pa.types.is_float16(kind):
+        values, kind = values.cast(pa.float32()), pa.float32()
     if pa.types.is_floating(kind):
         whole = pc.floor(values)
         if not pc.all(pc.and_(pc.equal(whole, values), pc.less(pc.abs(values), 2.0**53))).as_py():
@@ -150,7 +159,8 @@ def _as_numbers(values: pa.ChunkedArray, role: str, what: str) -> tuple[Floats, 
             raise DataError(f"{what} holds a value that is not finite, so it cannot be the {role}")
         return read, False
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        texts = values.cast(pa.string()).fill_null("")
+        texts = pc.utf8_trim_whitespace(values.cast(pa.string()).fill_null(""))
+        texts = pc.if_else(pc.is_in(texts, pa.array(sorted(MISSING))), "", texts)
         sample = [text for text in texts.slice(0, _SAMPLE).to_pylist() if text]
         if all(map(is_number, sample)):
             with contextlib.suppress(pa.ArrowInvalid):
@@ -158,7 +168,7 @@ def _as_numbers(values: pa.ChunkedArray, role: str, what: str) -> tuple[Floats, 
                 read = np.asarray(filled.cast(pa.float64()).fill_null(np.nan))
                 if np.isfinite(read).sum() == len(filled) - filled.null_count:
                     return read, False
-        read_dates = moments(texts) if role == "time" else None
+        read_dates = moments(texts, last_way=True) if role == "time" else None
         if read_dates is not None:
             return read_dates, True
     raise DataError(f"{what} is of type {kind}, and its values are no {role}s that are understood")

@@ -8,6 +8,7 @@ item the first counts.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -24,6 +25,7 @@ _TITLES = (*KNOWN["title"], "title", "name", "appname", "booktitle")
 _CATEGORIES = (*KNOWN["categories"], "category", "categories", "genres", "genre", "maincategory")
 _IDS = (*KNOWN["item"], "id")
 _SAMPLE = 1000
+_WHOLE = re.compile(r"(?<=\d)\.0+$")  # of a whole number that was written with a point
 Row = tuple[int, Sequence[Any]]  # a line's number and its fields
 
 
@@ -52,9 +54,9 @@ def read_items(path: str | Path) -> Items:
         raise DataError(f"{path} has no column of titles or categories (it has {shown})")
     titles: dict[str, str] = {}
     categories: dict[str, tuple[str, ...]] = {}
-    for item, row in _by_item(names, rows):
+    for item, row in _by_item(path, names, rows):
         if title is not None:
-            titles.setdefault(item, str(row[title] or ""))
+            titles.setdefault(item, str(row[title] or "").strip())
         if category is not None:
             categories.setdefault(item, _categories(row[category]))
     return Items(str(path), titles, categories)
@@ -89,7 +91,7 @@ def read_categories(path: str | Path, column: str, item_ids: Sequence[str]) -> l
         raise DataError(f"{path} has no column {column!r}{nearest(column, columns[1:])}")
     place = columns.index(column)
     found: dict[str, tuple[str, ...]] = {}
-    for item, row in _by_item([plain(name) for name in columns], rows):
+    for item, row in _by_item(path, [plain(name) for name in columns], rows):
         found.setdefault(item, _categories(row[place]))
     if not found.keys() & set(item_ids):
         raise DataError(f"{path} knows none of the items; its first column must hold their original ids")
@@ -100,11 +102,14 @@ def _place(names: Sequence[str], known: Sequence[str]) -> int | None:
     return next((names.index(name) for name in known if name in names), None)
 
 
-def _by_item(names: Sequence[str], rows: Iterator[Row]) -> Iterator[tuple[str, Sequence[Any]]]:
-    place = _place(names, _IDS) or 0
+def _by_item(where: Path, names: Sequence[str], rows: Iterator[Row]) -> Iterator[tuple[str, Sequence[Any]]]:
+    place = 0 if names[0] in _IDS else _place(names, _IDS) or 0
+    if not names[place] or names[place].startswith("unnamed"):
+        raise DataError(f"{where}: no column has a known name of an item's id, and the first has no name")
     for _, row in rows:
-        if row[place] not in (None, ""):
-            yield str(row[place]), row
+        item = "" if row[place] is None else _WHOLE.sub("", str(row[place]).strip())
+        if item:
+            yield item, row
 
 
 def _categories(value: Any) -> tuple[str, ...]:

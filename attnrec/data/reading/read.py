@@ -19,7 +19,7 @@ from typing import Any
 
 from attnrec.data.interactions import DataError, Interactions
 from attnrec.data.prepared import account_of
-from attnrec.data.reading.assemble import PART_NAMES, Columns, to_interactions
+from attnrec.data.reading.assemble import Columns, to_interactions
 from attnrec.data.reading.form import Form, Reading, ReadOptions
 from attnrec.data.reading.frames import arrow_table, parquet_table, read_columns, table_form
 from attnrec.data.reading.recognise import recognise
@@ -83,19 +83,23 @@ def _completed(columns: Columns, form: Form, where: str, options: ReadOptions) -
     roles = form.roles or {}
     if all(roles.get(role) in columns.text[role].names for role in ("user", "item")):
         raise DataError(f"{where}: a line repeats the header ({roles['user']}, {roles['item']})")
-    complete = columns.complete(where, forced=options.trust_data)
+    roles = dict(roles)
+    if "part" in roles:
+        columns, named = columns.with_parts(where)
+        if not named:
+            note = f"the column {roles.pop('part')} is not read: its values are not train, valid and test"
+            columns = replace(columns, notes=(*columns.notes, note))
+    complete = columns.complete(where, forced=options.trust_data, tidy=form.kind != "parquet")
     notes = (*form.notes, *complete.notes)
-    if "part" in complete.text and not set(complete.text["part"].names) <= PART_NAMES.keys():
-        complete = replace(complete, text={role: own for role, own in complete.text.items() if role != "part"})
-        notes += (f"the column {form.roles['part']} is not read: its values are not train, valid and test",)
-    reading = Reading(where, str(form), dict(form.roles or {}), len(columns), complete.dropped, notes)
+    reading = Reading(where, str(form), roles, len(columns), complete.dropped, notes)
     return complete, reading, form
 
 
 def judged(data: Interactions, reading: Reading, form: Form, options: ReadOptions) -> Interactions:
     """The data with the account of their reading; DataError when they look misread and are not trusted."""
     if not options.trust_data:
-        refuse_suspicious(data, reading.source, form, time_named=bool(options.time_column))
+        by_name = form.header or form.kind not in ("table", "sequences") or bool(options.item_column)
+        refuse_suspicious(data, reading.source, form, item_named=by_name, time_named=bool(options.time_column))
     return replace(data, reading=reading)
 
 

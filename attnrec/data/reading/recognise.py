@@ -143,11 +143,11 @@ def _table(sample: Sequence[str], separator: str, path: Path, options: ReadOptio
 
 
 def _is_quoted(sample: Sequence[str], separator: str) -> bool:
-    """Whether fields may be in double quotes: always between commas, else where some field is."""
+    """Whether fields may be in double quotes: always between commas, else where most lines have such fields."""
     if separator == "," or len(separator) != 1:
         return separator == ","
-    fields = (field for line in sample for field in line.split(separator))
-    return any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields)
+    quoted = (any(len(f) > 1 and f[0] == f[-1] == '"' for f in line.split(separator)) for line in sample)
+    return sum(quoted) > len(sample) / 2
 
 
 # -- white space -----------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def header_of(rows: Sequence[Sequence[str]], separator: str, path: Path, options
         raise DataError(
             f"{path}:1: the first line numbers the columns; say --user-column N --item-column N, or --no-header"
         )
-    if any(":" in name and name.endswith("_seq") for name in names):
+    if any(name.endswith("_seq") and plain(name).startswith(("item", "user")) for name in names):
         raise DataError(f"{path}:1: a column holds sequences ({shown_names(names)}); a line must hold one interaction")
     known = set(known_roles(names))
     if {"user", "item"} <= known or (by_place and (known & {"user", "item"} or (counted and len(rows) > 1))):
@@ -146,6 +146,11 @@ def places_by_looks(
     look = [looks(own) for own in values]
     free = [place for place in range(len(columns)) if place not in places.values()]
     times = [place for place in free if look[place].time and len(columns) > 2]
+    if "time" not in given and times == [0]:
+        raise DataError(
+            f"{where}: no header, and column 1 looks like times, or users with such numbers; say --user-column N, "
+            "--item-column N and --time-column N"
+        )
     if "time" not in given and len(times) == 1:
         places["time"] = times[0]
     elif "time" not in given and times:

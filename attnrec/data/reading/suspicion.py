@@ -12,19 +12,20 @@ _FEW = 50  # interactions below which shares say nothing
 _SAMPLE = 5000
 
 
-def refuse_suspicious(data: Interactions, where: str, form: Form, *, time_named: bool) -> None:
+def refuse_suspicious(data: Interactions, where: str, form: Form, *, item_named: bool, time_named: bool) -> None:
     """Raise DataError when the data look misread.
 
     Args:
         data: as read.
         where: the source, for the message.
         form: how it was read.
+        item_named: whether a name, or the user, says which column holds the items.
         time_named: whether the user said which column holds the time.
     """
     if data.num_interactions < _FEW:
         return
     sequences = form.kind == "sequences"  # so that anything else in a line would have become an item
-    for sign in (_shape(data), _items(data, sequences), "" if time_named else _times(data)):
+    for sign in (_shape(data), _items(data, sequences, item_named), "" if time_named else _times(data)):
         if sign:
             raise DataError(
                 f"{where}, read as {form}: {sign}; if it was read wrong, say --format, --user-column, --item-column or "
@@ -46,7 +47,7 @@ def _shape(data: Interactions) -> str:
     return ""
 
 
-def _items(data: Interactions, sequences: bool) -> str:
+def _items(data: Interactions, sequences: bool, named: bool) -> str:
     """Times and ratings among the items."""
     step = max(1, data.num_items // _SAMPLE)
     sample = data.item_ids[::step]
@@ -55,7 +56,7 @@ def _items(data: Interactions, sequences: bool) -> str:
     found = sum(looks([name]).time for name in sample) / len(sample)
     if any(len(name) > 1 and name[0] == name[-1] == '"' for name in sample):
         return "some items stand in double quotes, so fields may be quoted after all"
-    if timed and found > 0.9 and not sequences:
+    if timed and found > 0.9 and not sequences and not (named and data.timestamps is not None):
         return f"the items look like times ({numbers[0]}, ...)"
     if sequences and 0.02 < found < 0.98:
         return f"{found:.0%} of the items look like times, the others do not, so the lines hold more than items"

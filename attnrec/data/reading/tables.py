@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,13 +104,13 @@ def _converted(found: dict[str, pa.ChunkedArray]) -> Columns | None:
     notes: tuple[str, ...] = ()
     for role, values in found.items():
         if role not in NUMBER_ROLES:
-            text[role] = coded(values)
+            text[role] = coded(values, ordered=True)
             continue
         if pa.types.is_string(values.type):
             read = moments(values)
             notes = (DATES,)
         else:
-            read = np.asarray(values.fill_null(np.nan), dtype=np.float64)
+            read = np.asarray(values.fill_null(np.nan) if values.null_count else values, dtype=np.float64)
             if len(read) - values.null_count != np.isfinite(read).sum():
                 return None  # the text said `nan` or `inf`
         if read is None:
@@ -132,7 +133,12 @@ def _plainly(path: Path, form: Form, roles: Sequence[str]) -> Columns:
         numbers.append(number)
         for role, place in places.items():
             found[role].append(fields[place])
-    return values_of(found, str(path), numbers)
+    columns = values_of(found, str(path), numbers)
+    over = (numbers[-1] if numbers else 0) - form.header - len(numbers) if form.quoted else 0
+    if over > 0:
+        note = f"{over:,} lines are blank, or go on in quotes from the line before"
+        columns = replace(columns, notes=(*columns.notes, note))
+    return columns
 
 
 def _rows(path: Path, form: Form) -> Iterator[tuple[int, list[str]]]:

@@ -253,3 +253,62 @@ def test_a_cache_that_lost_a_member_is_not_used(tmp_path: Path) -> None:
     again = cache.cached(path, ReadOptions(), read_interactions, smallest=0)
     assert again.timestamps is not None
     assert np.array_equal(again.timestamps, read_interactions(path).timestamps)  # type: ignore[arg-type]
+
+
+def test_quotes_in_titles_between_tabs_are_characters(tmp_path: Path) -> None:
+    titles = {5: '"Heroes"', 50: '"Start', 150: '12"'}
+    lines = [f"{r.user}\t{r.item}\t{titles.get(place, 'plain')}\t{r.time}" for place, r in enumerate(ROWS)]
+    assert read(tmp_path, "\n".join(["user_id\titem_id\titem_title\ttimestamp", *lines])) == histories(ROWS)
+
+
+def test_lines_that_go_on_in_quotes_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    lines = [f'{r.user},{r.item},"two\nlines",{r.time}' for r in ROWS]
+    path.write_text("\n".join(["user,item,text,timestamp", *lines]) + "\n")
+    data = read_interactions(path)
+    assert read_histories(data) == histories(ROWS)
+    assert data.reading is not None
+    assert "300 lines are blank, or go on in quotes from the line before" in data.reading.notes
+
+
+def test_articles_whose_numbers_look_like_times(tmp_path: Path) -> None:
+    lines = [f"2018-09-{r.rating + 10},{r.user},{500_000_000 + int(r.item)},0.05" for r in ROWS]
+    text = "\n".join(["t_dat,customer_id,article_id,price", *lines])
+    assert sum(map(len, read(tmp_path, text, ReadOptions(time_column="t_dat")).values())) == 300
+
+
+@pytest.mark.parametrize(("names", "parts"), [(" Train,VAL,test", [0, 1, 2]), ("train,train,dev", [0, 0, 1])])
+def test_parts_by_other_names(tmp_path: Path, names: str, parts: list[int]) -> None:
+    path = tmp_path / "data.csv"
+    rows = [f"a,i{place},{part}" for place, part in enumerate(names.split(","))]
+    path.write_text("\n".join(["user,item,split", *rows]))
+    data = attnrec.prepare(path, repeats="first").data
+    assert data.parts is not None
+    assert data.parts.tolist() == parts
+    path.write_text("user,item,split\na,x,train\na,y,tset\n")
+    with pytest.raises(DataError, match="the part 'tset' is not one of train, valid, test"):
+        read_interactions(path)
+
+
+def test_an_index_is_no_item(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the first has no name"):
+        items(tmp_path, ",product,title\n0,1,T1\n1,2,T2\n")
+    assert items(tmp_path, "item_id, title\n1.0, A\n 2, B\n").titles == {"1": "A", "2": "B"}
+
+
+def test_users_that_look_like_times(tmp_path: Path) -> None:
+    lines = [f"{1_900_000_000 + int(r.user)},{r.item},{r.time % 97}" for r in ROWS]
+    with pytest.raises(DataError, match="column 1 looks like times, or users with such numbers"):
+        read(tmp_path, "\n".join(lines))
+
+
+def test_json_with_nan(tmp_path: Path) -> None:
+    lines = [json.dumps({"user": r.user, "item": r.item, "timestamp": r.time, "price": float("nan")}) for r in ROWS]
+    assert read(tmp_path, "\n".join(lines)) == histories(ROWS)
+
+
+def test_dates_as_text_in_frames() -> None:
+    texts = ["2014/05/03 12:30", "NaT", " 2014-05-03 12:31 "]
+    data = attnrec.prepare(frame(when=texts), time_column="when", trust_data=True).data
+    assert data.timestamps is not None
+    assert data.timestamps.tolist() == [1_399_120_200, 1_399_120_260]
