@@ -158,6 +158,7 @@ def test_ctrl_c_keeps_what_has_been_measured(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a job in the background may ignore
     )
     written = tmp_path / "b" / "bench.csv"
     deadline = time.monotonic() + 120
