@@ -70,7 +70,8 @@ def unique(names: Sequence[str]) -> list[str]:
 
 
 def short(name: str) -> str:
-    """A name or value as a message shows it."""
+    """A name or value as a message shows it, in one line."""
+    name = " ".join(name.split())
     return name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..."
 
 

@@ -166,7 +166,9 @@ def _records(path: Path, first: str, lines: Iterator[tuple[int, str]]) -> tuple[
     columns = list(dict.fromkeys(name for _, record in sample for name in record))
     ids = [name for name in columns if plain(name) in _IDS]
     if not ids:
-        raise DataError(f"{path}: no field has a known name of an item's id (it has {', '.join(columns[:12])})")
+        raise DataError(
+            f"{path}: no field has a known name of an item's id (it has {', '.join(map(short, columns[:12]))})"
+        )
     rows = ((number, [record.get(name) for name in columns]) for number, record in chain(sample, parsed))
     return columns, rows
 

@@ -20,6 +20,7 @@ from typing import Any
 from attnrec.data.interactions import DataError, Interactions
 from attnrec.data.prepared import account_of
 from attnrec.data.reading.assemble import Columns, to_interactions
+from attnrec.data.reading.columns import short
 from attnrec.data.reading.form import Form, Reading, ReadOptions
 from attnrec.data.reading.frames import arrow_table, parquet_table, read_columns, table_form
 from attnrec.data.reading.recognise import recognise
@@ -82,7 +83,7 @@ def _completed(columns: Columns, form: Form, where: str, options: ReadOptions) -
         raise DataError(f"{where} is empty")
     roles = form.roles or {}
     if all(roles.get(role) in columns.text[role].names for role in ("user", "item")):
-        raise DataError(f"{where}: a line repeats the header ({roles['user']}, {roles['item']})")
+        raise DataError(f"{where}: a line repeats the header ({short(roles['user'])}, {short(roles['item'])})")
     roles = dict(roles)
     if "part" in roles:
         columns, named = columns.with_parts(where)
@@ -90,6 +91,8 @@ def _completed(columns: Columns, form: Form, where: str, options: ReadOptions) -
             note = f"the column {roles.pop('part')} is not read: its values are not train, valid and test"
             columns = replace(columns, notes=(*columns.notes, note))
     complete = columns.complete(where, forced=options.trust_data, tidy=form.kind != "parquet")
+    if not len(complete):
+        raise DataError(f"{where}: none of {len(columns):,} lines is complete")
     notes = (*form.notes, *complete.notes)
     reading = Reading(where, str(form), roles, len(columns), complete.dropped, notes)
     return complete, reading, form

@@ -123,7 +123,7 @@ def places_by_name(
         better = [name for name, own in zip(columns, values, strict=True) if looks(own).time]
         if better:
             raise DataError(
-                f"{where}: {columns[known['time']]!r} is named like a time, but {short(better[0])!r} looks like one; "
+                f"{where}: {short(columns[known['time']])!r} is named like a time, but {short(better[0])!r} looks like one; "
                 "say which with --time-column NAME"
             )
     if "time" not in places and "time" not in given:
@@ -132,7 +132,7 @@ def places_by_name(
         refuse_unused_time(near_known(columns, "time"), timed, where)
         notes.append("no times: histories stand in the order of the file")
     if "rating" not in places and "rating" not in given and (near := near_known(columns, "rating")):
-        notes.append(f"the column {near!r} is nearly the name of a rating, and is not read; see --rating-column")
+        notes.append(f"the column {short(near)!r} is nearly the name of a rating, and is not read; see --rating-column")
     return places, notes
 
 
