@@ -123,8 +123,8 @@ def places_by_name(
         better = [name for name, own in zip(columns, values, strict=True) if looks(own).time]
         if better:
             raise DataError(
-                f"{where}: {short(columns[known['time']])!r} is named like a time, but {short(better[0])!r} looks like one; "
-                "say which with --time-column NAME"
+                f"{where}: {short(columns[known['time']])!r} is named like a time, but {short(better[0])!r} looks like "
+                "one; say which with --time-column NAME"
             )
     if "time" not in places and "time" not in given:
         free = [place for place in range(len(columns)) if place not in places.values()]
