@@ -61,7 +61,7 @@ def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
             )
         except pa.ArrowInvalid:
             continue
-        if account.blank_start:
+        if account.blank_start or not table.num_rows:
             return None
         if (account.unusual or table.num_rows != account.lines - form.header) and not is_regular(
             path, form.separator, form.quoted, table.num_rows + form.header
