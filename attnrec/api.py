@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from attnrec.data.prepare import Prepared, described, kept_frame, prepare_source
 from attnrec.data.prepared import write_prepared
 from attnrec.data.reading.form import ReadOptions
 from attnrec.data.reading.frames import is_frame
-from attnrec.data.reading.items import read_items, with_items
 from attnrec.errors import InputError
 from attnrec.experiments import compare as comparing
 from attnrec.experiments import shuffle_test as shuffling
@@ -126,6 +125,8 @@ def prepare(
         RunError: the file cannot be written.
     """
     filters, reading = split_options(options, recipe)
+    if out is not None and Path(out).suffix != ".parquet":
+        raise InputError(f"{out}: the file is written as Parquet, so its name must end in .parquet")
     if out is not None and Path(out).exists() and not force:
         raise InputError(f"{out} is there already; --force replaces it")
     if (valid is None) != (test is None):
@@ -138,9 +139,7 @@ def prepare(
         if own is not None
     }
     sources = {part: own for part, own in lists.items() if own}
-    prepared = prepare_sources(sources, filters, reading, name)
-    if items is not None:
-        prepared = replace(prepared, data=with_items(prepared.data, read_items(items)))
+    prepared = prepare_sources(sources, filters, reading, name, items)
     if out is not None:
         write_prepared(prepared.data, described(prepared), Path(out))
     return prepared

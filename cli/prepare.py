@@ -11,7 +11,6 @@ from attnrec.cli.options import with_options_of
 from attnrec.cli.output import console, print_json, show_prepared
 from attnrec.data.preparation import RECIPES, Preparation
 from attnrec.data.reading.form import ReadOptions
-from attnrec.errors import InputError
 
 
 @with_options_of(ReadOptions, Preparation)
@@ -31,8 +30,6 @@ def prepare(
     **given: Any,
 ) -> None:
     """Make a data set of raw files: read them, filter them, write one Parquet file with the account of it."""
-    if out.suffix != ".parquet":
-        raise InputError(f"--out {out}: the file is written as Parquet, so its name must end in .parquet")
     from attnrec.api import prepare as make
     from attnrec.data.prepare import described
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, in_fil
 from attnrec.data.moments import read_moment, ticks_per_second
 from attnrec.data.preparation import Preparation
 from attnrec.data.prepared import parquet_bytes, write_prepared
-from attnrec.data.reading.assemble import Column, Columns, to_interactions
+from attnrec.data.reading.assemble import Column, Columns, numbered, to_interactions
 from attnrec.data.reading.cache import cache_folder
 from attnrec.data.reading.form import Form, Reading, ReadOptions
 from attnrec.data.reading.frames import is_frame
+from attnrec.data.reading.items import read_items, with_items
 from attnrec.data.reading.read import ROLES, dataset_name, judged, read_file, read_frame
 from attnrec.data.reading.source import content_hash
 from attnrec.options import flag
@@ -65,7 +67,11 @@ class Prepared:
 
 
 def prepare_sources(
-    sources: Mapping[str, Sequence[Any]], options: Preparation, reading: ReadOptions, name: str = ""
+    sources: Mapping[str, Sequence[Any]],
+    options: Preparation,
+    reading: ReadOptions,
+    name: str = "",
+    items: str | Path | None = None,
 ) -> Prepared:
     """Read sources, and keep what ``options`` say.
 
@@ -74,6 +80,7 @@ def prepare_sources(
         options: the filters.
         reading: how the sources are laid out.
         name: of the data set; by default that of the first file.
+        items: file of the items' titles and categories.
 
     Raises:
         DataError: a source cannot be read, the sources do not fit together, a filter needs a column that is not
@@ -103,6 +110,8 @@ def prepare_sources(
     called = name or (dataset_name(Path(first)) if isinstance(first, str | Path) else "frame")
     data = in_file_order(to_interactions(_tied(together, options), called))
     data = judged(data, readings[0], forms[0], reading)
+    if items is not None:
+        data = with_items(data, read_items(items))
     return Prepared(data, tuple(readings), tuple(steps), options, _held_out_and_trained_on(together))
 
 
@@ -117,16 +126,16 @@ def _read(source: Any, reading: ReadOptions, roles: Sequence[str]) -> tuple[Colu
 
 def _held_out_and_trained_on(columns: Columns) -> int:
     """How many interactions of validation and test stand in training too, with the same user, item and time."""
-    if "part" not in columns.text:
+    parts = columns.parts()
+    if parts is None:
         return 0
+    train = parts == 0
     items = columns.text["item"]
     key = columns.text["user"].codes.astype(np.int64) * len(items.names) + items.codes
     if "time" in columns.numbers:
         _, moment = np.unique(columns.numbers["time"], return_inverse=True)
         _, pair = np.unique(key, return_inverse=True)
         key = pair * (int(moment.max()) + 1) + moment
-    part = columns.text["part"]
-    train = np.array([name == ALL_PARTS[0] for name in part.names])[part.codes]
     return int(np.isin(key[~train], key[train]).sum())
 
 
@@ -152,12 +161,10 @@ def _joined(parts: Sequence[Columns], sources: Sequence[str]) -> Columns:
 
 
 def _joined_text(columns: Sequence[Column]) -> Column:
-    places: dict[str, int] = {}
-    codes = []
-    for column in columns:
-        own = np.array([places.setdefault(name, len(places)) for name in column.names], dtype=np.int32)
-        codes.append(own[column.codes])
-    return Column(np.concatenate(codes), tuple(places))
+    codes, names = numbered(chain.from_iterable(column.names for column in columns))
+    starts = np.cumsum([0, *(len(column.names) for column in columns)])
+    parts = [codes[start + column.codes] for start, column in zip(starts, columns, strict=False)]
+    return Column(np.concatenate(parts), names)
 
 
 # -- filters ---------------------------------------------------------------------------------------------
@@ -215,9 +222,8 @@ def _first_of(keys: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
 
 def _one_of_each_item(columns: Columns, which: str) -> npt.NDArray[np.bool_]:
     keys: list[Any] = [columns.numbers["time"]] if "time" in columns.numbers else []
-    if "part" in columns.text:  # which goes before time
-        part = columns.text["part"]
-        keys.append(np.array([ALL_PARTS.index(name) for name in part.names])[part.codes])
+    if (parts := columns.parts()) is not None:  # which go before time
+        keys.append(parts)
     order = np.lexsort(keys) if keys else np.arange(len(columns))
     order = order if which == "first" else order[::-1]
     keep = np.zeros(len(order), dtype=bool)

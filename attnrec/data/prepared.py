@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attnrec.data.interactions import ALL_PARTS, CATEGORY_SEPARATOR, DataError, Interactions
+from attnrec.data.reading.assemble import numbered
 from attnrec.files import write_atomically
 
 _KEY = b"attnrec"
@@ -77,6 +78,5 @@ def _dictionary(codes: Any, names: tuple[str, ...]) -> pa.Array:
 
 
 def _of_items(data: Interactions, values: tuple[str, ...]) -> pa.Array:
-    places: dict[str, int] = {}
-    codes = np.array([places.setdefault(value, len(places)) for value in values], dtype=np.int32)
-    return _dictionary(codes[data.items - 1], tuple(places))
+    codes, different = numbered(values)
+    return _dictionary(codes[data.items - 1], different)

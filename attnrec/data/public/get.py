@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from attnrec.data.preparation import split_options
@@ -11,7 +10,6 @@ from attnrec.data.prepared import has_titles, write_prepared
 from attnrec.data.public.catalogue import find
 from attnrec.data.public.download import get, home_of
 from attnrec.data.public.download_observer import DownloadObserver
-from attnrec.data.reading.items import read_items, with_items
 from attnrec.errors import InputError
 
 RECIPE = "sasrec"
@@ -51,8 +49,7 @@ def get_prepared(
         return path, None
     assert found.entry.interactions is not None
     filters, _ = split_options({}, RECIPE)
-    prepared = prepare_sources({"train": [found.interactions]}, filters, found.entry.interactions.reading, name)
-    if found.items is not None:
-        prepared = replace(prepared, data=with_items(prepared.data, read_items(found.items)))
+    reading = found.entry.interactions.reading
+    prepared = prepare_sources({"train": [found.interactions]}, filters, reading, name, found.items)
     write_prepared(prepared.data, described(prepared), path)
     return path, prepared

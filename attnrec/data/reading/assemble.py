@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,6 +88,13 @@ class Columns:
             numbers={role: values[rows] for role, values in self.numbers.items()},
         )
 
+    def parts(self) -> npt.NDArray[np.int8] | None:
+        """Places in `ALL_PARTS`, where there is a column of them."""
+        column = self.text.get("part")
+        if column is None:
+            return None
+        return np.array([ALL_PARTS.index(name) for name in column.names], dtype=np.int8)[column.codes]
+
     def with_parts(self, where: str) -> tuple[Columns, bool]:
         """The same with `ALL_PARTS` as parts, or without parts where none of the values is one; and which it is.
 
@@ -139,9 +146,15 @@ def _tidied(column: Column) -> tuple[Column, list[str]]:
         told.append("whole numbers are written without `.0`")
     if not told:
         return column, told
+    codes, different = numbered(names)
+    return in_first_order(Column(codes[column.codes], different)), told
+
+
+def numbered(names: Iterable[str]) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+    """A number for each name, counted from 0, the same for the same name; and the different names."""
     places: dict[str, int] = {}
     codes = np.array([places.setdefault(name, len(places)) for name in names], dtype=np.int32)
-    return in_first_order(Column(codes[column.codes], tuple(places))), told
+    return codes, tuple(places)
 
 
 def coded(values: pa.ChunkedArray | pa.Array, *, ordered: bool = False) -> Column:
@@ -183,7 +196,7 @@ def in_first_order(column: Column) -> Column:
 
 
 def _first_places(codes: npt.NDArray[np.int32], count: int) -> npt.NDArray[Any]:
-    """Where each code first stands, int64 [count]; the number of codes for one that is absent."""
+    """Where each code first stands, [count]; the number of codes for one that is absent."""
     kind = np.int32 if len(codes) < 2**31 else np.int64
     first = np.full(count, len(codes), dtype=kind)
     first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1, dtype=kind)  # of equal places the value written last stays
@@ -219,6 +232,32 @@ def _moments_one_by_one(values: pa.ChunkedArray, last_way: bool) -> Floats | Non
     return by_name[column.codes]
 
 
+def from_arrow(found: Mapping[str, pa.ChunkedArray]) -> Columns | None:
+    """Columns by role as pyarrow read them from text; None where a value is no id, finite number or date."""
+    text, numbers = {}, {}
+    notes: tuple[str, ...] = ()
+    for role, values in found.items():
+        if role not in NUMBER_ROLES:
+            if pa.types.is_floating(values.type):
+                return None
+            if values.null_count or pa.types.is_integer(values.type):
+                values = values.cast(pa.string()).fill_null("")
+            text[role] = coded(values, ordered=True)
+            continue
+        if pa.types.is_string(values.type):
+            read = moments(values.fill_null("")) if role == "time" else None
+            notes = (DATES,)
+        else:
+            numeric = values.cast(pa.float64(), safe=False)
+            read = np.asarray(numeric.fill_null(np.nan) if values.null_count else numeric)
+            if np.isfinite(read).sum() != len(values) - values.null_count:
+                return None  # the text said `nan` or `inf`
+        if read is None:
+            return None
+        numbers[role] = read
+    return Columns(text, numbers, notes=notes)
+
+
 DATES = "times are dates, read as seconds since 1970 in UTC"
 
 
@@ -244,11 +283,10 @@ def _numbers(values: Sequence[str], role: str, where: str, line_numbers: Sequenc
             continue
         number = is_number(value)
         try:
-            read[place] = float(value) if number else parse_date(value) if role == "time" else float("x")
+            read[place] = float(value) if number or role != "time" else parse_date(value)
         except ValueError:
-            kind = "time" if role == "time" else role
             raise DataError(
-                f"{where}:{line_numbers[place]}: the {kind} {value[:50]!r} is not a number"
+                f"{where}:{line_numbers[place]}: the {role} {value[:50]!r} is not a number"
                 + (f" or a date (as {DATE_EXAMPLE})" if role == "time" else "")
             ) from None
         kinds.add(number)
@@ -268,8 +306,8 @@ def to_interactions(columns: Columns, name: str) -> Interactions:
     if not len(columns):
         raise DataError(f"{name}: no interactions are left")
     users, items = columns.text["user"], columns.text["item"]
-    parts = _parts(columns.text["part"]) if "part" in columns.text else None
-    data = from_codes(name, users.codes, items.codes + 1, users.names, items.names, columns.numbers.get("time"), parts)
+    times = columns.numbers.get("time")
+    data = from_codes(name, users.codes, items.codes + 1, users.names, items.names, times, columns.parts())
     titles = _of_items(columns, "title")
     categories = _of_items(columns, "categories")
     return replace(
@@ -279,10 +317,6 @@ def to_interactions(columns: Columns, name: str) -> Interactions:
         if categories is None
         else tuple(tuple(filter(None, text.split(CATEGORY_SEPARATOR))) for text in categories),
     )
-
-
-def _parts(column: Column) -> npt.NDArray[np.int8]:
-    return np.array([ALL_PARTS.index(name) for name in column.names], dtype=np.int8)[column.codes]
 
 
 def _of_items(columns: Columns, role: str) -> tuple[str, ...] | None:

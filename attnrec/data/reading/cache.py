@@ -1,7 +1,6 @@
 """Coded data by the hash of the file they were read from, so that the runs of a comparison do not read it again.
 
-What is damaged or cannot be written is
-as good as absent. Small files are not kept: they read as fast.
+What is damaged or cannot be written is as good as absent. Small files are not kept: they read as fast.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from attnrec.options import option
 
@@ -58,7 +58,7 @@ class Form:
     header: bool = False
     quoted: bool = False
     columns: tuple[str, ...] = ()
-    roles: Mapping[str, str] = None  # type: ignore[assignment]
+    roles: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def place(self, role: str) -> int:

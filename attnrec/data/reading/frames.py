@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,21 @@ def arrow_table(frame: Any) -> pa.Table:
         raise DataError(f"the data frame has a column that is not of one type ({str(error).splitlines()[0]})") from None
 
 
-def parquet_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file, or some of its columns; DataError if it is damaged, or names two columns alike."""
+def read_parquet(path: Path, options: ReadOptions, roles: Sequence[str]) -> tuple[Columns, Form]:
+    """The columns of ``roles`` of a Parquet file, and its layout, told by its first rows; no other column is read.
+
+    Raises DataError if it is damaged, names two columns alike, or as `table_form` and `read_columns`.
+    """
     try:
-        names = pq.read_schema(path).names
-        if len(set(names)) < len(names):
-            raise DataError(f"{path} has two columns of the same name")
-        return pq.read_table(path, columns=columns, read_dictionary=["user_id", "item_id", "item_title"])
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise DataError(f"{path} has two columns of the same name")
+            sample = pa.Table.from_batches(list(islice(file.iter_batches(_SAMPLE), 1)), file.schema_arrow)
+        form = table_form(sample, "parquet", str(path), options)
+        used = [form.roles[role] for role in roles if role in form.roles]
+        table = pq.read_table(path, columns=used, read_dictionary=used)
+        return read_columns(table, form, roles, str(path)), form
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is damaged: it does not read as Parquet ({str(error).splitlines()[0]})") from None
 

@@ -22,7 +22,7 @@ from attnrec.data.prepared import account_of
 from attnrec.data.reading.assemble import Columns, to_interactions
 from attnrec.data.reading.columns import short
 from attnrec.data.reading.form import Form, Reading, ReadOptions
-from attnrec.data.reading.frames import arrow_table, parquet_table, read_columns, table_form
+from attnrec.data.reading.frames import arrow_table, read_columns, read_parquet, table_form
 from attnrec.data.reading.recognise import recognise
 from attnrec.data.reading.records import read_records
 from attnrec.data.reading.source import is_parquet
@@ -54,9 +54,7 @@ def read_interactions(path: str | Path, options: ReadOptions = ReadOptions()) ->
 def read_file(path: Path, options: ReadOptions, roles: Sequence[str]) -> tuple[Columns, Reading, Form]:
     """The complete lines of a file as columns, the account of it, and its layout; raises as `read_interactions`."""
     if is_parquet(path):
-        table = parquet_table(path)
-        form = table_form(table, "parquet", str(path), options)
-        columns = read_columns(table, form, roles, str(path))
+        columns, form = read_parquet(path, options, roles)
     elif options.format == "parquet":
         raise DataError(f"{path} is not a Parquet file")
     else:
@@ -81,10 +79,9 @@ def read_frame(frame: Any, options: ReadOptions, roles: Sequence[str]) -> tuple[
 def _completed(columns: Columns, form: Form, where: str, options: ReadOptions) -> tuple[Columns, Reading, Form]:
     if not len(columns):
         raise DataError(f"{where} is empty")
-    roles = form.roles or {}
+    roles = dict(form.roles)
     if all(roles.get(role) in columns.text[role].names for role in ("user", "item")):
         raise DataError(f"{where}: a line repeats the header ({short(roles['user'])}, {short(roles['item'])})")
-    roles = dict(roles)
     if "part" in roles:
         columns, named = columns.with_parts(where)
         if not named:

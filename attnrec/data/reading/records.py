@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
 from attnrec.data.interactions import DataError
-from attnrec.data.reading.assemble import DATES, NUMBER_ROLES, Columns, coded, moments, values_of
+from attnrec.data.reading.assemble import Columns, from_arrow, values_of
 from attnrec.data.reading.form import Form
 from attnrec.data.reading.source import Account, TextStream, lines
 
@@ -97,7 +96,7 @@ def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
         )
         if account.unusual or not table.num_rows == account.lines == account.objects:
             return None
-        return _converted({role: table.column(form.roles[role]) for role in roles})
+        return from_arrow({role: table.column(form.roles[role]) for role in roles})
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
 
@@ -108,23 +107,3 @@ def _kind(value: Any) -> pa.DataType | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return pa.int64() if isinstance(value, int) else pa.float64()
-
-
-def _converted(found: dict[str, pa.ChunkedArray]) -> Columns | None:
-    text, numbers = {}, {}
-    notes: tuple[str, ...] = ()
-    for role, values in found.items():
-        if role not in NUMBER_ROLES:
-            if pa.types.is_floating(values.type):
-                return None
-            text[role] = coded(values.cast(pa.string()).fill_null(""))
-        elif pa.types.is_string(values.type):
-            read = moments(values.fill_null("")) if role == "time" else None
-            if read is None:
-                return None
-            numbers[role], notes = read, (DATES,)
-        else:
-            numbers[role] = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan))
-            if len(values) - values.null_count != np.isfinite(numbers[role]).sum():
-                return None
-    return Columns(text, numbers, notes=notes)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from attnrec.data.interactions import DataError
-from attnrec.data.reading.assemble import DATES, MISSING, NUMBER_ROLES, Column, Columns, coded, moments, values_of
+from attnrec.data.reading.assemble import MISSING, NUMBER_ROLES, Column, Columns, coded, from_arrow, values_of
 from attnrec.data.reading.form import Form
 from attnrec.data.reading.recognise import split, words
 from attnrec.data.reading.source import Account, TextStream, blocks, decode, is_regular, lines
@@ -67,7 +67,7 @@ def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
             path, form.separator, form.quoted, table.num_rows + form.header
         ):
             return None
-        return _converted({role: table.column(str(place)) for role, place in places.items()})
+        return from_arrow({role: table.column(str(place)) for role, place in places.items()})
     return None
 
 
@@ -96,27 +96,6 @@ def _single_spaces(block: bytes) -> bytes:
     if b" \n" in block or b"\n " in block or block[:1] == b" " or block[-1:] == b" ":
         block = b"\n".join(line.strip(b" ") for line in block.split(b"\n"))
     return block
-
-
-def _converted(found: dict[str, pa.ChunkedArray]) -> Columns | None:
-    text: dict[str, Column] = {}
-    numbers = {}
-    notes: tuple[str, ...] = ()
-    for role, values in found.items():
-        if role not in NUMBER_ROLES:
-            text[role] = coded(values, ordered=True)
-            continue
-        if pa.types.is_string(values.type):
-            read = moments(values)
-            notes = (DATES,)
-        else:
-            read = np.asarray(values.fill_null(np.nan) if values.null_count else values, dtype=np.float64)
-            if len(read) - values.null_count != np.isfinite(read).sum():
-                return None  # the text said `nan` or `inf`
-        if read is None:
-            return None
-        numbers[role] = read
-    return Columns(text, numbers, notes=notes)
 
 
 # -- plain -----------------------------------------------------------------------------------------------
