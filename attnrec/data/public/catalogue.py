@@ -176,19 +176,38 @@ _AMAZON_TERMS = (
 )
 
 
+_AMAZON = {
+    2014: (
+        "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",
+        "Ruining He and Julian McAuley. Ups and Downs: Modeling the Visual Evolution of Fashion Trends with "
+        "One-Class Collaborative Filtering. WWW 2016.",
+    ),
+    2018: (
+        "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/",
+        "Jianmo Ni, Jiacheng Li and Julian McAuley. Justifying Recommendations using Distantly-Labeled Reviews "
+        "and Fine-Grained Aspects. EMNLP 2019.",
+    ),
+    2023: (
+        "https://amazon-reviews-2023.github.io/",
+        "Yupeng Hou, Jiacheng Li, Zhankui He, An Yan, Xiusi Chen and Julian McAuley. Bridging Language and "
+        "Items for Retrieval and Recommendation. arXiv:2403.03952, 2024.",
+    ),
+}
+"""The publisher's page of each year, and what it asks to cite."""
+
+
+def _amazon(year: int, category: str, interactions: File, items: File, counts: dict[str, int]) -> Entry:
+    page, citation = _AMAZON[year]
+    name, family = f"amazon-{year}:{category}", f"Amazon {year}"
+    return Entry(name, family, _UNLICENSED, _AMAZON_TERMS, page, citation, interactions, items, counts)
+
+
 def _amazon_2014() -> list[Entry]:
     ratings = ReadOptions(user_column="1", item_column="2", rating_column="3", time_column="4", header=False)
     return [
-        Entry(
-            name=f"amazon-2014:{category}",
-            family="Amazon 2014",
-            licence=_UNLICENSED,
-            terms=_AMAZON_TERMS,
-            page="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",
-            citation=(
-                "Ruining He and Julian McAuley. Ups and Downs: Modeling the Visual Evolution of Fashion Trends with "
-                "One-Class Collaborative Filtering. WWW 2016."
-            ),
+        _amazon(
+            2014,
+            category,
             # about 41 bytes a rating; 100 for titles is above the mean of the whole collection
             interactions=File(Source((f"{_SNAP}/ratings_{category}.csv",), 41 * count), reading=ratings),
             items=File(Source((f"{_SNAP}/meta_{category}.json.gz",), 100 * count)),
@@ -203,16 +222,9 @@ def _amazon_2018() -> list[Entry]:
     ratings = ReadOptions(item_column="1", user_column="2", rating_column="3", time_column="4", header=False)
     folders = (f"{_MCAULEY}/amazon_v2", f"{_MCAULEY_BEFORE}/amazon_v2")
     return [
-        Entry(
-            name=f"amazon-2018:{category}",
-            family="Amazon 2018",
-            licence=_UNLICENSED,
-            terms=_AMAZON_TERMS,
-            page="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/",
-            citation=(
-                "Jianmo Ni, Jiacheng Li and Julian McAuley. Justifying Recommendations using Distantly-Labeled Reviews "
-                "and Fine-Grained Aspects. EMNLP 2019."
-            ),
+        _amazon(
+            2018,
+            category,
             interactions=File(
                 Source(tuple(f"{folder}/categoryFilesSmall/{category}.csv" for folder in folders), 41 * count),
                 reading=ratings,
@@ -234,16 +246,9 @@ def _amazon_2023() -> list[Entry]:
         rated = tuple(f"{folder}/benchmark/0core/rating_only/{category}.csv.gz" for folder in folders)
         described = tuple(f"{folder}/raw/meta_categories/meta_{category}.jsonl.gz" for folder in folders)
         entries.append(
-            Entry(
-                name=f"amazon-2023:{category}",
-                family="Amazon 2023",
-                licence=_UNLICENSED,
-                terms=_AMAZON_TERMS,
-                page="https://amazon-reviews-2023.github.io/",
-                citation=(
-                    "Yupeng Hou, Jiacheng Li, Zhankui He, An Yan, Xiusi Chen and Julian McAuley. Bridging Language and "
-                    "Items for Retrieval and Recommendation. arXiv:2403.03952, 2024."
-                ),
+            _amazon(
+                2023,
+                category,
                 # readers go through a table more than once, so it is unpacked; titles are read once, packed
                 interactions=File(Source(rated, 21 * count), f"{category}.csv", ratings),
                 # 1,200 bytes is what Books has an item; the items of Unknown are hardly described
