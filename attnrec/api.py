@@ -29,9 +29,9 @@ from attnrec.experiments.pool import ComparisonObserver, Outcome, run_all
 from attnrec.experiments.report import build_result, write_result
 from attnrec.experiments.tables import problems, to_markdown
 from attnrec.training.config import TrainConfig
-from attnrec.training.loop import train as run_training
 from attnrec.training.observer import Metrics, Observer
 from attnrec.training.presets import with_preset
+from attnrec.training.run import train as run_training
 from attnrec.training.setup import resumed_config, started_options
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def train(
     out: str | Path | None = None,
     *,
     resume: bool = False,
+    trust_code: bool = False,
     observer: Observer | None = None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def train(
             ``runs/DATASET-ATTENTION-TIME``.
         resume: continue the run at ``out`` to the same weights as if it had never stopped; its options are its own,
             and ``config`` cannot be given.
+        trust_code: execute the variants of a run that somebody else wrote, where it is resumed or started from.
         observer: is told of steps and evaluations; `Printer` prints the latter.
         options: fields of `TrainConfig`, which win over ``config``; ``dataset`` may be a data frame of pandas, polars
             or pyarrow, a copy of which is then kept in the cache folder.
@@ -84,9 +86,9 @@ def train(
     if resume:
         if out is None or config is not None:
             raise InputError("resume needs the run directory as out, and takes its options from there, not from config")
-        return run_training(resumed_config(out, options), out, observer, resume=True)
+        return run_training(resumed_config(out, options), out, observer, resume=True, trust_code=trust_code)
     settings = _configured(config, options)
-    return run_training(settings, out or default_run(settings), observer)
+    return run_training(settings, out or default_run(settings), observer, trust_code=trust_code)
 
 
 def default_run(config: TrainConfig) -> Path:
@@ -209,6 +211,7 @@ def compare(
     *,
     seeds: int = 3,
     jobs: int = 1,
+    trust_code: bool = False,
     observer: ComparisonObserver | None = None,
     **options: Any,
 ) -> ComparisonResult:
@@ -220,6 +223,7 @@ def compare(
         out: the folder of the comparison, which goes on where it stopped; ``runs/compare-DATASET`` without.
         seeds: for each variant, counted up from the option ``seed``.
         jobs: trainings at a time.
+        trust_code: execute the variants in runs that somebody else wrote, where they are resumed.
         observer: is told how the runs go; `ComparisonPrinter` prints a line when one ends.
         options: fields of `TrainConfig`, which win over ``config``.
 
@@ -228,13 +232,12 @@ def compare(
         RunError: a file of a run is corrupt, or cannot be written.
     """
     settings = _configured(config, options)
-    comparison = comparing.plan(
-        settings, variants, seeds, out or Path("runs") / f"compare-{Path(settings.dataset).stem}"
-    )
-    comparing.prepare(comparison)
-    outcome = run_all(comparison, jobs, observer)
-    result = ComparisonResult(comparison, outcome, build_result(comparison, outcome.failures))
-    write_result(comparison, result.values)
+    folder = out or Path("runs") / f"compare-{Path(settings.dataset).stem}"
+    comparison = comparing.plan(settings, variants, seeds, folder, trust_code=trust_code)
+    with comparing.claimed(comparison):
+        outcome = run_all(comparison, jobs, observer)
+        result = ComparisonResult(comparison, outcome, build_result(comparison, outcome.failures))
+        write_result(comparison, result.values)
     return result
 
 
@@ -267,6 +270,7 @@ def plot(
     category: str | None = None,
     slots: int = 30,
     users: int = 1000,
+    trust_code: bool = False,
 ) -> Figures:
     """Figures of a run or a comparison by name; a notebook shows them. They are not saved.
 
@@ -278,6 +282,7 @@ def plot(
         category: column of ``items``, by default ``category``.
         slots: most recent slots shown in an attention map.
         users: over whom an attention map is averaged, at most.
+        trust_code: execute the variants in a run that somebody else wrote, for its attention maps.
 
     Raises:
         InputError: the run or the table cannot be used, or there is nothing to draw yet.
@@ -295,8 +300,10 @@ def plot(
         return Figures(comparison_figures(comparing.open_comparison(run)))
     if attention_map:
         from attnrec.analysis.attention_maps import attention_figures
+        from attnrec.recommender import load
 
-        found = attention_figures(run, items=items, category=category or "category", slots=slots, users=users)
+        model = load(run, trust_code=trust_code)
+        found = attention_figures(model, items=items, category=category or "category", slots=slots, users=users)
         return Figures(found)
     from attnrec.analysis.training_curves import training_figure
 

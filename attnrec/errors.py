@@ -1,4 +1,4 @@
-"""Errors whose message is one line meant for the user, and the suggestion of near names."""
+"""Errors and warnings whose message is one line meant for the user, and the suggestion of near names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """Something failed while running (not finite, corrupt file); the command line exits with 1."""
+
+
+class RunWarning(UserWarning):
+    """Something in a run is damaged and was got round; the command line prints the message as a line."""
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from attnrec.data.batches import batch_from_histories
 from attnrec.data.interactions import Interactions
-from attnrec.data.load import fingerprint, load_interactions
+from attnrec.data.load import load_interactions
 from attnrec.data.splits import PARTS, Split
 from attnrec.errors import InputError, RunError, nearest
 from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs
@@ -165,16 +165,12 @@ class Recommender:
     def split(self, dataset: str | None = None) -> Split:
         """How the run's data were divided for its training; InputError as `interactions`."""
         data = self._load(dataset)
-        summary = self.run.summary()
         own = self.vocabulary if self.config.start_from else None
         # the ids are looked at first: other data may not even be divisible in this way
         if own is None and data.item_ids != self.vocabulary.items:
             raise self._other_data(dataset)
         split = split_of(self.config, data, own)
-        if summary is not None and (summary.get("data_fingerprint"), summary.get("split", {}).get("fingerprint")) != (
-            fingerprint(split.data),
-            split.fingerprint,
-        ):
+        if self.run.manifest.data != split.checksum:
             raise self._other_data(dataset)
         return split
 
@@ -220,18 +216,23 @@ def _of_newer(split: Split) -> dict[str, Any]:
     return {"split": split.description(), "left_out": asdict(split.unknown)}
 
 
-def load(run: str | Path, device: str = "auto") -> Recommender:
+def load(run: str | Path, device: str = "auto", *, trust_code: bool = False) -> Recommender:
     """The best model of a run directory, ready for use.
 
+    Args:
+        run: the run directory.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        trust_code: execute the variants in the run, where this user did not write it.
+
     Raises:
-        InputError: it is not a run directory, or has no weights yet.
-        RunError: a file in it is corrupt.
+        InputError: it is not a run directory, or has no weights yet, or somebody else's code would be executed.
+        RunError: a file in it is damaged, and nothing can stand in for it.
     """
     directory = RunDirectory.open(run)
     config, vocabulary = directory.config(), directory.vocabulary()
     tensors = directory.weights()
     target = choose_device(device)
-    own = replace(config, attention=with_kept_variants(directory.path, config.attention))
+    own = replace(config, attention=with_kept_variants(directory, config.attention, trust_code=trust_code))
     model = build_model(own, len(vocabulary.items), len(vocabulary.users), target)
     try:
         model.load_state_dict(tensors)

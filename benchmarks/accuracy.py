@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import shutil
 import statistics
 import tomllib
 from dataclasses import replace
@@ -69,18 +68,16 @@ def train_row(name: str, row: dict[str, Any], seed: int, data: Path, out: Path) 
     config = TrainConfig.from_mapping(
         row["options"] | {"seed": seed, "dataset": str(data / row["data"]), "split": "leave-one-out"}
     )
-    if run.is_run() and not run.has_state() and run.summary() is None:
-        shutil.rmtree(run.path)  # ended before there was anything to take up
-    elif run.is_run() and replace(run.config(), dataset=config.dataset) != config:
+    if run.is_run() and replace(run.config(), dataset=config.dataset) != config:
         raise InputError(f"{run} was trained with other options than {name} has now; choose another --out")
-    if run.summary() is None or run.summary()["interrupted"]:  # type: ignore[index]
+    if not run.finished():
         print(command(row, seed), flush=True)
-        if run.has_state():
+        if run.is_run():
             train(out=run.path, resume=True, observer=Printer())
         else:
             train(config, run.path, observer=Printer())
-    summary = run.summary()
-    if summary is None or summary["interrupted"]:
+    run = RunDirectory(run.path)  # as it is now
+    if not run.finished():
         raise KeyboardInterrupt
     keep(name, row, seed, run)
 

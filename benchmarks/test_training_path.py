@@ -38,7 +38,7 @@ def test_epoch(benchmark: BenchmarkFixture, tmp_path: Path, dataset: str, loss: 
 
     def epoch() -> float:
         trainer.model.train()
-        losses = [trainer.step(batch) for batch in trainer.batches.epoch(next(epochs))]
+        losses = [trainer.step(batch)[0] for batch in trainer.batches.epoch(next(epochs))]
         return float(torch.stack(losses)[:, 0].mean())
 
     benchmark.extra_info["positions"] = trainer.batches.positions

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import typer
 
-from attnrec.cli.options import configured, given_options, with_config_options
+from attnrec.cli.options import configured, given_options, trust_code_option, with_config_options
 from attnrec.cli.output import console, plain_table, print_json, show_warnings
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def compare(
     config: Optional[Path] = typer.Option(
         None, help="TOML file of options; those on the command line win.", rich_help_panel="Run"
     ),
+    trust_code: bool = trust_code_option(),
     json: bool = typer.Option(
         False, "--json", help="Print the result as the last line of stdout.", rich_help_panel="Run"
     ),
@@ -50,7 +51,9 @@ def compare(
     from attnrec.experiments.tables import tables
 
     with ComparisonDisplay() as display:
-        result = run_comparison(attention, settings, out, seeds=seeds, jobs=jobs, observer=display)
+        result = run_comparison(
+            attention, settings, out, seeds=seeds, jobs=jobs, trust_code=trust_code, observer=display
+        )
     for table in tables(result.comparison, result.values):
         _show(table)
     show_warnings(result.values["warnings"])

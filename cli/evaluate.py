@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import typer
 from rich.table import Table
 
-from attnrec.cli.options import config_option, parse_cutoffs
+from attnrec.cli.options import config_option, parse_cutoffs, trust_code_option
 from attnrec.cli.output import console, metrics_table, plain_table, print_json
 from attnrec.cli.split_lines import of_left_out, of_split, of_targets, shown_cutoff
 
@@ -34,13 +34,14 @@ def evaluate(
     valid_from: Optional[str] = config_option("valid_from", "--newer, "),
     test_from: Optional[str] = config_option("test_from", "--newer, "),
     device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda"),
+    trust_code: bool = trust_code_option(),
     json: bool = typer.Option(False, "--json", help="Print the metrics as the last line of stdout."),
 ) -> None:
     """Evaluate a run: full ranking and sampled-100, over all users."""
     numbers = parse_cutoffs(cutoffs)
     from attnrec.recommender import load
 
-    recommender = load(run, device)
+    recommender = load(run, device, trust_code=trust_code)
     options = {"split": split, "valid_from": valid_from, "test_from": test_from}
     which: dict[str, Any] = {"part": part, "cutoffs": numbers, "dataset": dataset, "newer": newer}
     which |= {name: value for name, value in options.items() if value is not None}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+import warnings
+from typing import NoReturn, TextIO
 
 import typer
 
 from attnrec.cli import bench, check, compare, data, evaluate, new, plot, prepare, recommend, train, variants
-from attnrec.errors import InputError, RunError
+from attnrec.cli.output import show_warnings
+from attnrec.errors import InputError, RunError, RunWarning
+from attnrec.training.interrupts import as_keyboard_interrupt, handle
 
 app = typer.Typer(
     name="attnrec",
@@ -34,6 +37,7 @@ for command in (
 app.add_typer(data.data, name="data")
 
 _show_traceback = False
+_show_others = warnings.showwarning
 
 
 @app.callback()
@@ -44,6 +48,9 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
 
 def main() -> None:
     """Run the command line; an error is one line, with exit code 2 for bad input and 1 for a failure."""
+    handle(as_keyboard_interrupt)
+    warnings.simplefilter("always", RunWarning)
+    warnings.showwarning = _show_warning
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -53,6 +60,21 @@ def main() -> None:
         _fail("interrupted", 130)
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A line for what was got round; others as Python shows them."""
+    if issubclass(category, RunWarning):
+        show_warnings([str(message)])
+    else:
+        _show_others(message, category, filename, lineno, file, line)
 
 
 def _report(error: Exception) -> NoReturn:

@@ -127,6 +127,16 @@ def configured(file: Path | None, options: dict[str, Any]) -> TrainConfig:
     return TrainConfig.from_mapping(values, str(file or "options"))
 
 
+def trust_code_option() -> Any:
+    """`--trust-code`, of every command that opens a run."""
+    return typer.Option(
+        False,
+        "--trust-code",
+        help="Execute the variants in a run that you did not write yourself.",
+        rich_help_panel="Run",
+    )
+
+
 def parse_cutoffs(text: str) -> tuple[int, ...]:
     """``1,5,10`` as numbers; InputError otherwise."""
     try:

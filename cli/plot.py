@@ -7,6 +7,7 @@ from typing import Optional
 
 import typer
 
+from attnrec.cli.options import trust_code_option
 from attnrec.cli.output import console, print_json
 
 
@@ -25,13 +26,22 @@ def plot(
     ),
     slots: int = typer.Option(30, help="Most recent slots shown in an attention map.", min=2),
     users: int = typer.Option(1000, help="Users over whom an attention map is averaged.", min=1),
+    trust_code: bool = trust_code_option(),
     json: bool = typer.Option(False, "--json", help="Print the paths as the last line of stdout."),
 ) -> None:
     """Draw how a training or a comparison went, or what a model attends to."""
     from attnrec.analysis.style import save_figure
     from attnrec.api import plot as draw
 
-    figures = draw(run, attention_map=attention_map, items=items, category=category, slots=slots, users=users)
+    figures = draw(
+        run,
+        attention_map=attention_map,
+        items=items,
+        category=category,
+        slots=slots,
+        users=users,
+        trust_code=trust_code,
+    )
     paths = [path for name, figure in figures.items() for path in save_figure(figure, run / "figures", name)]
     for path in paths:
         console.print(str(path), soft_wrap=True, markup=False)

@@ -8,6 +8,7 @@ from typing import Optional
 
 import typer
 
+from attnrec.cli.options import trust_code_option
 from attnrec.cli.output import console, plain_table, print_json
 from attnrec.errors import InputError
 
@@ -24,6 +25,7 @@ def recommend(
     include_seen: bool = typer.Option(False, "--include-seen", help="Items of the history may be recommended too."),
     user: Optional[str] = typer.Option(None, help="Original user id, for a model trained with --user-vector."),
     device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda"),
+    trust_code: bool = trust_code_option(),
     json: bool = typer.Option(False, "--json", help="Print the result as the last line of stdout."),
 ) -> None:
     """Recommend the next items for a history."""
@@ -32,7 +34,7 @@ def recommend(
         raise InputError("--history is empty: give at least one item id")
     from attnrec.recommender import load
 
-    recommender = load(run, device)
+    recommender = load(run, device, trust_code=trust_code)
     items = text.split()
     if not all(item in recommender.item_numbers for item in items):  # else commas belong to the ids
         items = text.replace(",", " ").split()

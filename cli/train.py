@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Optional
 
 import typer
 
-from attnrec.cli.options import configured, given_options, with_config_options
-from attnrec.cli.output import console, metrics_table, print_json, show_warnings
+from attnrec.cli.options import configured, given_options, trust_code_option, with_config_options
+from attnrec.cli.output import console, metrics_table, plain_table, print_json, show_warnings
 from attnrec.cli.split_lines import of_targets, shown_cutoff
 from attnrec.errors import InputError
 
@@ -20,6 +21,10 @@ def train(
         None, help="Run directory, new or empty.", show_default="runs/DATASET-ATTENTION-TIME", rich_help_panel="Run"
     ),
     resume: bool = typer.Option(False, "--resume", help="Continue the run in --out.", rich_help_panel="Run"),
+    replay: Optional[Path] = typer.Option(
+        None, help="Repeat the step of a run whose loss or gradient was not finite, by layer.", rich_help_panel="Run"
+    ),
+    trust_code: bool = trust_code_option(),
     config: Optional[Path] = typer.Option(
         None, help="TOML file of options; those on the command line win.", rich_help_panel="Run"
     ),
@@ -30,6 +35,11 @@ def train(
 ) -> None:
     """Train a model, show how it does, and leave a run directory."""
     options = given_options(given)
+    if replay is not None:
+        if options or resume or out is not None or config is not None:
+            raise InputError("--replay takes everything from the run; give no other option with it")
+        _replay(replay, trust_code, json)
+        return
     if resume and out is None:
         raise InputError("--resume needs the run directory: --out DIR")
     if resume and config is not None:
@@ -40,14 +50,40 @@ def train(
 
     with TrainingDisplay() as display:
         if settings is None:
-            summary = run_training(out=out, resume=True, observer=display, **options)
+            summary = run_training(out=out, resume=True, trust_code=trust_code, observer=display, **options)
         else:
-            summary = run_training(settings, out, observer=display)
+            summary = run_training(settings, out, trust_code=trust_code, observer=display)
     _report(summary)
     if json:
         print_json(summary)
     if summary["interrupted"]:
         raise typer.Exit(130)
+
+
+def _replay(run: Path, trust_code: bool, json: bool) -> None:
+    """Show one step layer by layer."""
+    from attnrec.training.run import replay
+
+    found = replay(run, trust_code=trust_code)
+    console.print(
+        f"step {found.step:,} (epoch {found.epoch}), {found.users:,} users: loss {found.loss:g}, "
+        f"gradient norm {found.grad_norm:g}"
+    )
+    console.print(f"not finite first in {found.first}" if found.first else "every value is finite this time")
+    headers = ("layer", "largest output", "largest parameter", "largest gradient", "not finite")
+    rows = []
+    for layer in found.layers:
+        columns = {"output": layer.output, "parameters": layer.parameters, "gradients": layer.gradients}
+        bad = {what: own for what, own in columns.items() if own is not None and own.not_finite}
+        wrong = [
+            f"{what}: " + ("all" if own.not_finite == own.elements else f"{own.not_finite:,} of {own.elements:,}")
+            for what, own in bad.items()
+        ]
+        largest = ("-" if own is None or math.isnan(own.largest) else f"{own.largest:.4g}" for own in columns.values())
+        rows.append((layer.name, *largest, ", ".join(wrong) or "-"))
+    console.print(plain_table(headers, rows, numbers=(1, 2, 3)))
+    if json:
+        print_json(found.to_mapping())
 
 
 def _report(summary: dict[str, Any]) -> None:
@@ -73,5 +109,7 @@ def _report(summary: dict[str, Any]) -> None:
         + (f"{summary['seconds_per_epoch']:.2f} s an epoch; " if summary["seconds_per_epoch"] else "")
         + f"{summary['parameters']:,} parameters"
     )
+    if summary["skipped_steps"]:
+        show_warnings([f"{summary['skipped_steps']} steps were left out: their loss or gradient was not finite"])
     show_warnings(run_warnings(RunDirectory(summary["run"])))
     console.print(f"run directory: {summary['run']}", soft_wrap=True)

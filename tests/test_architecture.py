@@ -14,6 +14,8 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "options": {"errors"},
     "files": {"errors"},
+    "locks": {"files", "errors"},
+    "signing": set(),
     "kernels": set(),
     "data": {"files", "options", "errors"},
     "attention": {"kernels", "errors"},
@@ -22,11 +24,11 @@ ROOMS: dict[str, set[str]] = {
     "contract": {"attention", "benchmark", "errors"},
     "models": {"attention", "data", "errors"},
     "evaluation": {"data", "errors"},
-    "training": {"models", "attention", "data", "evaluation", "files", "options", "errors"},
-    "experiments": {"training", "models", "attention", "data", "evaluation", "files", "options", "errors"},
+    "training": {"models", "attention", "data", "evaluation", "signing", "locks", "files", "options", "errors"},
+    "experiments": {"training", "models", "attention", "data", "evaluation", "locks", "files", "options", "errors"},
     "recommender": {"training", "models", "data", "evaluation", "options", "errors"},
     "analysis": {"experiments", "recommender", "training", "benchmark", "data", "errors"},
-    "api": {"analysis", "experiments", "training", "data", "errors"},
+    "api": {"analysis", "experiments", "recommender", "training", "data", "errors"},
 }
 ROOMS["cli"] = {*ROOMS}
 """For each room, the other rooms that it may import."""

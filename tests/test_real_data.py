@@ -8,7 +8,7 @@ import pytest
 
 from attnrec.data.reading.read import read_interactions
 from attnrec.training.config import TrainConfig
-from attnrec.training.loop import train
+from attnrec.training.run import train
 from tests.conftest import real_file
 
 FACTS = {

@@ -23,7 +23,7 @@ from attnrec.errors import InputError
 from attnrec.experiments.compare import plan
 from attnrec.recommender import load
 from attnrec.training.config import TrainConfig
-from attnrec.training.loop import train
+from attnrec.training.run import train
 from attnrec.training.setup import build_model
 
 TIMED = ("ti:max_interval=9", "hstu:time=true", "sdpa+ti")

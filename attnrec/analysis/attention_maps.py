@@ -27,7 +27,7 @@ from torch import Tensor
 from attnrec.data.batches import SequenceBatch, evaluation_batches
 from attnrec.data.reading.items import read_categories
 from attnrec.errors import InputError
-from attnrec.recommender import Recommender, load
+from attnrec.recommender import Recommender
 
 _CELLS_AT_ONCE = 1 << 22
 _MAX_CATEGORIES = 20
@@ -49,21 +49,20 @@ class AttentionMaps:
 
 
 def attention_figures(
-    run: str | Path, *, items: str | Path | None = None, category: str = "", slots: int = 30, users: int = 1000
+    model: Recommender, *, items: str | Path | None = None, category: str = "", slots: int = 30, users: int = 1000
 ) -> dict[str, Figure]:
-    """Attention maps of a run: by slot, and where the items' categories are known, between these.
+    """Attention maps of a trained run: by slot, and where the items' categories are known, between these.
 
     Args:
-        run: a run directory.
+        model: the run, as `attnrec.load` opens it.
         items: see `attnrec.data.reading.items.read_categories`; without it, the categories that the data brings.
         category: the column of ``items``.
         slots: how many of the most recent slots are shown.
         users: over how many users is averaged, at most.
 
     Raises:
-        InputError: the run, its data or the items file cannot be used, or its operator has no weights.
+        InputError: the data or the items file cannot be used, or its operator has no weights.
     """
-    model = load(run)
     name = f"{Path(model.config.dataset).stem}, {model.config.attention}"
     figures = {}
     of_items: Sequence[tuple[str, ...]] | None

@@ -16,6 +16,7 @@ Its users with fewer than three interactions are in the training part only.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -123,6 +124,15 @@ class Split:
         for array in arrays:
             value = zlib.crc32(array.tobytes(), value)
         return f"{value:08x}"
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the interactions, their order and times, and of what is held out; 64 hexadecimal digits."""
+        data = self.data
+        content = hashlib.sha256(self.fingerprint.encode())
+        for array in (data.offsets, data.items, data.timestamps):
+            content.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+        return content.hexdigest()
 
     def description(self) -> dict[str, Any]:
         """What was divided how, as plain values: kind, moments, and counts of users and interactions."""

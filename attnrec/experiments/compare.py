@@ -16,22 +16,23 @@ or seeds may be asked for.
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from attnrec.attention import find_attention, is_of_this_program, parse_blocks, resolved_options
-from attnrec.data.load import fingerprint, load_interactions
+from attnrec.data.load import load_interactions
 from attnrec.data.splits import Split, resolved_kind
 from attnrec.errors import InputError
 from attnrec.evaluation.metrics import check_cutoffs
-from attnrec.files import write_atomically
+from attnrec.files import make_folders, write_atomically
+from attnrec.locks import FolderLock
 from attnrec.options import flag
 from attnrec.training.config import TrainConfig, read_toml, to_toml
 from attnrec.training.kept_variants import changed_variants
-from attnrec.training.run_directory import CONFIG, METRICS, STATE, VOCABULARY, RunDirectory
+from attnrec.training.run_directory import RunDirectory
 from attnrec.training.setup import build_model, choose_device, split_of
 
 PLAN = "comparison.toml"
@@ -50,12 +51,14 @@ class Comparison:
         config: the options of every run, but for its variant and its seed.
         variants: as given to ``--attention``; differences are against the first.
         seeds: of the runs of each variant.
+        trust_code: whether variants kept in runs that somebody else wrote may be executed.
     """
 
     path: Path
     config: TrainConfig
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
+    trust_code: bool = False
 
     def run(self, variant: str, seed: int) -> RunDirectory:
         """The directory of one run, existing or not."""
@@ -69,17 +72,17 @@ class Comparison:
         return [(variant, seed) for seed in self.seeds for variant in self.variants]
 
     def finished(self, variant: str, seed: int) -> bool:
-        """Whether that run has its result, with every file of it."""
-        run = self.run(variant, seed)
-        summary = run.summary()
-        return summary is not None and not summary["interrupted"] and not run.missing_files()
+        """Whether that run has its result."""
+        return self.run(variant, seed).finished()
 
     def write_plan(self) -> None:
         plan = {"variants": self.variants, "seeds": self.seeds} | _shared_options(self.config)
         write_atomically(self.path / PLAN, to_toml(plan).encode())
 
 
-def plan(config: TrainConfig, variants: Sequence[str], seeds: int, path: str | Path) -> Comparison:
+def plan(
+    config: TrainConfig, variants: Sequence[str], seeds: int, path: str | Path, *, trust_code: bool = False
+) -> Comparison:
     """Check what is asked for, before anything is trained or written.
 
     Args:
@@ -87,6 +90,7 @@ def plan(config: TrainConfig, variants: Sequence[str], seeds: int, path: str | P
         variants: at least two, each as ``NAME[:option=value,...]``.
         seeds: how many seeds.
         path: the folder, new or with a comparison of the same options.
+        trust_code: execute the variants in runs that somebody else wrote, where they are resumed.
 
     Raises:
         InputError: a variant, an option, the data or the folder cannot be used.
@@ -106,25 +110,25 @@ def plan(config: TrainConfig, variants: Sequence[str], seeds: int, path: str | P
     timed = data.timestamps is not None
     for variant in variants:
         build_model(replace(config, attention=variant), data.num_items, data.num_users, device, timestamps=timed)
-    comparison = Comparison(Path(path), config, tuple(variants), tuple(range(config.seed, config.seed + seeds)))
+    numbers = tuple(range(config.seed, config.seed + seeds))
+    comparison = Comparison(Path(path), config, tuple(variants), numbers, trust_code)
     _check_folder(comparison, split)
     return comparison
 
 
 def prepare(comparison: Comparison) -> None:
-    """Make the folder, record the plan, and clear away runs that can be neither used nor resumed."""
-    try:
-        comparison.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot create {comparison.path}: {error.strerror or error}") from error
+    """Make the folder and record the plan; InputError or RunError where that cannot be."""
+    make_folders(comparison.path)
     comparison.write_plan()
-    for variant, seed in comparison.runs():
-        run = comparison.run(variant, seed)
-        summary = run.summary()
-        stopped = summary is None or summary["interrupted"]
-        resumable = stopped and not {CONFIG, VOCABULARY, METRICS, STATE} & set(run.missing_files())
-        if run.path.is_dir() and not resumable and not comparison.finished(variant, seed):
-            shutil.rmtree(run.path)
+
+
+@contextmanager
+def claimed(comparison: Comparison) -> Iterator[None]:
+    """`prepare`, and keep other processes from training in the folder meanwhile; InputError if one does already."""
+    make_folders(comparison.path)
+    with FolderLock(comparison.path):
+        prepare(comparison)
+        yield
 
 
 def open_comparison(path: str | Path) -> Comparison:
@@ -192,13 +196,15 @@ def _check_folder(comparison: Comparison, split: Split) -> None:
                 f"{path} holds a comparison with {flag(name)} {before[name]}, not {value}; choose another --out"
             )
     for variant, seed in comparison.runs():
-        summary = comparison.run(variant, seed).summary()
-        if summary is not None and summary["data_fingerprint"] != fingerprint(split.data):
-            raise InputError(f"{path} holds runs on other data than {comparison.config.dataset}; choose another --out")
-        if summary is not None and summary["split"]["fingerprint"] != split.fingerprint:
-            raise InputError(f"{path} holds runs that hold out other items; choose another --out")
         run = comparison.run(variant, seed)
-        for file in changed_variants(run.path, variant) if run.has_state() or summary is not None else ():
+        if not run.is_run():
+            continue
+        if run.manifest.data != split.checksum:
+            raise InputError(
+                f"{path} holds runs on other data than {comparison.config.dataset}, or that hold out other items; "
+                "choose another --out"
+            )
+        for file in changed_variants(run, variant):
             raise InputError(
                 f"{file} has changed since {path} was begun with it; give the new version another name, "
                 "or choose another --out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -15,7 +16,6 @@ from typing import Any
 import torch
 
 from attnrec.experiments.compare import Comparison
-from attnrec.training.config import to_toml
 from attnrec.training.interrupts import InterruptRequest
 
 
@@ -48,7 +48,8 @@ class ComparisonObserver:
 def run_all(comparison: Comparison, jobs: int = 1, observer: ComparisonObserver | None = None) -> Outcome:
     """Train what is not yet finished.
 
-    The first Ctrl-C lets the runs in progress save their state and ends the comparison; a second one kills them.
+    The first Ctrl-C (or another signal of `interrupts`) lets the runs in progress save their state and ends the
+    comparison; a second one kills them.
 
     Args:
         comparison: what to train.
@@ -111,7 +112,8 @@ class _Job:
         self.told = False
         run = comparison.run(*key)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "attnrec.experiments.worker", str(run)],
+            # -P: nothing is imported from the current folder that happens to have a module's name
+            [sys.executable, "-P", "-m", "attnrec.experiments.worker", str(run)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -120,8 +122,10 @@ class _Job:
             start_new_session=True,  # Ctrl-C at the terminal reaches the workers through us alone, once
         )
         assert self.process.stdin is not None
-        self.process.stdin.write(to_toml(comparison.run_config(*key).to_mapping()))
-        self.process.stdin.close()
+        given = {"options": comparison.run_config(*key).to_mapping(), "trust_code": comparison.trust_code}
+        with contextlib.suppress(BrokenPipeError):  # it has ended already; what it said tells why
+            self.process.stdin.write(json.dumps(given) + "\n")
+            self.process.stdin.flush()
         self.readers = [threading.Thread(target=read, daemon=True) for read in (self._read_events, self._read_errors)]
         for reader in self.readers:
             reader.start()
@@ -134,6 +138,9 @@ class _Job:
     def result(self) -> tuple[str, str]:
         """``finished``, ``interrupted`` or ``failed``, and a line that says why it failed."""
         code = self.process.wait()
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         for reader in self.readers:
             reader.join()
         kind = self.said.get("event", "")

@@ -42,7 +42,8 @@ from attnrec.evaluation.targets import training_popularity
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import Trainer
 from attnrec.training.observer import Observer
-from attnrec.training.run_directory import RunDirectory, Vocabulary
+from attnrec.training.run import fit_new
+from attnrec.training.run_directory import RunDirectory
 from attnrec.training.setup import split_of
 
 IN_ORDER, AT_EVALUATION, THROUGHOUT = "in_order", "shuffled_at_evaluation", "shuffled_throughout"
@@ -208,10 +209,8 @@ def _one_seed(data: Interactions, config: TrainConfig, observer: Observer, cutof
 def _trained(data: Interactions, config: TrainConfig, observer: Observer) -> Trainer:
     """A training whose model is the one that validation chose, in eval mode; its run directory is gone."""
     with tempfile.TemporaryDirectory(prefix="attnrec-") as folder:
-        users = data.user_ids if config.user_vector else ()
-        run = RunDirectory.create(folder, config, Vocabulary(data.item_ids, users))
-        trainer = Trainer(config, run, data, observer)
-        if trainer.fit()["interrupted"]:
+        trainer = Trainer(config, RunDirectory(folder), data, observer)
+        if fit_new(trainer)["interrupted"]:
             raise KeyboardInterrupt
     trainer.model.eval()
     return trainer

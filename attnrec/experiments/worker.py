@@ -1,6 +1,7 @@
-"""One training in a process of its own: ``python -m attnrec.experiments.worker RUN``.
+"""One training in a process of its own: ``python -P -m attnrec.experiments.worker RUN``.
 
-Its configuration comes as TOML on stdin. It resumes RUN where there is a state, and writes a JSON object a
+Its configuration comes as one line of JSON on stdin, which stays open as long as the comparison lives: when it ends,
+the worker ends at once, at the last snapshot. It resumes RUN where there is a state, and writes a JSON object a
 line to stdout: ``{"event": "progress", ...}`` as it goes, and at the end ``finished``, ``interrupted`` or
 ``failed`` (with ``message``). In a process of its own a variant that runs out of memory takes nothing with
 it, and its peak memory is its own.
@@ -9,17 +10,18 @@ it, and its peak memory is its own.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 import time
-import tomllib
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnrec.errors import InputError, RunError
 from attnrec.training.config import TrainConfig
-from attnrec.training.loop import train
 from attnrec.training.observer import Metrics, Observer
+from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -60,9 +62,11 @@ def say(event: str, **values: Any) -> None:
 
 
 def main(path: str) -> None:
-    config = TrainConfig.from_mapping(tomllib.loads(sys.stdin.read()))
+    given = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        summary = train(config, path, Reporter(), resume=RunDirectory(path).has_state())
+        config = TrainConfig.from_mapping(given["options"])
+        summary = train(config, path, Reporter(), resume=RunDirectory(path).is_run(), trust_code=given["trust_code"])
     except (InputError, RunError) as error:
         say("failed", message=str(error))
     except KeyboardInterrupt:
@@ -72,6 +76,11 @@ def main(path: str) -> None:
         say("failed", message="out of memory" if memory else _where(error))
     else:
         say("interrupted" if summary["interrupted"] else "finished")
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)  # nobody waits for what is to come, and the last snapshot is whole
 
 
 def _where(error: Exception) -> str:

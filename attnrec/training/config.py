@@ -117,6 +117,12 @@ class TrainConfig(ReadOptions):
     lr_factor: float = option(0.3, "Training", "plateau: what the rate is multiplied by then.", above=0.0, below=1.0)
     warmup: int = option(0, "Training", "Steps of linear warm-up of the learning rate.", min=0)
     clip_norm: float = option(0.0, "Training", "Clip the global gradient norm to this; 0: never.", min=0.0)
+    skip_nonfinite: int = option(
+        0,
+        "Training",
+        "Steps left out at most because loss or gradient is not finite; 0: such a step ends it.",
+        min=0,
+    )
     seed: int = option(0, "Training", "Seed of initialisation, order, negatives and dropout.", min=0, max=2**31)
 
     eval_every: int = option(5, "Evaluation", "Epochs between evaluations on validation.", min=1)
@@ -173,11 +179,18 @@ class TrainConfig(ReadOptions):
 def read_toml(path: Path) -> dict[str, Any]:
     """The options in a TOML file; InputError if it is missing or malformed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from error
+    return parse_toml(content, str(path))
+
+
+def parse_toml(content: bytes, source: str) -> dict[str, Any]:
+    """The options in the content of a TOML file; InputError if it is malformed."""
+    try:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{source} is not valid TOML: {error}") from error
 
 
 def to_toml(values: dict[str, Any]) -> str:

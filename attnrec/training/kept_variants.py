@@ -1,8 +1,11 @@
-"""The sources of one's own variants, kept in the run that was trained with them.
+"""The sources of one's own variants, kept in the run that was trained with them, and who may have them executed.
 
 A run trained with ``--attention my_variant.py:MyAttention`` has a copy at ``variants/my_variant.py``. The run's model
 is built from it as soon as the file has changed or is gone. Of a variant from a module or an installed package there is
 a copy of the module's file too, to tell that it has changed; the model is always built from what is installed.
+
+A run that this user did not write executes nothing unless that is asked for, and then only what lies in the run itself
+or is installed.
 """
 
 from __future__ import annotations
@@ -12,9 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from attnrec.attention import OperatorSpec, find_attention, parse_blocks, variant_file
-from attnrec.errors import InputError, RunError
-
-VARIANTS = "variants"
+from attnrec.errors import InputError
+from attnrec.training.run_directory import VARIANTS, RunDirectory
 
 
 def variant_contents(attention: str) -> dict[str, bytes]:
@@ -29,21 +31,48 @@ def variant_contents(attention: str) -> dict[str, bytes]:
     return {name: _read(file) for name, file in sources.items()}
 
 
-def with_kept_variants(run: Path, attention: str) -> str:
-    """``attention`` with every file that has changed since, or is gone, replaced by the copy in ``run``."""
+def with_kept_variants(run: RunDirectory, attention: str, *, trust_code: bool = False) -> str:
+    """``attention`` with every file that has changed since, or is gone, replaced by the copy in ``run``.
+
+    Of a run that somebody else wrote, every file is replaced.
+
+    Raises:
+        InputError: somebody else wrote the run, and its code is not trusted, or does not lie in the run.
+        RunError: a copy is damaged.
+    """
+    if not run.is_run():
+        return attention
     specs = []
+    own, kept = run.manifest.own, run.variant_files()
     for spec in parse_blocks(attention):
         file = variant_file(spec.name)
-        if file is not None and _has_changed(run, file, file.name):
+        if not own and (file is not None or ":" in spec.name):
+            _check_foreign(run, spec, trust_code, file is None or file.name in kept)
+        if file is not None and file.name in kept and not (own and _content(file) == kept[file.name]):
             _, colon, cls = spec.name.partition(":")
-            spec = replace(spec, name=f"{run / VARIANTS / file.name}{colon}{cls}")
+            spec = replace(spec, name=f"{run.path / VARIANTS / file.name}{colon}{cls}")
         specs.append(str(spec))
     return "+".join(specs)
 
 
-def changed_variants(run: Path, attention: str) -> list[Path]:
+def _check_foreign(run: RunDirectory, spec: OperatorSpec, trust_code: bool, within: bool) -> None:
+    if not trust_code:
+        raise InputError(
+            f"{run} was not written by you, and its model is made by code of its own ({spec.name}): look at it first, "
+            "and give --trust-code if it may be executed"
+        )
+    if not within:
+        raise InputError(f"{run} was not written by you, and {spec.name} is outside it: only code in it is executed")
+
+
+def changed_variants(run: RunDirectory, attention: str) -> list[Path]:
     """The files of variants in ``attention`` of which ``run`` keeps a copy that differs."""
-    return [file for spec, file in _sources(attention) if _has_changed(run, file, _kept_name(spec.name, file))]
+    kept = run.variant_files()
+    return [
+        file
+        for spec, file in _sources(attention)
+        if (name := _kept_name(spec.name, file)) in kept and _content(file) != kept[name]
+    ]
 
 
 def _sources(attention: str) -> list[tuple[OperatorSpec, Path]]:
@@ -66,13 +95,12 @@ def _kept_name(name: str, file: Path) -> str:
     return file.name if variant_file(name) else f"{find_attention(name).__module__}.py"
 
 
-def _has_changed(run: Path, file: Path, name: str) -> bool:
-    kept = run / VARIANTS / name
-    return kept.is_file() and not (file.is_file() and _read(file) == _read(kept, RunError))
+def _content(file: Path) -> bytes | None:
+    return _read(file) if file.is_file() else None
 
 
-def _read(file: Path, error: type[InputError | RunError] = InputError) -> bytes:
+def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as problem:
-        raise error(f"cannot read {file}: {problem.strerror or problem}") from problem
+        raise InputError(f"cannot read {file}: {problem.strerror or problem}") from problem

@@ -1,7 +1,7 @@
-"""The training loop: epochs, validation, early stopping, interruption and resume.
+"""The training loop: epochs, validation, early stopping, interruption, snapshots.
 
 Everything random follows from the seed: the order of users from (seed, epoch), negatives from a generator
-of their own, dropout from torch's global one. The state written between steps holds both generators, so a
+of their own, dropout from torch's global one. A snapshot between steps holds both generators, so a
 resumed run goes through the same numbers as an uninterrupted one.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +17,7 @@ from torch import Tensor
 
 from attnrec.data.batches import SequenceBatch, TrainingBatches
 from attnrec.data.interactions import Interactions
-from attnrec.data.load import load_interactions
-from attnrec.data.splits import resolved_kind
-from attnrec.errors import RunError
+from attnrec.errors import InputError, RunError
 from attnrec.evaluation.metrics import check_cutoffs
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.evaluation.targets import training_popularity
@@ -28,15 +25,20 @@ from attnrec.training.config import TrainConfig
 from attnrec.training.gradients import GradientNormStatistics, global_gradient_norm
 from attnrec.training.interrupts import InterruptRequest
 from attnrec.training.kept_variants import with_kept_variants
+from attnrec.training.manifest import Snapshot
+from attnrec.training.nonfinite import NotFinite, keep_step
 from attnrec.training.objective import Objective
 from attnrec.training.observer import Metrics, Observer, Progress
-from attnrec.training.run_directory import MetricsLog, RunDirectory, Vocabulary
-from attnrec.training.setup import build_model, check_start, choose_device, keep_freed_memory, split_of
+from attnrec.training.run_directory import RunDirectory, Vocabulary
+from attnrec.training.setup import build_model, choose_device, keep_freed_memory, split_of
 from attnrec.training.state import restore_state, state_of
 from attnrec.training.summary import summarised
+from attnrec.training.tensors import from_bytes, to_bytes
+from attnrec.training.writer import RunWriter
 
 _FLUSH_EVERY = 16  # steps between readings of losses and norms, each of which waits for a GPU
-_SECONDS_BETWEEN_STATES = 20.0
+_SECONDS_BETWEEN = 4.0  # snapshots, and readings of slow steps
+_SNAPSHOT_SHARE = 0.015  # of the time, at most, goes into snapshots
 
 
 class Trainer:
@@ -48,6 +50,7 @@ class Trainer:
         data: the interactions that ``config.dataset`` names.
         observer: is told of steps and evaluations.
         vocabulary: of the run that it starts from; items that are not in it are left out.
+        trust_code: whether code of a run that somebody else wrote may be executed.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Trainer:
         data: Interactions,
         observer: Observer,
         vocabulary: Vocabulary | None = None,
+        *,
+        trust_code: bool = False,
     ) -> None:
         self.config, self.run, self.observer = config, run, observer
         keep_freed_memory()
@@ -73,7 +78,7 @@ class Trainer:
         self.selected = f"NDCG@{min(10, data.num_items)}"
         torch.manual_seed(config.seed)
         timed = data.timestamps is not None
-        own = replace(config, attention=with_kept_variants(run.path, config.attention))
+        own = replace(config, attention=with_kept_variants(run, config.attention, trust_code=trust_code))
         self.model = build_model(own, data.num_items, data.num_users, self.device, timestamps=timed)
         torch.manual_seed(config.seed)  # so that dropout does not depend on how much a variant's start has drawn
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
@@ -85,8 +90,10 @@ class Trainer:
         self.gradients = GradientNormStatistics()
         self.last_batch_gradients = GradientNormStatistics()
         self.best_metrics: Metrics = {}
+        self.best_weights: bytes | None = None
         self.interrupt = InterruptRequest()
-        self.log_size = 0
+        self.last_step = -1  # of this session, where it is not the end of the training
+        self.next_snapshot = time.monotonic() + _SECONDS_BETWEEN
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -98,45 +105,52 @@ class Trainer:
 
     # -- the run ---------------------------------------------------------------------------------------
 
-    def fit(self) -> dict[str, Any]:
-        """Train, write the run directory, and return the summary.
+    def fit(self, writer: RunWriter) -> dict[str, Any]:
+        """Train, write the run, and return the summary.
 
-        The first Ctrl-C ends the training after the step in progress, but not the run: the state is saved,
-        the best model tested. A second one stops at once, and the state last saved remains.
+        The first Ctrl-C (or another signal of `interrupts`) ends the training after the step in progress, but not the
+        run: a snapshot is taken, the best model tested. A second one stops at once, and the last snapshot remains.
 
         Raises:
-            RunError: the loss is not finite, or a file cannot be written.
+            NotFinite: a loss or a gradient is not finite; the step is kept, for `--replay`.
+            RunError: a file cannot be written.
         """
-        self.log = MetricsLog(self.run, self.log_size)
+        self.writer = writer
         self.validator = self._evaluator("valid")
-        self.observer.started(self)
         with self.interrupt:
+            if not writer.manifest.snapshots:
+                self._snapshot()
+            self.observer.started(self)
             try:
                 self._train_epochs()
-            finally:
-                self.log.close()
-        interrupted = self.interrupt.requested and not self._finished()
-        self.observer.testing(self, interrupted)
-        self._save_state()
-        if not self.progress.best_epoch:
-            self._validate()  # so that a run interrupted early can be used
-        summary = self._summary(interrupted)
-        self.run.write_summary(summary)
-        return summary
+            except NotFinite as error:
+                keep_step(self, error)
+                raise
+            interrupted = self.interrupt.requested and not self._finished()
+            self._snapshot()  # before anything is tested or shown
+            self.observer.testing(self, interrupted)
+            if self.best_weights is None:
+                self._validate(logged=False)  # so that a run interrupted early can be used
+            return self._finish(interrupted)
 
     def _train_epochs(self) -> None:
         progress, config = self.progress, self.config
-        saved = time.monotonic()
-        while not (self._finished() or self.interrupt.requested):
+        while not (self._finished() or self._stopping()):
             if not self._train_epoch():
                 return
             if progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs:
                 self._validate()
             progress.epoch += 1
             progress.step = 0
-            if time.monotonic() - saved > _SECONDS_BETWEEN_STATES:
-                self._save_state()
-                saved = time.monotonic()
+            self._snapshot_if_due()
+
+    def train_until(self, step: int) -> None:
+        """Train on until ``step`` steps have been done since the beginning, or Ctrl-C; raises as `fit`."""
+        self.last_step = step
+        self._train_epochs()
+
+    def _stopping(self) -> bool:
+        return self.interrupt.requested or self.steps_done == self.last_step
 
     def _finished(self) -> bool:
         return self.progress.epoch > self.config.epochs or self.out_of_patience()
@@ -147,32 +161,46 @@ class Trainer:
     def _train_epoch(self) -> bool:
         """The steps left of the current epoch; False when interrupted before its end."""
         progress = self.progress
-        begun, done = time.perf_counter(), 0
-        first = progress.step
-        pending: list[Tensor] = []
+        first, done, seconds = progress.step, 0, 0.0
+        pending: list[tuple[Tensor, bool]] = []
+        mark = time.perf_counter()
         self.model.train()
-        try:
-            for batch in self.batches.epoch(progress.epoch, first):
-                pending.append(self.step(batch.to(self.device)))
-                progress.step += 1
-                done += len(batch.items)
-                stopping = self.interrupt.requested
-                if stopping or len(pending) == _FLUSH_EVERY or progress.step == len(self.batches):
-                    self._read(pending)
-                    progress.positions_per_second = done / (time.perf_counter() - begun)
-                    self.observer.stepped(self)
-                if stopping and progress.step < len(self.batches):
-                    return False
-        finally:
+        for batch in self.batches.epoch(progress.epoch, first):
+            pending.append(self.step(batch.to(self.device)))
+            progress.step += 1
+            done += len(batch.items)
+            stopping, last = self._stopping(), progress.step == len(self.batches)
+            passed = time.perf_counter() - mark
+            if not (stopping or last or len(pending) == _FLUSH_EVERY or passed > _SECONDS_BETWEEN):
+                continue
             self._read(pending)
-            seconds = time.perf_counter() - begun
-            progress.training_seconds += seconds
+            passed = time.perf_counter() - mark
+            seconds += passed
+            progress.training_seconds += passed
+            progress.positions_per_second = done / seconds
+            self.observer.stepped(self)
+            if stopping and not last:
+                return False
+            if not last:  # then the validation may still belong to it
+                self._snapshot_if_due()
+            mark = time.perf_counter()
         if first == 0:
             progress.seconds_per_epoch.append(seconds)
         return True
 
-    def step(self, batch: SequenceBatch) -> Tensor:
-        """One optimiser step; the loss and the gradient norm, [2]."""
+    def step(self, batch: SequenceBatch) -> tuple[Tensor, bool]:
+        """One optimiser step; the loss and the gradient norm, [2], and whether the step was skipped for them."""
+        values = self.backward(batch)
+        # to ask for each step's values is to wait for a GPU, so only where it was wanted
+        skipped = self.progress.skipped < self.config.skip_nonfinite and not bool(values.isfinite().all())
+        if skipped:
+            self.progress.skipped += 1
+        else:
+            self.optimizer.step()
+        return values, skipped
+
+    def backward(self, batch: SequenceBatch) -> Tensor:
+        """The gradients of a batch, clipped, in the parameters; the loss, and their norm before, [2]."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.optimizer.zero_grad()
@@ -181,7 +209,6 @@ class Trainer:
         loss = self.objective(outputs.float(), self.model.item_vectors, batch, self.generator)
         loss.backward()
         norm = global_gradient_norm(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
         return torch.stack([loss.detach(), norm])
 
     def _learning_rate(self) -> float:
@@ -194,29 +221,34 @@ class Trainer:
             rate *= 0.5 * (1 + math.cos(math.pi * step / (config.epochs * len(self.batches))))
         return rate
 
-    def _read(self, pending: list[Tensor]) -> None:
-        """Log the losses and norms gathered since the last reading; RunError if one is not finite."""
-        if not pending:
-            return
+    def _read(self, pending: list[tuple[Tensor, bool]]) -> None:
+        """Log the losses and norms gathered since the last reading; NotFinite if one is not."""
         progress = self.progress
-        values = torch.stack(pending).tolist()
-        first = (progress.epoch - 1) * len(self.batches) + progress.step - len(pending) + 1
+        values = torch.stack([own for own, _ in pending]).tolist()
+        skipped = [was for _, was in pending]
+        first = self.steps_done - len(pending) + 1
         pending.clear()
-        for step, (loss, norm) in enumerate(values, first):
+        for step, (loss, norm), left_out in zip(range(first, self.steps_done + 1), values, skipped, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 what = "loss" if not math.isfinite(loss) else "gradient norm"
-                raise self._diverged(f"the {what} is {loss if what == 'loss' else norm} at step {step}")
+                if not left_out:
+                    raise self._diverged(f"the {what} is {loss if what == 'loss' else norm} at step {step}", step)
+                self.writer.log.write({"step": step, "epoch": progress.epoch, "skipped": f"{what} not finite"})
+                continue
             self.gradients.add(norm)
             if step % len(self.batches) == 0:
                 self.last_batch_gradients.add(norm)
-            self.log.write({"step": step, "epoch": progress.epoch, "loss": loss, "grad_norm": norm})
-        progress.loss, progress.grad_norm = values[-1]
+            self.writer.log.write({"step": step, "epoch": progress.epoch, "loss": loss, "grad_norm": norm})
+            progress.loss, progress.grad_norm = loss, norm
 
-    def _diverged(self, what: str) -> RunError:
-        return RunError(
-            f"{what} (epoch {self.progress.epoch}); try a smaller --lr than {self.config.lr:g}, --clip-norm 1, "
-            "or --warmup 100"
-        )
+    @property
+    def steps_done(self) -> int:
+        """Optimiser steps since the beginning."""
+        return (self.progress.epoch - 1) * len(self.batches) + self.progress.step
+
+    def _diverged(self, what: str, step: int) -> NotFinite:
+        advice = f"try a smaller --lr than {self.config.lr:g}, --clip-norm 1, or --warmup 100"
+        return NotFinite(f"{what} (epoch {self.progress.epoch}); {advice}", step)
 
     # -- evaluation ------------------------------------------------------------------------------------
 
@@ -227,41 +259,47 @@ class Trainer:
         self.model.eval()
         return evaluator.run(self.model, self.device).means(self.cutoffs)
 
-    def _validate(self) -> None:
+    def _validate(self, *, logged: bool = True) -> None:
         progress = self.progress
         try:
             metrics = self._evaluate(self.validator)
         except RunError as error:
-            raise self._diverged(str(error)) from error
+            raise self._diverged(str(error), self.steps_done) from error
         score = metrics[self.config.select][self.selected]
         if score > progress.best_score:
             progress.best_epoch, progress.best_score, progress.waited = progress.epoch, score, 0
             self.best_metrics = metrics
-            self.run.write_weights(self.model.state_dict())
+            self.best_weights = to_bytes(self.model.state_dict())
         else:
             progress.waited += 1
             if self.config.schedule == "plateau" and progress.waited % self.config.lr_patience == 0:
                 progress.falls += 1
-        if not self.log.file.closed:
-            self.log.write({"epoch": progress.epoch, "seconds": progress.training_seconds, "valid": metrics})
+        if logged:
+            self.writer.log.write({"epoch": progress.epoch, "seconds": progress.training_seconds, "valid": metrics})
         self.observer.evaluated(self, metrics)
 
-    def _summary(self, interrupted: bool) -> dict[str, Any]:
-        self.model.load_state_dict(self.run.weights())
+    def _finish(self, interrupted: bool) -> dict[str, Any]:
+        """Test the best model and write the result."""
+        assert self.best_weights is not None
+        self.model.load_state_dict(from_bytes(self.best_weights)[0])
         self.model.eval()
         evaluator = self._evaluator("test")
         test = evaluator.run(self.model, self.device)
-        self.run.write_test_ranks(test)
-        return summarised(self, evaluator, test, interrupted)
+        summary = summarised(self, evaluator, test, interrupted)
+        self.writer.finish(self.best_weights, test, summary)
+        return summary
 
-    # -- stop and resume -------------------------------------------------------------------------------
+    # -- snapshots -------------------------------------------------------------------------------------
 
-    def _save_state(self) -> None:
-        self.run.write_state(state_of(self))
+    def _snapshot_if_due(self) -> None:
+        if time.monotonic() >= self.next_snapshot:
+            self._snapshot()
 
-    def logged_bytes(self) -> int:
-        """Length of `metrics.jsonl`, so that what is logged after a state can be cut off."""
-        return self.log.path.stat().st_size if self.log.file.closed else self.log.size()
+    def _snapshot(self) -> None:
+        begun = time.monotonic()
+        self.writer.snapshot(self.steps_done, state_of(self), self.best_weights)
+        now = time.monotonic()
+        self.next_snapshot = now + max(_SECONDS_BETWEEN, (now - begun) / _SNAPSHOT_SHARE)
 
     def start_from(self, run: RunDirectory) -> None:
         """Begin with the best weights of another run; InputError where it has none, RunError where they do not fit."""
@@ -271,48 +309,23 @@ class Trainer:
         except RuntimeError as error:
             raise RunError(f"the weights of {run} do not fit its configuration") from error
 
-    def restore(self) -> None:
-        """Continue where the state in the run directory stands.
+    def restore(self, run: RunDirectory) -> Snapshot:
+        """Put the newest snapshot of a run that is whole back; which one it was.
 
         Raises:
-            InputError: there is no state, or it belongs to other data.
-            RunError: the state is corrupt.
+            InputError: the run is of other data.
+            RunError: no snapshot is whole.
         """
-        restore_state(self, self.run.state())
+        self.check_data(run)
+        for snapshot, state, weights in run.snapshots():
+            restore_state(self, state)
+            self.best_weights = weights
+            return snapshot
+        raise RunError(f"{run} cannot be resumed: no snapshot of it is whole")
 
-
-def train(
-    config: TrainConfig, out: str | Path, observer: Observer | None = None, *, resume: bool = False
-) -> dict[str, Any]:
-    """Train a model and leave a run directory.
-
-    Args:
-        config: all options.
-        out: the run directory: new or empty, or with ``resume`` an existing run.
-        observer: is told of steps and evaluations.
-        resume: continue the run at ``out`` to the same weights as if it had never stopped.
-
-    Returns:
-        the summary, as in the run's ``summary.json``.
-
-    Raises:
-        InputError: data, options or directory cannot be used; nothing is written then.
-        RunError: the training failed (loss not finite, disk full).
-    """
-    data = load_interactions(config.dataset, config)
-    config = replace(config, split=resolved_kind(config.split, data))
-    run = RunDirectory.open(out) if resume else RunDirectory(out)
-    if resume:
-        trainer = Trainer(config, run, data, observer or Observer(), run.vocabulary() if config.start_from else None)
-        trainer.restore()
-        run.write_config(config)
-        return trainer.fit()
-    start = RunDirectory.open(config.start_from) if config.start_from else None
-    if start is not None:
-        check_start(config, start.config())
-        config = replace(config, attention=with_kept_variants(start.path, config.attention))
-    trainer = Trainer(config, run, data, observer or Observer(), start.vocabulary() if start else None)
-    if start is not None:
-        trainer.start_from(start)
-    RunDirectory.create(out, config, trainer.vocabulary)
-    return trainer.fit()
+    def check_data(self, run: RunDirectory) -> None:
+        """Raise InputError where the data are not those that a run was started with."""
+        own, known = self.vocabulary, run.vocabulary()
+        ids_are_known = (own.items, own.users, own.untrained) == (known.items, known.users, known.untrained)
+        if run.manifest.data != self.split.checksum or not ids_are_known:
+            raise InputError(f"{self.config.dataset} has changed since {run} was started (items, order, times or ids)")

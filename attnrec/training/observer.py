@@ -28,6 +28,7 @@ class Progress:
         best_score: validation NDCG@10 at the best epoch.
         waited: evaluations since then.
         falls: how often a stalled validation has lowered the learning rate.
+        skipped: steps left out because their loss or gradient was not finite.
     """
 
     epoch: int = 1
@@ -41,6 +42,7 @@ class Progress:
     best_score: float = -1.0
     waited: int = 0
     falls: int = 0
+    skipped: int = 0
 
 
 class Observer:

@@ -1,43 +1,49 @@
-"""A run directory: what a training leaves behind, each file written whole or not at all.
+"""A run directory: what a training leaves behind, and how it is read.
 
 | file | content |
 |---|---|
 | `config.toml` | every option, resolved |
 | `vocabulary.json` | original ids (of users for user vectors) in the model's order; untrained items; titles |
 | `metrics.jsonl` | a line a step (loss, grad_norm) and a line an evaluation |
-| `weights.safetensors` | the model at its best validation score |
-| `state` | what `--resume` needs |
+| `state/` | the last two snapshots: what `--resume` needs, and the best weights by then |
+| `weights.safetensors` | the model at its best validation score; written when the training ends |
 | `test_ranks.safetensors` | the rank of every user's test item at the chosen epoch |
-| `summary.json` | the result; written last, so a run without it is unfinished |
+| `summary.json` | the result |
+| `nonfinite.safetensors` | the state before a step whose loss or gradient was not finite, where there was one |
 | `variants/` | copies of the sources of one's own variants, where the run was trained with any |
+| `manifest.json` | the checksum of every file and of the data; written last (`attnrec.training.manifest`) |
+
+Nothing is read that does not have the checksum that the manifest gives for it. `RunWriter` (`writer.py`) writes.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from attnrec.errors import InputError, RunError
+from attnrec.errors import InputError, RunError, RunWarning
 from attnrec.evaluation.metrics import Ranks
 from attnrec.evaluation.ranking import Evaluation
-from attnrec.files import write_atomically
-from attnrec.training.config import TrainConfig, read_toml, to_toml
-from attnrec.training.kept_variants import VARIANTS, variant_contents
+from attnrec.files import sha256
+from attnrec.training.config import TrainConfig, parse_toml
+from attnrec.training.manifest import MANIFEST, PREVIOUS, Manifest, Snapshot, StoredFile, read_manifest
+from attnrec.training.tensors import from_bytes
 
-CONFIG, VOCABULARY, METRICS = "config.toml", "vocabulary.json", "metrics.jsonl"
-WEIGHTS, TEST_RANKS, STATE, SUMMARY = "weights.safetensors", "test_ranks.safetensors", "state", "summary.json"
+CONFIG, VOCABULARY, METRICS, STATE = "config.toml", "vocabulary.json", "metrics.jsonl", "state"
+WEIGHTS, TEST_RANKS, SUMMARY = "weights.safetensors", "test_ranks.safetensors", "summary.json"
+NONFINITE, VARIANTS = "nonfinite.safetensors", "variants"
+OWN_NAMES = frozenset(
+    {CONFIG, VOCABULARY, METRICS, STATE, WEIGHTS, TEST_RANKS, SUMMARY, NONFINITE, VARIANTS, MANIFEST, PREVIOUS}
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Vocabulary:
 
 
 class RunDirectory:
-    """Reads and writes the files of a run; see the head of this file."""
+    """Reads the files of a run as they were when it was opened; see the head of this file."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -69,175 +75,212 @@ class RunDirectory:
         return str(self.path)
 
     @classmethod
-    def create(cls, path: str | Path, config: TrainConfig, vocabulary: Vocabulary) -> RunDirectory:
-        """Start a run; InputError if the directory already holds something."""
-        run = cls(path)
-        if run.path.exists() and not run.path.is_dir():
-            raise InputError(f"{run} is not a directory")
-        if run.path.is_dir() and any(run.path.iterdir()):
-            what = "a run; continue it with --resume" if run.is_run() else "files"
-            raise InputError(f"{run} already holds {what}, or choose another --out")
-        try:
-            run.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot create {run}: {error.strerror or error}") from error
-        run._keep_variants(config.attention)
-        run.write_config(config)
-        write_atomically(run.path / VOCABULARY, json.dumps(asdict(vocabulary), ensure_ascii=False).encode())
-        return run
-
-    @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
-        """An existing run; InputError if there is none."""
+        """An existing run.
+
+        Raises:
+            InputError: there is none.
+            RunError: its manifest is damaged or missing.
+        """
         run = cls(path)
         if not run.path.is_dir():
             raise InputError(f"there is no run directory {run}")
         if not run.is_run():
-            raise InputError(f"{run} is not a run directory (it has no {CONFIG} and {VOCABULARY})")
+            if (run.path / CONFIG).is_file() and (run.path / VOCABULARY).is_file():
+                raise RunError(
+                    f"{run} has no {MANIFEST}: its training was stopped before the first snapshot (start it again), "
+                    "or it is of an earlier version of attnrec, or the file is lost"
+                )
+            raise InputError(f"{run} is not a run directory (it has no {MANIFEST})")
+        for name in OWN_NAMES:
+            if (run.path / name).is_symlink():
+                raise InputError(f"{run.path / name} is a link; a run has files of its own")
+        _ = run.manifest
         return run
 
     def is_run(self) -> bool:
-        return (self.path / CONFIG).is_file() and (self.path / VOCABULARY).is_file()
+        return (self.path / MANIFEST).is_file() or (self.path / PREVIOUS).is_file()
 
-    def has_state(self) -> bool:
-        """Whether there is something to resume."""
-        return (self.path / STATE).is_file()
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Which files make up the run; RunError where it is damaged."""
+        return read_manifest(self.path)[0]
 
-    def missing_files(self) -> list[str]:
-        """Files that a finished run should have and this one has not."""
-        wanted = (CONFIG, VOCABULARY, METRICS, WEIGHTS, TEST_RANKS, STATE, SUMMARY)
-        return [name for name in wanted if not (self.path / name).is_file()]
-
-    def write_config(self, config: TrainConfig) -> None:
-        write_atomically(self.path / CONFIG, to_toml(config.to_mapping()).encode())
-
-    def _keep_variants(self, attention: str) -> None:
-        for name, content in variant_contents(attention).items():
-            (self.path / VARIANTS).mkdir(exist_ok=True)
-            write_atomically(self.path / VARIANTS / name, content)
+    # -- what was written at the start -----------------------------------------------------------------
 
     def config(self) -> TrainConfig:
         path = self.path / CONFIG
-        return TrainConfig.from_run(read_toml(path), str(path))
+        return TrainConfig.from_run(parse_toml(self._checked(CONFIG), str(path)), str(path))
 
     def vocabulary(self) -> Vocabulary:
         content = self._json(VOCABULARY)
         try:
-            items, users = tuple(content["items"]), tuple(content["users"])
-            return Vocabulary(items, users, tuple(content.get("untrained", ())), tuple(content.get("titles", ())))
+            return Vocabulary(*(tuple(content[name]) for name in ("items", "users", "untrained", "titles")))
         except (KeyError, TypeError) as error:
-            raise RunError(f"{self.path / VOCABULARY} is corrupt") from error
+            raise RunError(f"{self.path / VOCABULARY} is of another version of attnrec") from error
 
-    def write_weights(self, tensors: dict[str, Tensor]) -> None:
-        self._write_tensors(WEIGHTS, tensors)
+    def variant_files(self) -> dict[str, bytes]:
+        """Name and content of the kept sources of one's own variants."""
+        names = [name for name in self.manifest.files if name.startswith(f"{VARIANTS}/")]
+        return {name.partition("/")[2]: self._checked(name) for name in names}
+
+    # -- what the training has reached -----------------------------------------------------------------
+
+    def snapshots(self) -> Iterator[tuple[Snapshot, bytes, bytes | None]]:
+        """The snapshots that are whole, newest first, each with the content of its state and of its best weights.
+
+        Every damaged one is named in a `RunWarning`.
+        """
+        for snapshot in self.manifest.snapshots:
+            try:
+                self._log_until(snapshot)
+                state = self._stored(snapshot.state)
+                weights = None if snapshot.weights is None else self._stored(snapshot.weights)
+            except RunError as error:
+                self._warn(f"{error}; the snapshot of step {snapshot.step} is passed over")
+                continue
+            yield snapshot, state, weights
 
     def weights(self) -> dict[str, Tensor]:
-        """The best weights; InputError if the run has none yet, RunError if the file is corrupt."""
-        return self._tensors(WEIGHTS)
+        """The best weights; where they are damaged, with a `RunWarning`, their copy or those of the snapshot before.
 
-    def write_test_ranks(self, result: Evaluation) -> None:
-        full, sampled = result.full, result.sampled
-        ranks = {"full_above": full.above, "full_tied": full.tied}
-        ranks |= {"sampled_above": sampled.above, "sampled_tied": sampled.tied}
-        self._write_tensors(TEST_RANKS, ranks)
+        Raises:
+            InputError: the run has none yet.
+            RunError: all are damaged.
+        """
+        candidates = [one.weights for one in self.manifest.snapshots if one.weights is not None]
+        if result := self.manifest.result.get(WEIGHTS):
+            copies = [file for file in candidates if file.sha256 == result]
+            candidates = [StoredFile(WEIGHTS, result), *copies, *(file for file in candidates if file not in copies)]
+        if not candidates:
+            raise InputError(f"{self} has no weights yet: the run has not been evaluated once")
+        for place, file in enumerate(candidates):
+            try:
+                return self._tensors(self.path / file.name, self._stored(file))
+            except RunError as error:
+                if self._has_moved_on():
+                    return self.weights()
+                others = [other for other in candidates[place + 1 :] if other.name != file.name]
+                if not others:
+                    raise
+                same = others[0].sha256 == file.sha256
+                kind = "its copy" if same else "the best weights of the snapshot before"
+                self._warn(f"{error}; {kind}, {others[0].name}, {'is' if same else 'are'} used")
+        raise AssertionError("the last candidate returns or raises")
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`, with those that a training in progress has written since its last snapshot.
+
+        RunError if what the manifest knows of it is damaged or missing.
+        """
+        try:
+            content = self._log_until(self.manifest.snapshots[0])
+        except RunError:
+            if self._has_moved_on():
+                return self.log()
+            raise
+        if not self.manifest.result:
+            whole = self._read(METRICS)
+            content = whole[: whole.rfind(b"\n") + 1]
+        try:
+            return [json.loads(line) for line in content.splitlines()]
+        except ValueError as error:
+            raise RunError(f"{self.path / METRICS} is damaged ({error})") from error
+
+    def _log_until(self, snapshot: Snapshot) -> bytes:
+        content = self._read(METRICS)[: snapshot.log_bytes]
+        if len(content) < snapshot.log_bytes or sha256(content) != snapshot.log_sha256:
+            raise RunError(f"{self.path / METRICS} is damaged or cut: it is not what the training wrote")
+        return content
+
+    # -- the result ------------------------------------------------------------------------------------
+
+    def summary(self) -> dict[str, Any] | None:
+        """The result, or None while the run is unfinished."""
+        return self._json(SUMMARY) if self.is_run() and SUMMARY in self.manifest.result else None
+
+    def finished(self) -> bool:
+        """Whether there is a result, and not one of a training that was interrupted."""
+        summary = self.summary()
+        return summary is not None and not summary["interrupted"]
 
     def test_ranks(self) -> Evaluation:
-        """Ranks of the test items; InputError if the run has none yet, RunError if the file is corrupt."""
-        found = self._tensors(TEST_RANKS)
+        """Ranks of the test items; InputError if the run has none yet, RunError if the file is damaged."""
+        if TEST_RANKS not in self.manifest.result:
+            raise InputError(f"{self} has no {TEST_RANKS}: its training has not ended")
+        found = self._tensors(self.path / TEST_RANKS, self._checked(TEST_RANKS))
         try:
             full = Ranks(found["full_above"], found["full_tied"])
             return Evaluation(full, Ranks(found["sampled_above"], found["sampled_tied"]))
         except KeyError as error:
-            raise RunError(f"{self.path / TEST_RANKS} is corrupt (it has no {error})") from error
+            raise RunError(f"{self.path / TEST_RANKS} is of another version (it has no {error})") from error
 
-    def _write_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
-        on_host = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        write_atomically(self.path / name, save_tensors(on_host))
+    def nonfinite(self) -> bytes:
+        """The state before the step that was not finite; InputError where there was none."""
+        if NONFINITE not in self.manifest.nonfinite:
+            raise InputError(f"{self} has no step to replay: no loss or gradient was other than finite")
+        return self._checked(NONFINITE)
 
-    def _tensors(self, name: str) -> dict[str, Tensor]:
-        path = self.path / name
-        try:
-            return load_tensors(path.read_bytes())
-        except FileNotFoundError:
-            why = "the file is gone" if self.summary() else "the run has not been evaluated once"
-            raise InputError(f"{self} has no {name}: {why}") from None
-        except OSError as error:
-            raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-        except (SafetensorError, ValueError) as error:
-            raise RunError(f"{path} is corrupt ({error})") from error
+    def problems(self) -> list[str]:
+        """A line for every file that is missing or damaged; none for a run that is whole."""
+        files = dict.fromkeys([*self.manifest.files, *self.manifest.result, *self.manifest.nonfinite])
+        stored = {file for one in self.manifest.snapshots for file in (one.state, one.weights) if file is not None}
+        checks = [lambda name=name: self._checked(name) for name in files]
+        checks += [lambda file=file: self._stored(file) for file in sorted(stored, key=lambda file: file.name)]
+        checks += [lambda one=one: self._log_until(one) for one in self.manifest.snapshots[:1]]
+        found = []
+        for check in checks:
+            try:
+                check()
+            except RunError as error:
+                found.append(str(error))
+        return found
 
-    def log(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, none if there is no such file; RunError if it is corrupt."""
-        path = self.path / METRICS
-        try:
-            return [json.loads(line) for line in path.read_text().splitlines()]
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} is corrupt ({error})") from error
-
-    def write_state(self, state: dict[str, Any]) -> None:
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_atomically(self.path / STATE, buffer.getvalue())
-
-    def state(self) -> dict[str, Any]:
-        """What resuming needs; InputError if the run has no state, RunError if it is corrupt."""
-        path = self.path / STATE
-        if not path.is_file():
-            raise InputError(f"{self} cannot be resumed: it has no file `{STATE}`")
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise RunError(f"{path} is corrupt (it does not load)") from error
-        if not isinstance(state, dict):
-            raise RunError(f"{path} is corrupt (not a training state)")
-        return state
-
-    def write_summary(self, summary: dict[str, Any]) -> None:
-        write_atomically(self.path / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
-
-    def summary(self) -> dict[str, Any] | None:
-        """The result, or None while the run is unfinished."""
-        return self._json(SUMMARY) if (self.path / SUMMARY).is_file() else None
+    # -- reading ---------------------------------------------------------------------------------------
 
     def _json(self, name: str) -> dict[str, Any]:
-        path = self.path / name
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-        except ValueError as error:
-            raise RunError(f"{path} is corrupt ({error})") from error
+            content = json.loads(self._checked(name))
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{self.path / name} is not JSON ({error})") from error
         if not isinstance(content, dict):
-            raise RunError(f"{path} is corrupt (not a JSON object)")
+            raise RunError(f"{self.path / name} is not a JSON object")
         return content
 
-
-class MetricsLog:
-    """Appends lines to `metrics.jsonl`; after a resume, lines past the saved state are cut off first."""
-
-    def __init__(self, run: RunDirectory, size: int = 0) -> None:
-        self.path = run.path / METRICS
+    @staticmethod
+    def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
         try:
-            self.file = self.path.open("ab")
-            self.file.truncate(size)
-        except OSError as error:
-            raise RunError(f"cannot write {self.path}: {error.strerror or error}") from error
+            return from_bytes(content)[0]
+        except ValueError as error:
+            raise RunError(f"{path} is not a safetensors file ({error})") from error
 
-    def write(self, line: dict[str, Any]) -> None:
-        self._guard(lambda: self.file.write(json.dumps(line).encode() + b"\n"))
+    def _stored(self, file: StoredFile) -> bytes:
+        return self._with_sum(file.name, {file.sha256})
 
-    def size(self) -> int:
-        """Bytes written so far, flushed."""
-        self._guard(self.file.flush)
-        return self.path.stat().st_size
+    def _checked(self, name: str) -> bytes:
+        return self._with_sum(name, self.manifest.sums(name))
 
-    def close(self) -> None:
-        self._guard(self.file.close)
+    def _with_sum(self, name: str, sums: set[str]) -> bytes:
+        content = self._read(name)
+        if sha256(content) not in sums:
+            raise RunError(f"{self.path / name} is damaged or was changed: it is not what the training wrote")
+        return content
 
-    def _guard(self, action: Any) -> None:
+    def _read(self, name: str) -> bytes:
+        path = self.path / name
         try:
-            action()
+            if path.resolve() != self.path.resolve() / name:
+                raise RunError(f"{path} is a link; a run has files of its own")
+            if not path.is_file():
+                raise RunError(f"{path} is missing")
+            return path.read_bytes()
         except OSError as error:
-            raise RunError(f"cannot write {self.path}: {error.strerror or error}") from error
+            raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+
+    def _has_moved_on(self) -> bool:
+        """Whether a training has written another manifest since this one was read, which is then read again."""
+        before = self.__dict__.pop("manifest")
+        return self.manifest != before
+
+    def _warn(self, line: str) -> None:
+        warnings.warn(line, RunWarning, stacklevel=3)

@@ -24,7 +24,8 @@ from attnrec.training.presets import with_preset
 from attnrec.training.run_directory import RunDirectory, Vocabulary
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_MAY_CHANGE = {"epochs", "patience", "eval_every", "device"}  # on resuming
+_MAY_CHANGE = {"epochs", "patience", "eval_every", "device", "skip_nonfinite"}  # on resuming
+_MAY_CHANGE_AFTER_DIVERGING = _MAY_CHANGE | {"lr", "clip_norm", "warmup"}
 
 
 def choose_device(name: str) -> torch.device:
@@ -94,13 +95,15 @@ def resumed_config(run: str | Path, options: dict[str, Any]) -> TrainConfig:
     """The options of a run that is to be resumed with some of them anew; InputError for one that may not change."""
     if "preset" in options:
         raise InputError("--resume takes its options from the run, so --preset cannot be given")
-    before = RunDirectory.open(run).config()
+    directory = RunDirectory.open(run)
+    before = directory.config()
+    may_change = _MAY_CHANGE_AFTER_DIVERGING if directory.manifest.nonfinite else _MAY_CHANGE
     asked = TrainConfig.from_mapping(before.to_mapping() | options, "options")
     for name in options:
-        if name not in _MAY_CHANGE and getattr(asked, name) != getattr(before, name):
+        if name not in may_change and getattr(asked, name) != getattr(before, name):
             raise InputError(
                 f"--resume: the run was started with {flag(name)} {getattr(before, name)}, not {getattr(asked, name)}; "
-                f"only {', '.join(flag(other) for other in sorted(_MAY_CHANGE))} may change"
+                f"only {', '.join(flag(other) for other in sorted(may_change))} may change"
             )
     if before.schedule == "cosine" and asked.epochs != before.epochs:
         raise InputError("--resume: --epochs cannot change under a cosine schedule, which depends on it")

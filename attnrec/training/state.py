@@ -6,56 +6,65 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from attnrec.data.load import fingerprint
-from attnrec.errors import InputError, RunError
+from attnrec.errors import RunError
 from attnrec.training.gradients import GradientNormStatistics
 from attnrec.training.observer import Progress
+from attnrec.training.tensors import from_bytes, to_bytes
 
 if TYPE_CHECKING:
     from attnrec.training.loop import Trainer
 
+_MODEL, _OPTIMIZER, _CUDA = "model/", "optimizer/", "cuda_generator/"
 
-def state_of(trainer: Trainer) -> dict[str, Any]:
-    """The state of a training between two steps."""
-    return {
-        "model": trainer.model.state_dict(),
-        "optimizer": trainer.optimizer.state_dict(),
+
+def state_of(trainer: Trainer, others: dict[str, Tensor] | None = None, **more: Any) -> bytes:
+    """The state of a training between two steps, as the content of a file.
+
+    ``others`` and ``more`` are further tensors and values to keep. RunError where a part of it cannot be kept.
+    """
+    tensors = (others or {}) | {_MODEL + name: tensor for name, tensor in trainer.model.state_dict().items()}
+    for place, entries in trainer.optimizer.state_dict()["state"].items():
+        tensors |= {f"{_OPTIMIZER}{place}/{name}": torch.as_tensor(entry) for name, entry in entries.items()}
+    tensors |= {"generator": trainer.generator.get_state(), "torch_generator": torch.get_rng_state()}
+    if trainer.device.type == "cuda":
+        tensors |= {f"{_CUDA}{place}": state for place, state in enumerate(torch.cuda.get_rng_state_all())}
+    values = {
         "progress": asdict(trainer.progress),
         "gradients": asdict(trainer.gradients),
         "last_batch_gradients": asdict(trainer.last_batch_gradients),
         "best_metrics": trainer.best_metrics,
-        "generator": trainer.generator.get_state(),
-        "torch_generator": torch.get_rng_state(),
-        "cuda_generators": torch.cuda.get_rng_state_all() if trainer.device.type == "cuda" else [],
-        "log_size": trainer.logged_bytes(),
-        "data": fingerprint(trainer.data),
-        "split": trainer.split.fingerprint,
     }
-
-
-def restore_state(trainer: Trainer, state: dict[str, Any]) -> None:
-    """Put a state back.
-
-    Raises:
-        InputError: it belongs to other data, or another split of them.
-        RunError: it is corrupt.
-    """
     try:
-        if (state["data"], state["split"]) != (fingerprint(trainer.data), trainer.split.fingerprint):
-            raise InputError(f"{trainer.config.dataset} has changed since {trainer.run} was started")
-        trainer.model.load_state_dict(state["model"])
-        trainer.optimizer.load_state_dict(state["optimizer"])
-        trainer.progress = Progress(**state["progress"])
-        trainer.gradients = GradientNormStatistics(**state["gradients"])
-        trainer.last_batch_gradients = GradientNormStatistics(**state["last_batch_gradients"])
-        trainer.best_metrics = state["best_metrics"]
-        trainer.generator.set_state(state["generator"])
-        torch.set_rng_state(state["torch_generator"])
-        if trainer.device.type == "cuda" and state["cuda_generators"]:
-            torch.cuda.set_rng_state_all(state["cuda_generators"])
-        trainer.log_size = state["log_size"]
+        return to_bytes(tensors, values | more)
+    except ValueError as error:
+        raise RunError(f"the state of --attention {trainer.config.attention} cannot be saved: {error}") from error
+
+
+def restore_state(trainer: Trainer, content: bytes) -> None:
+    """Put a state back; RunError where it is not the state of such a training."""
+    try:
+        tensors, values = from_bytes(content)
+        trainer.model.load_state_dict(_part(tensors, _MODEL))
+        entries: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _part(tensors, _OPTIMIZER).items():
+            place, _, entry = name.partition("/")
+            entries.setdefault(int(place), {})[entry] = tensor
+        groups = trainer.optimizer.state_dict()["param_groups"]
+        trainer.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        trainer.progress = Progress(**values["progress"])
+        trainer.gradients = GradientNormStatistics(**values["gradients"])
+        trainer.last_batch_gradients = GradientNormStatistics(**values["last_batch_gradients"])
+        trainer.best_metrics = values["best_metrics"]
+        trainer.generator.set_state(tensors["generator"])
+        torch.set_rng_state(tensors["torch_generator"])
+        states = [state for _, state in sorted(_part(tensors, _CUDA).items(), key=lambda own: int(own[0]))]
+        if trainer.device.type == "cuda" and states:
+            torch.cuda.set_rng_state_all(states)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise RunError(f"the state of {trainer.run} is corrupt or of another version ({error})") from error
+        raise RunError(f"the state of {trainer.run} is of another version ({error})") from error
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -28,16 +28,16 @@ def summarised(trainer: Trainer, evaluator: Evaluator, test: Evaluation, interru
         interrupted: whether the training was ended before its time.
     """
     progress, config, split = trainer.progress, trainer.config, trainer.split
-    steps = (progress.epoch - 1) * len(trainer.batches) + progress.step
     of_test = report(evaluator, test, trainer.cutoffs, trainer.trained)
     return {
         "run": str(trainer.run.path),
         "attention": config.attention,
         "dataset": trainer.data.name,
-        "epochs": math.ceil(steps / len(trainer.batches)),
+        "epochs": math.ceil(trainer.steps_done / len(trainer.batches)),
         "best_epoch": progress.best_epoch,
         "interrupted": interrupted,
         "stopped_early": trainer.out_of_patience(),
+        "skipped_steps": progress.skipped,
         "seconds_per_epoch": statistics.median(progress.seconds_per_epoch or [0.0]),
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "grad_norm": trainer.gradients.summary(),

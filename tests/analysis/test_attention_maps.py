@@ -17,7 +17,7 @@ from attnrec.data.splits import leave_one_out
 from attnrec.errors import InputError
 from attnrec.recommender import Recommender, load
 from attnrec.training.config import TrainConfig
-from attnrec.training.loop import train
+from attnrec.training.run import train
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_by_category(run: Path) -> None:
 def test_figures(run: Path, tmp_path: Path) -> None:
     table = tmp_path / "items.csv"
     table.write_text("item,kind\n" + "".join(f"i{number},{'ab'[number % 2]}\n" for number in range(1, 31)))
-    figures = attention_figures(run, items=table, category="kind", users=20)
+    figures = attention_figures(load(run), items=table, category="kind", users=20)
     assert list(figures) == ["attention-by-slot", "attention-by-category"]
     titles = [axes.get_title() for axes in figures["attention-by-slot"].axes if axes.get_visible() and axes.get_title()]
     assert titles == [
@@ -106,7 +106,7 @@ def test_figures(run: Path, tmp_path: Path) -> None:
 
 def test_the_embedded_data_brings_its_categories(tmp_path: Path) -> None:
     train(TrainConfig(dim=4, epochs=1, eval_every=1), tmp_path / "run")
-    figures = attention_figures(tmp_path / "run", users=1500, slots=30)
+    figures = attention_figures(load(tmp_path / "run"), users=1500, slots=30)
     assert list(figures) == ["attention-by-slot", "attention-by-category"]
     shown = figures["attention-by-slot"].axes[0].images[0].get_array()
     assert shown is not None
@@ -118,7 +118,7 @@ def test_the_embedded_data_brings_its_categories(tmp_path: Path) -> None:
 def test_a_model_without_blocks_has_no_map(small_file: Path, tmp_path: Path) -> None:
     train(TrainConfig(dataset=str(small_file), dim=4, blocks=0, epochs=1), tmp_path / "run")
     with pytest.raises(InputError, match="has no attention block"):
-        attention_figures(tmp_path / "run")
+        attention_figures(load(tmp_path / "run"))
 
 
 def test_items_files(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from attnrec.analysis.style import save_figure
 from attnrec.analysis.training_curves import training_figure
 from attnrec.errors import InputError, RunError
 from attnrec.training.config import TrainConfig
-from attnrec.training.loop import train
+from attnrec.training.run import train
 
 
 @pytest.fixture

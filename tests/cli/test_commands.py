@@ -206,10 +206,10 @@ def test_what_a_run_refuses(attnrec: Any, run: Path, small_file: Path) -> None:
         assert result.code == code
         assert message in result.err
         assert result.err.count("\n") == 1
-    (run / "weights.safetensors").write_bytes(b"broken")
+    (run / "vocabulary.json").write_bytes(b"broken")
     result = attnrec("evaluate", run)
     assert result.code == 1
-    assert "is corrupt" in result.err
+    assert "vocabulary.json is damaged or was changed" in result.err
 
 
 def test_not_finite(attnrec: Any, small_file: Path) -> None:

@@ -17,7 +17,7 @@ from attnrec.evaluation.metrics import mean_metrics
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.recommender import load
 from attnrec.training.config import TrainConfig
-from attnrec.training.loop import train
+from attnrec.training.run import train
 
 
 @pytest.fixture(scope="module")

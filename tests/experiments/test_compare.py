@@ -27,7 +27,7 @@ from attnrec.experiments.pool import ComparisonObserver, run_all
 from attnrec.experiments.report import build_result, write_result
 from attnrec.experiments.tables import problems, tables, to_markdown
 from attnrec.training.config import TrainConfig
-from attnrec.training.loop import train
+from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
 from attnrec.training.setup import build_model
 from tests.experiments.conftest import VARIANTS
@@ -148,30 +148,6 @@ def test_an_interrupted_comparison_goes_on(config: TrainConfig, tmp_path: Path) 
     assert RunDirectory(tmp_path / "c" / "runs" / "awr_width=4" / "seed-4").summary() is not None
 
 
-def test_a_run_that_never_saved_a_state_starts_anew(config: TrainConfig, tmp_path: Path) -> None:
-    comparison = plan(config, VARIANTS, 1, tmp_path / "c")
-    prepare(comparison)
-    broken = comparison.run("sdpa", 4)
-    train(comparison.run_config("sdpa", 4), broken.path)
-    for name in ("state", "summary.json", "weights.safetensors", "test_ranks.safetensors"):
-        (broken.path / name).unlink()
-    prepare(comparison)
-    assert not broken.path.exists()
-
-
-@pytest.mark.parametrize("gone", ["test_ranks.safetensors", "metrics.jsonl", "config.toml", "weights.safetensors"])
-def test_a_damaged_run_is_trained_again(config: TrainConfig, tmp_path: Path, gone: str) -> None:
-    comparison = plan(config, VARIANTS, 1, tmp_path / "c")
-    prepare(comparison)
-    run = comparison.run("sdpa", 4)
-    train(comparison.run_config("sdpa", 4), run.path)
-    assert comparison.finished("sdpa", 4)
-    (run.path / gone).unlink()
-    assert not comparison.finished("sdpa", 4)
-    prepare(comparison)
-    assert not run.path.exists()
-
-
 # -- failures ----------------------------------------------------------------------------------------------
 
 
@@ -236,7 +212,7 @@ def test_a_folder_of_something_else_is_left_alone(finished: Comparison, config: 
     other = tmp_path / "other.txt"
     other.write_text(Path(config.dataset).read_text().replace("i7\n", "i8\n"))
     assert load_interactions(str(other)).num_items
-    with pytest.raises(InputError, match="runs on other data"):
+    with pytest.raises(InputError, match="runs on other data than"):
         plan(replace(config, dataset=str(other)), VARIANTS, 1, finished.path)
     with pytest.raises(InputError, match="is not a comparison"):
         open_comparison(tmp_path)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +13,7 @@ from attnrec.analysis.comparison_figures import comparison_figures
 from attnrec.cli.compare import _show
 from attnrec.cli.output import console
 from attnrec.evaluation.significance import PairedBootstrap
-from attnrec.experiments.compare import Comparison, open_comparison
+from attnrec.experiments.compare import Comparison
 from attnrec.experiments.report import build_result, trend, write_result
 from attnrec.experiments.tables import tables, to_markdown
 from tests.experiments.conftest import VARIANTS
@@ -84,19 +81,6 @@ def test_figures(finished: Comparison) -> None:
     expected = build_result(finished)["variants"][0]["test"]["full"]
     assert [float(x) for x in np.asarray(lines[0].get_xdata())] == [1, 5, 10]
     assert np.asarray(lines[0].get_ydata()) == pytest.approx([expected[f"NDCG@{n}"]["mean"] for n in (1, 5, 10)])
-
-
-def test_runs_that_logged_no_seconds_are_not_drawn_by_time(finished: Comparison, tmp_path: Path) -> None:
-    shutil.copytree(finished.path, tmp_path / "old")
-    old = open_comparison(tmp_path / "old")
-    for variant, expected in ((VARIANTS[1], [VARIANTS[0]]), (VARIANTS[0], None)):
-        for seed in old.seeds:
-            log = old.run(variant, seed).path / "metrics.jsonl"
-            log.write_text(re.sub(r'"seconds": [^,]*, ', "", log.read_text()))
-        figure = comparison_figures(old).get("validation-by-time")
-        found = figure and [text.get_text() for text in figure.legends[0].get_texts()]
-        assert found == expected
-    assert build_result(old)["equal_time"] is None
 
 
 def test_trend() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from attnrec.data.load import fingerprint, load_interactions
+from attnrec.evaluation.metrics import Ranks
+from attnrec.evaluation.ranking import Evaluation
 from attnrec.experiments.compare import Comparison
 from attnrec.experiments.known_rows import KNOWN_ROWS, known_row
 from attnrec.experiments.warnings import BEST_IS_LAST, STILL_RISING, comparison_warnings, run_warnings, still_rising
 from attnrec.training.config import TrainConfig
-from attnrec.training.run_directory import METRICS, STATE, TEST_RANKS, WEIGHTS, RunDirectory, Vocabulary
+from attnrec.training.run_directory import RunDirectory, Vocabulary
+from attnrec.training.writer import RunWriter
 from tests.conftest import real_file
 
 RISING = [0.1 - 0.1 * 0.9**k for k in range(20)]
@@ -27,14 +30,15 @@ BCE = TrainConfig(loss="bce")
 
 def written(run: RunDirectory, config: TrainConfig, scores: Sequence[float], **summary: Any) -> RunDirectory:
     """A finished run as far as the warnings read it."""
-    RunDirectory.create(run.path, config, Vocabulary(("i1",)))
-    lines = [{"epoch": epoch, "valid": {"full": {"NDCG@10": score}}} for epoch, score in enumerate(scores, 1)]
-    (run.path / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for name in (WEIGHTS, TEST_RANKS, STATE):
-        (run.path / name).touch()
     values = {"interrupted": False, "stopped_early": False, "best_epoch": int(np.argmax(scores)) + 1}
-    run.write_summary(values | {"data_fingerprint": BEAUTY, "device": "cpu"} | summary)
-    return run
+    values |= {"data_fingerprint": BEAUTY, "device": "cpu"} | summary
+    ranks = Ranks(torch.zeros(1), torch.zeros(1))
+    with RunWriter.create(run.path, config, Vocabulary(("i1",)), {}, "") as writer:
+        for epoch, score in enumerate(scores, 1):
+            writer.log.write({"epoch": epoch, "valid": {"full": {"NDCG@10": score}}})
+        writer.snapshot(1, b"", b"")
+        writer.finish(b"", Evaluation(ranks, ranks), values)
+    return RunDirectory(run.path)
 
 
 @pytest.mark.parametrize(

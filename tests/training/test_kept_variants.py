@@ -11,7 +11,7 @@ from attnrec.errors import InputError
 from attnrec.experiments.compare import plan, prepare
 from attnrec.recommender import load
 from attnrec.training.config import TrainConfig
-from attnrec.training.loop import train
+from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
 
 OPERATOR = """

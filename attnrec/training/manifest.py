@@ -1,0 +1,172 @@
+"""`manifest.json`: which files make up a run, each with its SHA-256; written last, so that it never names what is not
+there. What it does not name is not part of the run.
+
+It has a checksum of itself, and a signature by which the user who wrote it knows it again (`attnrec.signing`). The one
+before it is kept as `manifest.previous.json`, for the day when the newer one is damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from attnrec.errors import RunError, RunWarning
+from attnrec.files import replace_file, sha256, write_atomically
+from attnrec.signing import is_own, signature
+
+MANIFEST, PREVIOUS = "manifest.json", "manifest.previous.json"
+_FORMAT = 1
+_NAME = re.compile(r"(variants/|state/)?[^/\x00]+")
+_SUM = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a run, by its name in the run's folder, and the SHA-256 of its content."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One moment of a training, between two steps.
+
+    Attributes:
+        number: counted up over the run.
+        step: optimiser steps done.
+        state: everything that going on from here needs.
+        weights: the best on validation so far; None before the first evaluation.
+        log_bytes, log_sha256: the part of `metrics.jsonl` written by then.
+    """
+
+    number: int
+    step: int
+    state: StoredFile
+    weights: StoredFile | None
+    log_bytes: int
+    log_sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run consists of.
+
+    Attributes:
+        data: checksum of the interactions that it is trained on, times included.
+        files: SHA-256 by name, of what was written at the start.
+        changing: a new SHA-256 by name, while such a file is being replaced.
+        snapshots: newest first, two at most.
+        result: SHA-256 by name, of what the end of a training wrote; empty while it goes on.
+        nonfinite: SHA-256 by name, of what was kept of a step that was not finite; empty without one.
+        own: whether this user wrote it.
+    """
+
+    data: str
+    files: dict[str, str]
+    snapshots: tuple[Snapshot, ...]
+    changing: dict[str, str] = field(default_factory=dict)
+    result: dict[str, str] = field(default_factory=dict)
+    nonfinite: dict[str, str] = field(default_factory=dict)
+    own: bool = field(default=True, compare=False)
+
+    def sums(self, name: str) -> set[str]:
+        """The checksums that a file may have; none if it does not belong to the run."""
+        parts = (self.files, self.changing, self.result, self.nonfinite)
+        return {part[name] for part in parts if name in part}
+
+
+def write_manifest(folder: Path, manifest: Manifest, before: bytes | None) -> bytes:
+    """Make ``manifest`` that of the run, and keep the content of the one ``before``; its content.
+
+    Raises RunError when it cannot be written.
+    """
+    body: dict[str, Any] = {"format": _FORMAT, **asdict(manifest)}
+    del body["own"]
+    checksum = sha256(_canonical(body))
+    content = json.dumps(body | {"checksum": checksum, "signature": signature(checksum)}, indent=1).encode() + b"\n"
+    if before is not None:
+        replace_file(folder / PREVIOUS, before)
+    write_atomically(folder / MANIFEST, content)
+    return content
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
+    """The manifest of a run and its content; the previous one, with a `RunWarning`, where the last one is damaged.
+
+    Raises RunError where neither can be used.
+    """
+    try:
+        return _read(folder / MANIFEST)
+    except (OSError, ValueError) as error:
+        try:
+            found = _read(folder / PREVIOUS)
+        except (OSError, ValueError):
+            raise RunError(f"{folder / MANIFEST} is {_state(error)}, and no earlier one can be used") from error
+        warnings.warn(
+            f"{folder / MANIFEST} is {_state(error)}: the one before it is used, and what came later is not seen",
+            RunWarning,
+            stacklevel=2,
+        )
+        return found
+
+
+def _state(error: Exception) -> str:
+    return "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
+
+
+def _canonical(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _read(path: Path) -> tuple[Manifest, bytes]:
+    """ValueError where the content is not a manifest."""
+    content = path.read_bytes()
+    try:
+        body = json.loads(content)
+    except RecursionError:
+        raise ValueError("it does not read") from None
+    if not isinstance(body, dict):
+        raise ValueError("not a JSON object")
+    checksum, signed = body.pop("checksum", None), body.pop("signature", None)
+    if not isinstance(signed, str) or checksum != sha256(_canonical(body)):
+        raise ValueError("its checksum is not that of its content")
+    if body.pop("format", None) != _FORMAT:
+        raise ValueError("it is of another version of attnrec")
+    try:
+        snapshots = tuple(_snapshot(entry) for entry in body.pop("snapshots"))
+        manifest = Manifest(**body, snapshots=snapshots, own=is_own(checksum, signed))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError("it lacks something") from error
+    _check(manifest)
+    return manifest, content
+
+
+def _snapshot(entry: dict[str, Any]) -> Snapshot:
+    weights = entry["weights"]
+    return Snapshot(
+        **entry | {"state": StoredFile(**entry["state"]), "weights": None if weights is None else StoredFile(**weights)}
+    )
+
+
+def _check(manifest: Manifest) -> None:
+    """ValueError where a name leads out of the run, or something is not of its type: anybody can write a manifest."""
+    stored = [file for one in manifest.snapshots for file in (one.state, one.weights) if file is not None]
+    named = [(file.name, file.sha256) for file in stored]
+    for part in (manifest.files, manifest.changing, manifest.result, manifest.nonfinite):
+        named += part.items()
+    for name, checksum in named:
+        if not (isinstance(name, str) and _NAME.fullmatch(name)) or Path(name).name in ("", ".", ".."):
+            raise ValueError(f"{name!r} is not a name of a file in a run")
+        if not (isinstance(checksum, str) and _SUM.fullmatch(checksum)):
+            raise ValueError(f"{name} has no checksum")
+    for one in manifest.snapshots:
+        numbers = (one.number, one.step, one.log_bytes)
+        if not all(type(number) is int and number >= 0 for number in numbers) or not isinstance(one.log_sha256, str):
+            raise ValueError("a snapshot has no number")
+    if not isinstance(manifest.data, str):
+        raise ValueError("the data have no checksum")

@@ -1,0 +1,71 @@
+"""`metrics.jsonl` as a training writes it: appended to, and known by its length and checksum at every snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from attnrec.errors import RunError
+from attnrec.files import NO_LINKS, cannot_write, write_all
+
+_BUFFER = 1 << 16  # bytes
+
+
+class MetricsLog:
+    """The file from ``size`` on; what stands behind that is of a training that got no further snapshot, and is cut.
+
+    Raises RunError when it cannot be written, here and in every method.
+    """
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        self.path, self.size = path, size
+        self.waiting = bytearray()
+        try:
+            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
+            os.ftruncate(self.descriptor, size)
+            self.checksum = hashlib.sha256(self._content())
+            os.lseek(self.descriptor, size, os.SEEK_SET)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def _content(self) -> bytes:
+        parts = []
+        while part := os.read(self.descriptor, _BUFFER):
+            parts.append(part)
+        content = b"".join(parts)
+        if len(content) != self.size:
+            raise RunError(f"{self.path} is shorter than the training left it")
+        return content
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append a line; it is in the file at the next `flush`, or once much is waiting."""
+        self.waiting += json.dumps(line).encode() + b"\n"
+        if len(self.waiting) > _BUFFER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what is waiting to the system."""
+        content = bytes(self.waiting)
+        try:
+            write_all(self.descriptor, content)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        self.size += len(content)
+        self.checksum.update(content)
+        self.waiting.clear()
+
+    def sync(self) -> tuple[int, str]:
+        """Bring all of it to the disk; its length in bytes and its SHA-256."""
+        self.flush()
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        return self.size, self.checksum.hexdigest()
+
+    def close(self) -> None:
+        """Close the file, as it is."""
+        os.close(self.descriptor)

@@ -1,0 +1,104 @@
+"""Train, resume, replay: from a configuration and a folder to a run directory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from attnrec.data.interactions import Interactions
+from attnrec.data.load import load_interactions
+from attnrec.data.splits import resolved_kind
+from attnrec.locks import FolderLock
+from attnrec.training.config import TrainConfig
+from attnrec.training.kept_variants import variant_contents, with_kept_variants
+from attnrec.training.loop import Trainer
+from attnrec.training.nonfinite import Replay, replay_step
+from attnrec.training.observer import Observer
+from attnrec.training.run_directory import RunDirectory
+from attnrec.training.setup import check_start
+from attnrec.training.writer import RunWriter
+
+
+def train(
+    config: TrainConfig,
+    out: str | Path,
+    observer: Observer | None = None,
+    *,
+    resume: bool = False,
+    trust_code: bool = False,
+) -> dict[str, Any]:
+    """Train a model and leave a run directory.
+
+    Args:
+        config: all options.
+        out: the run directory: new or empty, or with ``resume`` an existing run.
+        observer: is told of steps and evaluations.
+        resume: continue the run at ``out`` to the same weights as if it had never stopped.
+        trust_code: execute the variants of a run that somebody else wrote, where it is resumed or started from.
+
+    Returns:
+        the summary, as in the run's ``summary.json``.
+
+    Raises:
+        InputError: data, options or directory cannot be used, or the run is in use; nothing is written then.
+        RunError: the training failed (loss not finite, disk full), or what is to be resumed is damaged.
+    """
+    data = load_interactions(config.dataset, config)
+    config = replace(config, split=resolved_kind(config.split, data))
+    watcher = observer or Observer()
+    if resume:
+        return _resumed(config, RunDirectory.open(out), data, watcher, trust_code)
+    start = RunDirectory.open(config.start_from) if config.start_from else None
+    if start is not None:
+        check_start(config, start.config())
+        config = replace(config, attention=with_kept_variants(start, config.attention, trust_code=trust_code))
+    trainer = Trainer(config, RunDirectory(out), data, watcher, start.vocabulary() if start else None)
+    if start is not None:
+        trainer.start_from(start)
+    return fit_new(trainer)
+
+
+def fit_new(trainer: Trainer) -> dict[str, Any]:
+    """Begin a run where the trainer is to have it, and train; raises as `train`."""
+    sources = variant_contents(trainer.config.attention)
+    with RunWriter.create(
+        trainer.run.path, trainer.config, trainer.vocabulary, sources, trainer.split.checksum
+    ) as writer:
+        return trainer.fit(writer)
+
+
+def _resumed(
+    config: TrainConfig, run: RunDirectory, data: Interactions, observer: Observer, trust_code: bool
+) -> dict[str, Any]:
+    with FolderLock(run.path) as lock:
+        run = RunDirectory.open(run.path)  # nobody writes to it any more
+        run.config()  # what is damaged is refused here, and not only where its options are wanted
+        trainer = _trainer(config, run, data, observer, trust_code)
+        snapshot = trainer.restore(run)
+        with RunWriter.resume(run, snapshot, lock) as writer:
+            writer.change_config(config)
+            return trainer.fit(writer)
+
+
+def replay(path: str | Path, *, trust_code: bool = False) -> Replay:
+    """Repeat the step of a run whose loss or gradient was not finite, and look at every layer; nothing is written.
+
+    Raises:
+        InputError: it is no run, it has no such step, or its data have changed.
+        RunError: a file of it is damaged.
+    """
+    run = RunDirectory.open(path)
+    state = run.nonfinite()
+    config = run.config()
+    trainer = _trainer(config, run, load_interactions(config.dataset, config), Observer(), trust_code)
+    trainer.check_data(run)
+    return replay_step(trainer, state)
+
+
+def _trainer(
+    config: TrainConfig, run: RunDirectory, data: Interactions, observer: Observer, trust_code: bool
+) -> Trainer:
+    """The trainer of an existing run, as at its beginning."""
+    vocabulary = run.vocabulary() if config.start_from else None
+    return Trainer(config, run, data, observer, vocabulary, trust_code=trust_code)

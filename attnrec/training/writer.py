@@ -1,0 +1,259 @@
+"""Writes a run directory, so that it is whole at every moment: also when the process is killed or the disk is full.
+
+A snapshot is written in this order, each step on the disk before the next: the log, the state and the best weights
+under names of their own, then the manifest that names them. Until the manifest is there, the snapshot before is the
+newest one. What no manifest names any more is removed last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from attnrec import files
+from attnrec.errors import InputError, RunError
+from attnrec.evaluation.ranking import Evaluation
+from attnrec.files import make_folder, make_folders, replace_file, sha256, sync_folder
+from attnrec.locks import LOCK, FolderLock
+from attnrec.training.config import TrainConfig, to_toml
+from attnrec.training.manifest import MANIFEST, Manifest, Snapshot, StoredFile, read_manifest, write_manifest
+from attnrec.training.metrics_log import MetricsLog
+from attnrec.training.run_directory import (
+    CONFIG,
+    METRICS,
+    NONFINITE,
+    OWN_NAMES,
+    STATE,
+    SUMMARY,
+    TEST_RANKS,
+    VARIANTS,
+    VOCABULARY,
+    WEIGHTS,
+    RunDirectory,
+    Vocabulary,
+)
+from attnrec.training.tensors import to_bytes
+
+_KEPT = 2  # snapshots
+
+
+class RunWriter:
+    """The one writer of a run, which it keeps locked; made by `create` or `resume`, and a context manager."""
+
+    def __init__(self, path: Path, lock: FolderLock, manifest: Manifest, content: bytes | None, log_size: int) -> None:
+        self.path, self.lock, self.manifest, self._content = path, lock, manifest, content
+        self._number = max((one.number for one in manifest.snapshots), default=-1)  # of the last snapshot
+        self.log = MetricsLog(path / METRICS, log_size)
+
+    @classmethod
+    def create(
+        cls, path: Path, config: TrainConfig, vocabulary: Vocabulary, sources: dict[str, bytes], data: str
+    ) -> RunWriter:
+        """Start a run, which becomes one with its first snapshot.
+
+        Args:
+            path: the folder: new, empty, or with a run that diverged, which is moved into a folder of its own there.
+            config: all options.
+            vocabulary: of the model.
+            sources: name and content of one's own variants' files.
+            data: checksum of the data.
+
+        Raises:
+            InputError: the folder holds something else, or is in use.
+            RunError: it cannot be written.
+        """
+        lock = _claimed(path)
+        try:
+            _move_diverged_run(path)
+        except BaseException:
+            lock.release()
+            raise
+        contents = {
+            CONFIG: to_toml(config.to_mapping()).encode(),
+            VOCABULARY: json.dumps(asdict(vocabulary)).encode(),
+        } | {f"{VARIANTS}/{name}": content for name, content in sources.items()}
+        try:
+            for folder in [STATE, *([VARIANTS] if sources else [])]:
+                make_folder(path / folder)
+            for name, content in contents.items():
+                replace_file(path / name, content)
+            if sources:
+                sync_folder(path / VARIANTS)
+            sums = {name: sha256(content) for name, content in contents.items()}
+            return cls(path, lock, Manifest(data, sums, ()), None, 0)
+        except BaseException:
+            _discard(path)
+            lock.release()
+            raise
+
+    @classmethod
+    def resume(cls, run: RunDirectory, snapshot: Snapshot, lock: FolderLock) -> RunWriter:
+        """Go on from a snapshot of a run that is locked; what its log says later is cut off."""
+        manifest, content = read_manifest(run.path)
+        writer = cls(run.path, lock, manifest, content, snapshot.log_bytes)
+        earlier = tuple(one for one in manifest.snapshots if one.number <= snapshot.number)
+        writer.manifest = replace(manifest, snapshots=earlier)  # later ones are damaged, and their log is cut off
+        return writer
+
+    # -- while it trains -------------------------------------------------------------------------------
+
+    def snapshot(self, step: int, state: bytes, weights: bytes | None) -> None:
+        """Keep a moment of the training, and forget the last but one; RunError when it cannot be written.
+
+        Args:
+            step: optimiser steps done.
+            state: what going on needs.
+            weights: the best so far.
+        """
+        before = self.manifest.snapshots
+        self._number = number = self._number + 1
+        size, checksum = self.log.sync()
+        stored = self._store(f"{STATE}/{number}.safetensors", state)
+        best = None
+        if weights is not None:
+            known = [one.weights for one in before if one.weights and one.weights.sha256 == sha256(weights)]
+            best = known[0] if known else self._store(f"{STATE}/{number}-weights.safetensors", weights)
+        sync_folder(self.path / STATE)
+        taken = Snapshot(number, step, stored, best, size, checksum)
+        self._commit(replace(self.manifest, snapshots=(taken, *before)[:_KEPT], result={}, nonfinite={}))
+        self._clear()
+
+    def change_config(self, config: TrainConfig) -> None:
+        """Write other options; RunError when they cannot be written."""
+        content = to_toml(config.to_mapping()).encode()
+        checksum = sha256(content)
+        if self.manifest.files[CONFIG] == checksum and not self.manifest.changing:
+            return
+        self._commit(replace(self.manifest, changing={CONFIG: checksum}))
+        replace_file(self.path / CONFIG, content)
+        changed = self.manifest.files | {CONFIG: checksum}
+        self._commit(replace(self.manifest, files=changed, changing={}))
+
+    def keep_nonfinite(self, content: bytes) -> None:
+        """Keep the state before a step that was not finite; RunError when it cannot be written."""
+        replace_file(self.path / NONFINITE, content)
+        self._commit(replace(self.manifest, nonfinite={NONFINITE: sha256(content)}))
+
+    # -- at the end ------------------------------------------------------------------------------------
+
+    def finish(self, weights: bytes, test: Evaluation, summary: dict[str, Any]) -> None:
+        """Write the result after the last snapshot; RunError when it cannot be written."""
+        ranks: dict[str, Tensor] = {"full_above": test.full.above, "full_tied": test.full.tied}
+        ranks |= {"sampled_above": test.sampled.above, "sampled_tied": test.sampled.tied}
+        contents = {
+            WEIGHTS: weights,
+            TEST_RANKS: to_bytes(ranks),
+            SUMMARY: (json.dumps(summary, indent=2) + "\n").encode(),
+        }
+        for name, content in contents.items():
+            replace_file(self.path / name, content)
+        self._commit(replace(self.manifest, result={name: sha256(content) for name, content in contents.items()}))
+
+    def close(self) -> None:
+        """Close the log and give the folder free."""
+        self.log.close()
+        self.lock.release()
+        if self._content is None:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()  # unless there is something in it
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        trained = self.manifest.nonfinite or any(one.step for one in self.manifest.snapshots)
+        if isinstance(error, Exception) and not trained:
+            _discard(self.path)
+            self._content = None
+        self.close()
+
+    # -- parts -----------------------------------------------------------------------------------------
+
+    def _store(self, name: str, content: bytes) -> StoredFile:
+        replace_file(self.path / name, content)
+        return StoredFile(name, sha256(content))
+
+    def _commit(self, manifest: Manifest) -> None:
+        self._content = write_manifest(self.path, manifest, self._content)
+        self.manifest = manifest
+
+    def _clear(self) -> None:
+        """Remove snapshots that no manifest names, and what a killed process left half written."""
+        named = {file.name for one in self.manifest.snapshots for file in (one.state, one.weights) if file}
+        for path in (self.path / STATE).iterdir():
+            own = path.name.endswith((".safetensors", ".tmp")) and path.name.strip(".")[:1].isdigit()
+            if own and f"{STATE}/{path.name}" not in named:
+                files.remove(path)
+        for path in self.path.glob(".*.tmp"):
+            if _is_own(path.name):
+                files.remove(path)
+        if not self.manifest.nonfinite:
+            files.remove(self.path / NONFINITE)
+
+
+def _discard(path: Path) -> None:
+    """Remove what a training that never began has written; what is not ours stays."""
+    for name in (MANIFEST, *sorted(OWN_NAMES - {MANIFEST})):
+        own = path / name
+        with contextlib.suppress(OSError):
+            if own.is_dir():
+                shutil.rmtree(own)
+            else:
+                own.unlink(missing_ok=True)
+
+
+def _claimed(path: Path) -> FolderLock:
+    """The lock of a folder in which a run may be started."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is not a directory")
+    _check_free(path)  # before anything is written there
+    make_folders(path)
+    lock = FolderLock(path).acquire()
+    try:
+        _check_free(path)  # another process may have been faster
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _check_free(path: Path) -> None:
+    """InputError unless a run may be started in a folder: an empty one, or one where that has been tried in vain."""
+    found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    run = RunDirectory(path)
+    if not found or (run.is_run() and run.manifest.nonfinite):
+        return
+    if LOCK in found and not run.is_run() and all(map(_is_own, found)):
+        return  # a training was killed before its first snapshot; nothing of value is there
+    what = "a run; continue it with --resume" if run.is_run() else "files"
+    raise InputError(f"{path} already holds {what}, or choose another --out")
+
+
+def _is_own(name: str) -> bool:
+    half_written = name.startswith(".") and name.endswith(".tmp")
+    return name == LOCK or (name[1:].rsplit(".", 2)[0] if half_written else name) in OWN_NAMES
+
+
+def _move_diverged_run(path: Path) -> None:
+    """Make room for a new run where one diverged: its files go to a folder ``diverged-N``, others stay."""
+    if not RunDirectory(path).is_run():
+        return
+    number = next(n for n in range(1, 1 << 20) if not (path / f"diverged-{n}").exists())
+    folder = path / f"diverged-{number}"
+    make_folder(folder)
+    try:
+        # the manifest last: until it has gone, the run is still the one here
+        for name in sorted(OWN_NAMES & {entry.name for entry in path.iterdir()}, key=lambda name: name == MANIFEST):
+            os.replace(path / name, folder / name)
+    except OSError as error:
+        raise RunError(f"cannot move the files of {path} to {folder}: {error.strerror or error}") from error
