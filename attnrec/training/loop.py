@@ -127,7 +127,8 @@ class Trainer:
                 keep_step(self, error)
                 raise
             interrupted = self.interrupt.requested and not self._finished()
-            self._snapshot()  # before anything is tested or shown
+            if writer.manifest.snapshots[0].step < self.steps_done:
+                self._snapshot()  # before anything is tested or shown
             self.observer.testing(self, interrupted)
             if self.best_weights is None:
                 self._validate(logged=False)  # so that a run interrupted early can be used

@@ -153,6 +153,8 @@ class RunWriter:
             TEST_RANKS: to_bytes(ranks),
             SUMMARY: (json.dumps(summary, indent=2) + "\n").encode(),
         }
+        if self.manifest.result:
+            self._commit(replace(self.manifest, result={}))  # which is about to be overwritten
         for name, content in contents.items():
             replace_file(self.path / name, content)
         self._commit(replace(self.manifest, result={name: sha256(content) for name, content in contents.items()}))

@@ -1,0 +1,193 @@
+"""Nothing in a run that somebody else wrote is executed unless that is asked for, and nothing outside it even then."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attnrec
+from attnrec.errors import InputError, RunError, RunWarning
+from attnrec.files import sha256
+from attnrec.training.config import TrainConfig
+from attnrec.training.manifest import MANIFEST, PREVIOUS, _canonical
+from attnrec.training.run import train
+
+VARIANT = """
+from pathlib import Path
+from attnrec.attention import AttentionOperator
+Path({trace!r}).touch()
+class Mine(AttentionOperator):
+    def weights(self, q, k, ctx): ...
+    def forward(self, q, k, v, ctx): return v * 1.0
+"""
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """Is there once the variant has been executed."""
+    return tmp_path / "executed"
+
+
+@pytest.fixture
+def run(config: TrainConfig, tmp_path: Path, trace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run with a variant of its own, of a user whose key is not this one's."""
+    (tmp_path / "mine.py").write_text(VARIANT.format(trace=str(trace)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATTNREC_CONFIG", str(tmp_path / "of another user"))
+        values = config.to_mapping() | {"attention": str(tmp_path / "mine.py")}
+        train(TrainConfig.from_mapping(values), tmp_path / "run")
+        attnrec.load(tmp_path / "run")  # who wrote it is not asked
+    trace.unlink()
+    monkeypatch.setattr("attnrec.attention.discovery._loaded", {})
+    return tmp_path / "run"
+
+
+def actions(run: Path, **trust: Any) -> list[Any]:
+    values = {"epochs": 1, "cutoffs": [5]}
+    further: Any = {"start_from": str(run), "out": run.parent / "further"} | values
+    return [
+        lambda: attnrec.load(run, **trust),
+        lambda: attnrec.plot(run, attention_map=True, **trust),
+        lambda: attnrec.train(out=run, resume=True, **trust),
+        lambda: attnrec.train(dataset=str(run.parent / "small.txt"), **further, **trust),
+    ]
+
+
+def test_it_is_refused(run: Path, trace: Path) -> None:
+    for action in actions(run):
+        with pytest.raises(InputError, match=r"run was not written by you, .*mine\.py.* --trust-code"):
+            action()
+    assert not trace.exists()
+    assert attnrec.plot(run)  # which executes nothing
+
+
+def test_it_is_executed_when_trusted(run: Path, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run.parent / "mine.py").write_text("raise SystemExit('the file outside the run was executed')")
+    for action in actions(run, trust_code=True):
+        monkeypatch.setattr("attnrec.attention.discovery._loaded", {})
+        try:
+            action()
+        except InputError as error:
+            assert "has no weights" in str(error)  # noqa: PT017  (the attention map of such an operator)
+        assert trace.exists()
+        trace.unlink()
+
+
+def forged(run: Path, **changes: Any) -> None:
+    """Rewrite the manifest as anybody can, with a checksum that fits."""
+    body = json.loads((run / MANIFEST).read_text())
+    signed = body.pop("signature")
+    del body["checksum"]
+    body |= changes
+    (run / MANIFEST).write_text(json.dumps(body | {"checksum": sha256(_canonical(body)), "signature": signed}))
+    (run / PREVIOUS).unlink(missing_ok=True)
+
+
+def with_attention(run: Path, attention: str) -> None:
+    """Another variant in the configuration, with sums that fit."""
+    text = (run / "config.toml").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("attention ="))
+    (run / "config.toml").write_text(text.replace(line, f"attention = {json.dumps(attention)}"))
+    sums = json.loads((run / MANIFEST).read_text())["files"]
+    forged(run, files=sums | {"config.toml": sha256((run / "config.toml").read_bytes())})
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("name", ["outside.py", "../outside.py", "outside.py:Mine"])
+def test_files_outside_the_run(config: TrainConfig, tmp_path: Path, trace: Path, name: str, trusted: bool) -> None:
+    """A run of this user's own, changed by another: its signature does not hold any more."""
+    train(config, tmp_path / "run")
+    (tmp_path / "outside.py").write_text(VARIANT.format(trace=str(trace)))
+    with_attention(tmp_path / "run", str(tmp_path / "run" / name) if ".." in name else str(tmp_path / name))
+    with pytest.raises(InputError, match="is outside it" if trusted else "--trust-code"):
+        attnrec.load(tmp_path / "run", trust_code=trusted)
+    assert not trace.exists()
+
+
+def test_modules(config: TrainConfig, tmp_path: Path, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(config, tmp_path / "run")
+    (tmp_path / "module_here.py").write_text(VARIANT.format(trace=str(trace)))
+    with_attention(tmp_path / "run", "module_here:Mine")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="--trust-code"):
+        attnrec.load("run")
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("name", ["../mine.py", "variants/../../mine.py", "/etc/passwd", "state/x/y", "..", "a\x00b"])
+def test_names_that_lead_out_of_the_run(run: Path, name: str) -> None:
+    forged(run, files={name: "0" * 64})
+    with pytest.raises(RunError, match=r"manifest\.json is damaged \(.* is not a name of a file in a run\)"):
+        attnrec.load(run, trust_code=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"snapshots": 3},
+        {"snapshots": [{}]},
+        {"files": []},
+        {"format": 99},
+        {"more": 1},
+        {"data": 1},
+        {"result": {"a": 1}},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_is_none(run: Path, changes: dict[str, Any]) -> None:
+    forged(run, **changes)
+    with pytest.raises(RunError, match=r"manifest\.json is damaged"):
+        attnrec.load(run)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "state", "variants", "weights.safetensors", "variants/mine.py"])
+def test_links(run: Path, name: str, config: TrainConfig) -> None:
+    """What a link leads to is neither read nor written."""
+    elsewhere = run.parent / "elsewhere"
+    shutil.move(run / name, elsewhere)
+    (run / name).symlink_to(elsewhere)
+    before = elsewhere.read_bytes() if elsewhere.is_file() else sorted(elsewhere.iterdir())
+    for action in actions(run, trust_code=True)[:3]:
+        with pytest.raises((InputError, RunError), match="is a link; a run has files of its own"):
+            action()
+    assert before == (elsewhere.read_bytes() if elsewhere.is_file() else sorted(elsewhere.iterdir()))
+
+
+def test_a_pickle_is_not_executed(config: TrainConfig, tmp_path: Path, trace: Path) -> None:
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(trace),)
+
+    run = tmp_path / "run"
+    train(config, run)
+    for path in [*(run / "state").iterdir(), run / "weights.safetensors"]:
+        path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(RunError, match="damaged"), pytest.warns(RunWarning):
+        attnrec.load(run)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("command", [["compare", "--attention=sdpa", "--attention=alibi", "--seeds=1"], ["train"]])
+def test_modules_of_the_current_folder_are_not_taken_for_pythons(
+    config: TrainConfig, tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    for name in ("statistics", "json", "torch", "pandas", "random", "queue"):
+        (tmp_path / "here" / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
+    options = ["--epochs=1", "--dim=4", "--max-len=5", "--cutoffs=5", "--dataset", config.dataset, "--out=out"]
+    subprocess.run(
+        [sys.executable, "-m", "attnrec", *command, *options],
+        cwd=tmp_path / "here",
+        env=os.environ | {"PYTHONPATH": str(Path(attnrec.__file__).parents[1])},
+        check=True,
+        capture_output=True,
+    )
