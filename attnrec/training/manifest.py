@@ -140,9 +140,9 @@ def _read(path: Path) -> tuple[Manifest, bytes]:
     try:
         snapshots = tuple(_snapshot(entry) for entry in body.pop("snapshots"))
         manifest = Manifest(**body, snapshots=snapshots, own=is_own(checksum, signed))
+        _check(manifest)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError("it lacks something") from error
-    _check(manifest)
     return manifest, content
 
 

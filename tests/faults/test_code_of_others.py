@@ -24,7 +24,7 @@ from pathlib import Path
 from attnrec.attention import AttentionOperator
 Path({trace!r}).touch()
 class Mine(AttentionOperator):
-    def weights(self, q, k, ctx): ...
+    def weights(self, q, k, ctx): return 0 * (q @ k.transpose(-1, -2))
     def forward(self, q, k, v, ctx): return v * 1.0
 """
 
@@ -72,10 +72,7 @@ def test_it_is_executed_when_trusted(run: Path, trace: Path, monkeypatch: pytest
     (run.parent / "mine.py").write_text("raise SystemExit('the file outside the run was executed')")
     for action in actions(run, trust_code=True):
         monkeypatch.setattr("attnrec.attention.discovery._loaded", {})
-        try:
-            action()
-        except InputError as error:
-            assert "has no weights" in str(error)  # noqa: PT017  (the attention map of such an operator)
+        action()
         assert trace.exists()
         trace.unlink()
 

@@ -55,6 +55,7 @@ def go_on_from_all(config: TrainConfig, disks: Iterator[Disk], whole: Outcome, f
             disk.write_to(folder / str(number))
             runs += usable(folder / str(number))
             assert go_on(config, folder / str(number)) == whole
+            assert not RunDirectory(folder / str(number)).problems()
     return runs
 
 
