@@ -55,7 +55,7 @@ def compare(
         _show(table)
     show_warnings(result.values["warnings"])
     for line in result.problems():
-        console.print(line, style="bold", soft_wrap=True, markup=False)
+        console.print(line, style="bold", soft_wrap=True)
     _draw(result)
     if json:
         print_json(result.values)
@@ -69,11 +69,11 @@ def compare(
 def _show(table: ReportTable) -> None:
     """Print one table of a comparison."""
     console.print()
-    console.print(table.title, style="bold", markup=False)
+    console.print(table.title, style="bold")
     headers, *rows = (tuple(map(_foldable, row)) for row in (table.headers, *table.rows))
     console.print(plain_table(headers, rows, numbers=range(table.numbers_from, len(headers))))
     if table.note:
-        console.print(table.note, style="dim", markup=False)
+        console.print(table.note, style="dim")
 
 
 def _draw(result: ComparisonResult) -> None:
@@ -85,7 +85,7 @@ def _draw(result: ComparisonResult) -> None:
         files += ", figures/"
         for name, figure in result.figures().items():
             save_figure(figure, comparison.path / "figures", name)
-    console.print(f"\nwritten to {comparison.path}: {files}", soft_wrap=True, markup=False)
+    console.print(f"\nwritten to {comparison.path}: {files}", soft_wrap=True)
 
 
 def _foldable(cell: str) -> str:

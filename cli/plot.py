@@ -34,6 +34,6 @@ def plot(
     figures = draw(run, attention_map=attention_map, items=items, category=category, slots=slots, users=users)
     paths = [path for name, figure in figures.items() for path in save_figure(figure, run / "figures", name)]
     for path in paths:
-        console.print(str(path), soft_wrap=True, markup=False)
+        console.print(str(path), soft_wrap=True)
     if json:
         print_json({"figures": [str(path) for path in paths]})
