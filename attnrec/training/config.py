@@ -12,7 +12,8 @@ from typing import Any, get_type_hints
 
 from attnrec.data.reading.form import ReadOptions
 from attnrec.errors import InputError, nearest
-from attnrec.options import check, option
+from attnrec.inputs import instead_of_file
+from attnrec.options import check, option, shown
 from attnrec.training.presets import with_preset
 
 
@@ -161,7 +162,7 @@ class TrainConfig(ReadOptions):
         converted = {}
         for key, value in with_preset(values).items():
             if key not in types:
-                raise InputError(f"{source}: unknown option {key!r}{nearest(key, list(types))}")
+                raise InputError(f"{source}: unknown option {shown(key)}{nearest(key, list(types))}")
             converted[key] = _convert(key, value, types[key], source)
         return cls(**converted)
 
@@ -173,16 +174,21 @@ class TrainConfig(ReadOptions):
 def read_toml(path: Path) -> dict[str, Any]:
     """The options in a TOML file; InputError if it is missing or malformed."""
     try:
+        if other := instead_of_file(path):
+            raise InputError(f"cannot read {path}: it is {other}")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise InputError(f"{path} is not a file of options: its values are nested too deeply") from None
+    except ValueError as error:  # TOML's own errors, bytes that are not UTF-8, a number of thousands of digits
         raise InputError(f"{path} is not valid TOML: {error}") from error
 
 
 def to_toml(values: dict[str, Any]) -> str:
     """Flat values as TOML (strings, numbers, booleans and lists of them are written as in JSON)."""
-    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+    text = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+    return text.replace("\x7f", "\\u007f")  # the one character that JSON leaves and TOML refuses
 
 
 def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
@@ -191,11 +197,14 @@ def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
             return None
         wanted = wanted.__args__[0]
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{source}: {key} must be a finite number") from None
     if wanted == tuple[int, ...]:
         if isinstance(value, list | tuple) and all(type(item) is int for item in value):
             return tuple(value)
-        raise InputError(f"{source}: {key} must be a list of whole numbers, not {value!r}")
+        raise InputError(f"{source}: {key} must be a list of whole numbers, not {shown(value)}")
     if type(value) is not wanted:
-        raise InputError(f"{source}: {key} must be {wanted.__name__}, not {value!r}")
+        raise InputError(f"{source}: {key} must be {wanted.__name__}, not {shown(value)}")
     return value
