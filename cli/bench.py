@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from attnrec.benchmark.runner import Measurement
 
 _DEFAULT = BenchmarkPlan()
+_INPUTS = 4 * 4  # bytes of one number of queries, keys, values and the gradient of the output
 CSV, FIGURE = "bench.csv", "time-by-length"
 
 
@@ -88,10 +89,15 @@ def _run(plan: BenchmarkPlan, device_name: str, directory: Path) -> dict[str, An
     from attnrec.benchmark.runner import DTYPES, check_names, measure
     from attnrec.benchmark.timing import measure_ceilings
     from attnrec.files import write_atomically
+    from attnrec.training.memory import refuse_more
     from attnrec.training.setup import choose_device, keep_freed_memory
 
     device = choose_device(device_name)
     check_names(plan)
+    if plan.lengths == "full":
+        n, d = max(plan.seq_lens), max(plan.dims)
+        what = f"--seq-len {n} with --dim {d}, --heads {plan.heads} and --batch {plan.batch}"
+        refuse_more(_INPUTS * n * d * plan.heads * plan.batch, device, what)
     _make_folder(directory)
     keep_freed_memory()
     measurements: list[Measurement] = []

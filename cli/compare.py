@@ -25,9 +25,11 @@ def compare(
         help="Attention operator, as for `train`; give it twice or more. Differences are against the first.",
         rich_help_panel="Data",
     ),
-    seeds: int = typer.Option(3, help="Seeds for each variant, counted up from --seed.", rich_help_panel="Training"),
+    seeds: int = typer.Option(
+        3, help="Seeds for each variant, counted up from --seed.", max=10_000, rich_help_panel="Training"
+    ),
     jobs: int = typer.Option(
-        1, help="Trainings at a time; the cores are shared out among them.", min=1, rich_help_panel="Machine"
+        1, help="Trainings at a time; the cores are shared out among them.", min=1, max=1000, rich_help_panel="Machine"
     ),
     out: Optional[Path] = typer.Option(
         None,

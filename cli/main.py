@@ -87,7 +87,8 @@ def _report(error: Exception) -> NoReturn:
         _fail(str(error), 2)
     if isinstance(error, RunError | OSError):
         _fail(str(error), 1)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
+    too_large = isinstance(error, RuntimeError) and any(part in str(error) for part in ("memory", "Storage size"))
+    if isinstance(error, MemoryError) or too_large:
         _fail("out of memory; try a smaller --batch-size, --max-len or --dim", 1)
     if isinstance(error, typer.Exit | typer.Abort):
         sys.exit(getattr(error, "exit_code", 130))

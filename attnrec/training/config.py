@@ -16,6 +16,8 @@ from attnrec.inputs import instead_of_file
 from attnrec.options import check, option, shown
 from attnrec.training.presets import with_preset
 
+_MOST = 10**9  # of what is counted; what the machine can hold is another matter (`attnrec.training.memory`)
+
 
 @dataclass(frozen=True)
 class TrainConfig(ReadOptions):
@@ -48,10 +50,10 @@ class TrainConfig(ReadOptions):
         "", "Data", "Run whose best model is trained further; its items and model options stay.", shown="none"
     )
 
-    max_len: int = option(50, "Model", "Most recent items of a history that are used (n).", min=1)
-    dim: int = option(64, "Model", "Width of embeddings and trunk (d).", min=1)
-    blocks: int = option(2, "Model", "Self-attention blocks; 0 leaves the embedding alone.", min=0)
-    heads: int = option(1, "Model", "Attention heads; must divide --dim.", min=1)
+    max_len: int = option(50, "Model", "Most recent items of a history that are used (n).", min=1, max=_MOST)
+    dim: int = option(64, "Model", "Width of embeddings and trunk (d).", min=1, max=_MOST)
+    blocks: int = option(2, "Model", "Self-attention blocks; 0 leaves the embedding alone.", min=0, max=1000)
+    heads: int = option(1, "Model", "Attention heads; must divide --dim.", min=1, max=_MOST)
     dropout: float = option(
         0.2,
         "Model",
@@ -90,10 +92,10 @@ class TrainConfig(ReadOptions):
         "Loss: cross-entropy over all items (ce) or over sampled ones (ssm), or binary (bce, gbce).",
         choices=("ce", "ssm", "bce", "gbce"),
     )
-    negatives: int = option(1, "Training", "Sampled negatives a position (bce, gbce, ssm).", min=1)
+    negatives: int = option(1, "Training", "Sampled negatives a position (bce, gbce, ssm).", min=1, max=_MOST)
     gbce_t: float = option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
-    epochs: int = option(100, "Training", "Epochs at most.", min=1)
-    batch_size: int = option(128, "Training", "Users in a batch.", min=1)
+    epochs: int = option(100, "Training", "Epochs at most.", min=1, max=_MOST)
+    batch_size: int = option(128, "Training", "Users in a batch.", min=1, max=_MOST)
     optimizer: str = option("adam", "Training", "Optimizer.", choices=("adam", "adamw"))
     beta2: float = option(
         0.999,
@@ -113,15 +115,17 @@ class TrainConfig(ReadOptions):
         choices=("constant", "cosine", "plateau"),
     )
     lr_patience: int = option(
-        3, "Training", "plateau: evaluations without a better NDCG@10 before the rate falls.", min=1
+        3, "Training", "plateau: evaluations without a better NDCG@10 before the rate falls.", min=1, max=_MOST
     )
     lr_factor: float = option(0.3, "Training", "plateau: what the rate is multiplied by then.", above=0.0, below=1.0)
-    warmup: int = option(0, "Training", "Steps of linear warm-up of the learning rate.", min=0)
+    warmup: int = option(0, "Training", "Steps of linear warm-up of the learning rate.", min=0, max=_MOST)
     clip_norm: float = option(0.0, "Training", "Clip the global gradient norm to this; 0: never.", min=0.0)
     seed: int = option(0, "Training", "Seed of initialisation, order, negatives and dropout.", min=0, max=2**31)
 
-    eval_every: int = option(5, "Evaluation", "Epochs between evaluations on validation.", min=1)
-    patience: int = option(5, "Evaluation", "Evaluations without a better NDCG@10 before stopping; 0: never.", min=0)
+    eval_every: int = option(5, "Evaluation", "Epochs between evaluations on validation.", min=1, max=_MOST)
+    patience: int = option(
+        5, "Evaluation", "Evaluations without a better NDCG@10 before stopping; 0: never.", min=0, max=_MOST
+    )
     select: str = option(
         "full", "Evaluation", "Protocol whose validation NDCG@10 chooses the epoch.", choices=("full", "sampled")
     )
