@@ -104,7 +104,7 @@ def test_what_is_no_file_of_options(tmp_path: Path) -> None:
         (tmp_path / ("x" * 300), "File name too long"),
         (tmp_path / "none", "No such file"),
     ):
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=f"^cannot read {path}: {message}"):
             read_toml(path)
 
 

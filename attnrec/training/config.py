@@ -183,6 +183,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except InputError:
+        raise
     except RecursionError:
         raise InputError(f"{path} is not a file of options: its values are nested too deeply") from None
     except ValueError as error:  # TOML's own errors, bytes that are not UTF-8, a number of thousands of digits
