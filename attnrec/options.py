@@ -6,11 +6,14 @@ The command line, `config.toml` and Python all read them from there.
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 from dataclasses import field
 from typing import Any
 
 from attnrec.errors import InputError
+
+_LONGEST = 300  # characters of a value in a message
 
 
 def option(default: Any, group: str, text: str, **limits: Any) -> Any:
@@ -28,14 +31,27 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def shown(value: object) -> str:
+    """A value as a message shows it, cut where it is very long."""
+    try:
+        text = repr(value)
+    except ValueError:  # of a whole number with thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
 def check(declared: dataclasses.Field[Any], value: Any) -> None:
-    """InputError when ``value`` is of another type than the field's default, or outside its limits."""
-    limits, usual = declared.metadata, declared.default
+    """InputError when ``value`` is of another type than the field's default, not finite, or outside its limits."""
+    limits, usual, name = declared.metadata, declared.default, flag(declared.name)
     wanted = type(usual)
     if usual is not None and type(value) is not wanted and not (wanted is float and type(value) is int):
-        raise InputError(f"{flag(declared.name)} must be of type {wanted.__name__}, not {value!r}")
+        raise InputError(f"{name} must be of type {wanted.__name__}, not {shown(value)}")
+    if isinstance(value, str):
+        _check_text(name, value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{name} must be a finite number, not {value}")
     if "choices" in limits and value not in limits["choices"]:
-        raise InputError(f"{flag(declared.name)} {value!r} is not one of {', '.join(limits['choices'])}")
+        raise InputError(f"{name} {shown(value)} is not one of {', '.join(limits['choices'])}")
     for limit, holds, words in (
         ("min", operator.ge, "at least"),
         ("max", operator.le, "at most"),
@@ -43,4 +59,14 @@ def check(declared: dataclasses.Field[Any], value: Any) -> None:
         ("below", operator.lt, "below"),
     ):
         if limit in limits and not holds(value, limits[limit]):
-            raise InputError(f"{flag(declared.name)} must be {words} {limits[limit]}, not {value}")
+            raise InputError(f"{name} must be {words} {limits[limit]}, not {shown(value)}")
+
+
+def _check_text(name: str, value: str) -> None:
+    """Texts may name files and stand in a run's own, which are in UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name} {shown(value)} is not in UTF-8; rename what it names") from None
+    if "\0" in value:
+        raise InputError(f"{name} {shown(value)} holds a NUL character")

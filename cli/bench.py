@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from attnrec.benchmark.plan import BOTH, LENGTHS, PASSES, PRECISIONS, BenchmarkPlan
-from attnrec.cli.output import console, print_json
+from attnrec.cli.output import console, print_json, spinner
 from attnrec.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from attnrec.benchmark.runner import Measurement
 
 _DEFAULT = BenchmarkPlan()
+_INPUTS = 4 * 4  # bytes of one number of queries, keys, values and the gradient of the output
 CSV, FIGURE = "bench.csv", "time-by-length"
 
 
@@ -88,20 +89,25 @@ def _run(plan: BenchmarkPlan, device_name: str, directory: Path) -> dict[str, An
     from attnrec.benchmark.runner import DTYPES, check_names, measure
     from attnrec.benchmark.timing import measure_ceilings
     from attnrec.files import write_atomically
+    from attnrec.training.memory import refuse_more
     from attnrec.training.setup import choose_device, keep_freed_memory
 
     device = choose_device(device_name)
     check_names(plan)
+    if plan.lengths == "full":
+        n, d = max(plan.seq_lens), max(plan.dims)
+        what = f"--seq-len {n} with --dim {d}, --heads {plan.heads} and --batch {plan.batch}"
+        refuse_more(_INPUTS * n * d * plan.heads * plan.batch, device, what)
     _make_folder(directory)
     keep_freed_memory()
     measurements: list[Measurement] = []
     where: dict[str, Any] = {}
     interrupted = False
-    with console.status("measuring the ceilings of the machine") as status:
+    with spinner("measuring the ceilings of the machine") as show:
         try:
             ceilings = measure_ceilings(device, DTYPES[plan.precision])
             where = environment(device, ceilings)
-            for found in measure(plan, device, ceilings, status.update):
+            for found in measure(plan, device, ceilings, show):
                 measurements += found
                 write_atomically(directory / CSV, to_csv(plan, where, measurements).encode())
         except KeyboardInterrupt:
@@ -112,7 +118,7 @@ def _run(plan: BenchmarkPlan, device_name: str, directory: Path) -> dict[str, An
         _draw(plan, where, measurements, directory)
     if interrupted:
         done = len({(m.n, m.d) for m in measurements})
-        console.print(f"interrupted: {done} of {len(plan.sizes())} sizes are measured and kept", markup=False)
+        console.print(f"interrupted: {done} of {len(plan.sizes())} sizes are measured and kept")
     return {
         "out": str(directory),
         "interrupted": interrupted,
@@ -146,7 +152,7 @@ def _draw(plan: BenchmarkPlan, where: dict[str, Any], measurements: list[Measure
         files += f", {FIGURE}.png, {FIGURE}.svg"
     else:
         files += " (no figure: it needs two sequence lengths)"
-    console.print(f"\nwritten to {directory}: {files}", soft_wrap=True, markup=False)
+    console.print(f"\nwritten to {directory}: {files}", soft_wrap=True)
 
 
 # -- tables ------------------------------------------------------------------------------------------------
@@ -166,9 +172,7 @@ def _show(
     rate = where["ceiling_tflops"] * 1e12 / unit
     threads = "" if kind == "cuda" else f", {where['threads']} thread{'s' * (where['threads'] > 1)}"
     name = "TFLOP/s" if kind == "cuda" else "GFLOP/s"
-    console.print(
-        f"{where['device']}{threads}, torch {where['torch']}, {plan.precision}; {_workload(plan)}", markup=False
-    )
+    console.print(f"{where['device']}{threads}, torch {where['torch']}, {plan.precision}; {_workload(plan)}")
     console.print(f"ceilings: {rate:,.0f} {name} (matrix product), {where['ceiling_gbps']:,.0f} GB/s (copy)")
     for (passes, d), panel in by_panel(measurements).items():
         title = "forward and backward" if passes == BOTH else "forward"
@@ -181,10 +185,9 @@ def _show(
         + (" kept: what autograd keeps for the backward pass." if BOTH in plan.passes else "")
         + (" peak: most allocated on the GPU, over the inputs." if kind == "cuda" else ""),
         style="dim",
-        markup=False,
     )
     for line in _notes(measurements):
-        console.print(line, markup=False)
+        console.print(line)
     _show_growth(plan, grown)
 
 
@@ -268,10 +271,9 @@ def _show_growth(plan: BenchmarkPlan, grown: list[Growth]) -> None:
             "take the time, lower the exponents"
             + ("." if plan.lengths == "full" else "; so do lengths as in real data, which seldom reach n."),
             style="dim",
-            markup=False,
         )
     for why, names in _by_reason(grown).items():
-        console.print(f"none for {', '.join(names)}: {why}", markup=False)
+        console.print(f"none for {', '.join(names)}: {why}")
 
 
 def _powers(exponents: dict[str, float]) -> str:

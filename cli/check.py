@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Optional
 import typer
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
-from attnrec.cli.output import console, print_json
+from attnrec.cli.output import console, print_json, spinner
+from attnrec.cli.terminal import styled
 
 if TYPE_CHECKING:
     from attnrec.contract import Report
@@ -32,21 +32,21 @@ def check(
     from attnrec.training.setup import choose_device
 
     names = None if only is None else [name for name in only.split(",") if name.strip()]
-    with console.status("checking") as status:
+    with spinner("checking") as show:
         report = check_operator(
             attention,
             heads=heads,
             head_dim=head_dim,
             device=choose_device(device),
             only=names,
-            observe=lambda name: status.update(f"checking: {name}"),
+            observe=lambda name: show(f"checking: {name}"),
         )
     _show(report)
     if context.find_root().params.get("debug"):
         for result in report.failures:
             if result.error is not None:
                 console.print(f"\n{result.name}:", style="bold")
-                console.print("".join(traceback.format_exception(result.error)), markup=False, soft_wrap=True)
+                console.print("".join(traceback.format_exception(result.error)), soft_wrap=True)
     if json:
         print_json(report.as_json())
     if not report.holds:
@@ -56,10 +56,10 @@ def check(
 def _show(report: Report) -> None:
     console.print(_table(report))
     for result in report.failures:
-        console.print(Text.assemble((f"{result.name}: ", "bold"), result.fault))
+        console.print(styled((f"{result.name}: ", "bold"), (result.fault, "")))
         if result.hint:
-            console.print(Padding(Text(f"hint: {result.hint}"), (0, 0, 0, 2)))
-    console.print(Text(report.summary(), style="bold red" if report.failures else "bold green"))
+            console.print(Padding(f"hint: {result.hint}", (0, 0, 0, 2)))
+    console.print(report.summary(), style="bold red" if report.failures else "bold green")
 
 
 _STYLES = {"holds": "green", "fails": "bold red", "not run": "yellow"}
@@ -72,5 +72,5 @@ def _table(report: Report) -> Table:
     table.add_column("measured", overflow="fold")
     for result in report.results:
         word, figure = ("FAILS", "see below") if result.status == "fails" else (result.status, result.figure)
-        table.add_row(result.name, Text(word, style=_STYLES[result.status]), Text(figure))
+        table.add_row(result.name, styled((word, _STYLES[result.status])), figure)
     return table

@@ -25,9 +25,11 @@ def compare(
         help="Attention operator, as for `train`; give it twice or more. Differences are against the first.",
         rich_help_panel="Data",
     ),
-    seeds: int = typer.Option(3, help="Seeds for each variant, counted up from --seed.", rich_help_panel="Training"),
+    seeds: int = typer.Option(
+        3, help="Seeds for each variant, counted up from --seed.", max=10_000, rich_help_panel="Training"
+    ),
     jobs: int = typer.Option(
-        1, help="Trainings at a time; the cores are shared out among them.", min=1, rich_help_panel="Machine"
+        1, help="Trainings at a time; the cores are shared out among them.", min=1, max=1000, rich_help_panel="Machine"
     ),
     out: Optional[Path] = typer.Option(
         None,
@@ -58,7 +60,7 @@ def compare(
         _show(table)
     show_warnings(result.values["warnings"])
     for line in result.problems():
-        console.print(line, style="bold", soft_wrap=True, markup=False)
+        console.print(line, style="bold", soft_wrap=True)
     _draw(result)
     if json:
         print_json(result.values)
@@ -72,11 +74,11 @@ def compare(
 def _show(table: ReportTable) -> None:
     """Print one table of a comparison."""
     console.print()
-    console.print(table.title, style="bold", markup=False)
+    console.print(table.title, style="bold")
     headers, *rows = (tuple(map(_foldable, row)) for row in (table.headers, *table.rows))
     console.print(plain_table(headers, rows, numbers=range(table.numbers_from, len(headers))))
     if table.note:
-        console.print(table.note, style="dim", markup=False)
+        console.print(table.note, style="dim")
 
 
 def _draw(result: ComparisonResult) -> None:
@@ -88,7 +90,7 @@ def _draw(result: ComparisonResult) -> None:
         files += ", figures/"
         for name, figure in result.figures().items():
             save_figure(figure, comparison.path / "figures", name)
-    console.print(f"\nwritten to {comparison.path}: {files}", soft_wrap=True, markup=False)
+    console.print(f"\nwritten to {comparison.path}: {files}", soft_wrap=True)
 
 
 def _foldable(cell: str) -> str:

@@ -49,7 +49,7 @@ def show(
         help="Train with and without the order of the histories, to see whether it matters.",
         rich_help_panel=_TEST,
     ),
-    seeds: Optional[int] = typer.Option(None, help="Seeds.", show_default="1", rich_help_panel=_TEST),
+    seeds: Optional[int] = typer.Option(None, help="Seeds.", max=10_000, show_default="1", rich_help_panel=_TEST),
     epochs: Optional[int] = typer.Option(
         None, help="Epochs at most of each training.", show_default="about 1,000 steps", rich_help_panel=_TEST
     ),

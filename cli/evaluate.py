@@ -51,10 +51,10 @@ def evaluate(
     console.print(f"{run}, {part}:", style="bold")
     about = (*of_split(metrics["split"], part), *of_left_out(metrics["left_out"], part)) if newer else ()
     for line in about:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     console.print(metrics_table(columns))
     for line in of_targets(metrics, shown_cutoff(metrics["full"])):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     result: dict[str, Any] = {"run": str(run), "part": part, **metrics}
     if report is not None:
         _show(report, shown_cutoff(metrics["full"]))

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Self
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
 
 from attnrec.cli.output import console, plain_table, print_json, show_prepared
+from attnrec.cli.terminal import FieldsColumn
 from attnrec.data.public.download_observer import DownloadObserver
 from attnrec.errors import InputError
 
@@ -48,8 +49,8 @@ def get(
     if prepared is not None:
         show_prepared(prepared)
     dataset = name if folder is None else path
-    console.print(f"prepared with the recipe {RECIPE}: {path}", soft_wrap=True, markup=False)
-    console.print(f"train on it: attnrec train --dataset {dataset}", soft_wrap=True, markup=False)
+    console.print(f"prepared with the recipe {RECIPE}: {path}", soft_wrap=True)
+    console.print(f"train on it: attnrec train --dataset {dataset}", soft_wrap=True)
     if json:
         print_json(_described(name, path, folder))
 
@@ -135,9 +136,9 @@ class _Display(DownloadObserver):
     def __init__(self) -> None:
         wide = console.width >= 80
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            FieldsColumn("{task.description}"),
             *([BarColumn(bar_width=None)] if wide else []),
-            TextColumn("{task.fields[size]}"),
+            FieldsColumn("{task.fields[size]}"),
             TimeRemainingColumn(compact=True),
             console=console,
             disable=not console.is_terminal,
@@ -157,23 +158,23 @@ class _Display(DownloadObserver):
 
         entry = find(name)
         console.print(f"{name}, about {_short(entry.size)}B with titles", style="bold")
-        console.print(f"Terms: {entry.terms}", markup=False)
-        console.print(f"In full: {entry.page}", soft_wrap=True, markup=False)
-        console.print(f"Cite: {entry.citation}", markup=False)
+        console.print(f"Terms: {entry.terms}")
+        console.print(f"In full: {entry.page}", soft_wrap=True)
+        console.print(f"Cite: {entry.citation}")
 
     def waiting(self, folder: Path) -> None:
-        console.print(f"another process downloads into {folder}; waiting for it", soft_wrap=True, markup=False)
+        console.print(f"another process downloads into {folder}; waiting for it", soft_wrap=True)
 
     def progress(self, filename: str, done: int, total: int | None) -> None:
         if filename not in self.tasks:
             self.tasks[filename] = self.bar.add_task(filename, total=total, size="")
             if self.bar.disable:
-                console.print(f"downloading {filename}", soft_wrap=True, markup=False)
+                console.print(f"downloading {filename}", soft_wrap=True)
         size = f"{_short(done)}B" + (f" of {_short(total)}B" if total else "")
         self.bar.update(self.tasks[filename], completed=done, total=total, size=size)
 
     def retrying(self, reason: str) -> None:
-        console.print(f"trying again: {reason}", soft_wrap=True, markup=False)
+        console.print(f"trying again: {reason}", soft_wrap=True)
 
     def unpacking(self, archive: Path) -> None:
-        console.print(f"unpacking {archive.name}", soft_wrap=True, markup=False)
+        console.print(f"unpacking {archive.name}", soft_wrap=True)

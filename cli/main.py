@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import errno
 import sys
 import warnings
 from typing import NoReturn, TextIO
@@ -11,6 +12,7 @@ import typer
 
 from attnrec.cli import bench, check, compare, data, evaluate, new, plot, prepare, recommend, train, variants
 from attnrec.cli.output import show_warnings
+from attnrec.cli.terminal import Surviving, discard, one_line, open_standard_streams
 from attnrec.errors import InputError, RunError, RunWarning
 from attnrec.training.interrupts import as_keyboard_interrupt, handle
 
@@ -51,15 +53,31 @@ def main() -> None:
     handle(as_keyboard_interrupt)
     warnings.simplefilter("always", RunWarning)
     warnings.showwarning = _show_warning
+    open_standard_streams()
+    with contextlib.redirect_stderr(Surviving(sys.stderr)):
+        _run()
+
+
+def _run() -> NoReturn:
     try:
+        for argument in sys.argv[1:]:
+            _check_encoding(argument)
         code = app(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except Exception as error:  # noqa: BLE001  (what is not known below is raised again)
         _report(error)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    else:
-        sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_encoding(argument: str) -> None:
+    # a run's files are in UTF-8, and Python would keep other bytes as characters that cannot be written
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{argument!r} is not in UTF-8; rename what it names") from None
 
 
 def _show_warning(
@@ -81,15 +99,18 @@ def _report(error: Exception) -> NoReturn:
     """Show an error as one line and exit; what is no error of use or of the machine is our defect, and raised."""
     if _show_traceback:
         raise error
+    if isinstance(error, OSError):
+        discard(sys.stdout)  # where that is what failed, Python would try again while it closes
     if isinstance(error, BrokenPipeError):
-        # the reader of our output has gone; keep Python from complaining while it closes stdout
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(1)  # the reader of our output has gone
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        _fail(f"the name {str(error.filename)[:40]!r}... is too long", 2)
     if isinstance(error, InputError):
         _fail(str(error), 2)
     if isinstance(error, RunError | OSError):
         _fail(str(error), 1)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
+    too_large = isinstance(error, RuntimeError) and any(part in str(error) for part in ("memory", "Storage size"))
+    if isinstance(error, MemoryError) or too_large:
         _fail("out of memory; try a smaller --batch-size, --max-len or --dim", 1)
     if isinstance(error, typer.Exit | typer.Abort):
         sys.exit(getattr(error, "exit_code", 130))
@@ -99,5 +120,5 @@ def _report(error: Exception) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"attnrec: error: {message}", file=sys.stderr)
+    print(f"attnrec: error: {one_line(message)}", file=sys.stderr)
     sys.exit(code)

@@ -32,8 +32,8 @@ def new(
     name = class_name(file.stem)
     text = Path(starter.__file__).read_text(encoding="utf-8")
     write_atomically(file, text.replace(_STARTER, name).replace("THIS_FILE", f"{file}:{name}").encode())
-    console.print(f"written: {file}, with the operator {name}. Next:", markup=False, soft_wrap=True)
-    console.print(f"  attnrec check {shlex.quote(f'{file}:{name}')}", markup=False, soft_wrap=True)
+    console.print(f"written: {file}, with the operator {name}. Next:", soft_wrap=True)
+    console.print(f"  attnrec check {shlex.quote(f'{file}:{name}')}", soft_wrap=True)
 
 
 def class_name(stem: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Optional, TypeVar, get_type_hints
@@ -11,7 +12,7 @@ from typing import Any, Optional, TypeVar, get_type_hints
 import typer
 
 from attnrec.errors import InputError
-from attnrec.options import check, flag
+from attnrec.options import check, flag, shown
 from attnrec.training.config import TrainConfig, read_toml
 from attnrec.training.presets import PRESETS
 
@@ -142,13 +143,13 @@ def parse_cutoffs(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--cutoffs {text!r} is not a list of whole numbers such as 1,5,10,20") from None
+        raise InputError(f"--cutoffs {shown(text)} is not a list of whole numbers such as 1,5,10,20") from None
 
 
 def given_options(given: dict[str, Any]) -> dict[str, Any]:
     """The options that the user gave, as `TrainConfig.from_mapping` takes them."""
     values = {name: value for name, value in given.items() if value is not None}
-    if Path(values.get("dataset", "")).is_file():
+    if os.path.isfile(values.get("dataset", "")):
         values["dataset"] = str(Path(values["dataset"]).resolve())  # so that the run can be used from any folder
     if "cutoffs" in values:
         values["cutoffs"] = parse_cutoffs(values["cutoffs"])

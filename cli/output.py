@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
+from attnrec.cli.terminal import UNSAFE, SafeConsole, discard, styled
 from attnrec.data.reading.form import ROLES
+from attnrec.errors import RunError
 
 if TYPE_CHECKING:
     from attnrec.data.prepare import Prepared
     from attnrec.data.reading.form import Reading
 
-console = Console(stderr=True, highlight=False)
+console = SafeConsole(stderr=True)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One line on stdout."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    """One line on stdout; RunError where it cannot be written."""
+    if sys.stdout is None:
+        raise RunError("the result cannot be written: stdout is closed")
+    text = json.dumps(value, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf"))
+    try:
+        print(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text), flush=True)
+    except OSError as error:
+        discard(sys.stdout)
+        raise RunError(f"the result cannot be written to stdout: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def spinner(text: str) -> Iterator[Callable[[str], None]]:
+    """Shows that something goes on; what is given changes the text beside it."""
+    with console.status(styled((text, ""))) as status:
+        yield lambda new: status.update(styled((new, "")))
 
 
 def metrics_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
@@ -59,12 +76,10 @@ def show_reading(reading: Reading | None) -> None:
     roles = ", ".join(f"{role}: {column}" for role, column in named)
     line = f"{Path(reading.source).name}: {reading.form}" + (f"; {roles}" if roles else "")
     dropped = ", ".join(f"{count:,} dropped ({reason})" for reason, count in reading.dropped.items())
-    console.print(line, markup=False)
-    console.print(
-        f"{reading.lines:,} interaction{'s' * (reading.lines != 1)} read, {dropped or 'none dropped'}", markup=False
-    )
+    console.print(line)
+    console.print(f"{reading.lines:,} interaction{'s' * (reading.lines != 1)} read, {dropped or 'none dropped'}")
     for note in reading.notes:
-        console.print(note, style="dim", markup=False)
+        console.print(note, style="dim")
 
 
 def show_prepared(prepared: Prepared) -> None:
@@ -85,4 +100,4 @@ def show_prepared(prepared: Prepared) -> None:
 def show_warnings(lines: Sequence[str]) -> None:
     """A line each."""
     for line in lines:
-        console.print(f"warning: {line}", style="yellow", soft_wrap=True, markup=False)
+        console.print(f"warning: {line}", style="yellow", soft_wrap=True)

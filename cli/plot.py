@@ -44,6 +44,6 @@ def plot(
     )
     paths = [path for name, figure in figures.items() for path in save_figure(figure, run / "figures", name)]
     for path in paths:
-        console.print(str(path), soft_wrap=True, markup=False)
+        console.print(str(path), soft_wrap=True)
     if json:
         print_json({"figures": [str(path) for path in paths]})

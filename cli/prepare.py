@@ -37,7 +37,7 @@ def prepare(
     options |= {"items": items, "recipe": recipe, "name": name, "force": force}
     prepared = make(list(files), out, valid=valid or None, test=test or None, **options)
     show_prepared(prepared)
-    console.print(f"written: {out}", soft_wrap=True, markup=False)
-    console.print(f"train on it: attnrec train --dataset {out}", soft_wrap=True, markup=False)
+    console.print(f"written: {out}", soft_wrap=True)
+    console.print(f"train on it: attnrec train --dataset {out}", soft_wrap=True)
     if json:
         print_json({"out": str(out), **described(prepared)})

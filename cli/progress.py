@@ -7,12 +7,12 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Column
 
 from attnrec.cli.output import console, show_reading
 from attnrec.cli.split_lines import of_left_out, of_split
+from attnrec.cli.terminal import FieldsColumn
 from attnrec.experiments.pool import ComparisonObserver
 from attnrec.training.observer import Metrics, Observer
 
@@ -44,13 +44,13 @@ class TrainingDisplay(_Live, Observer):
         shown = ["epoch {task.fields[epoch]}", "loss {task.fields[loss]}", "|g| {task.fields[norm]}"]
         if self.wide:
             shown.append("{task.fields[rate]} pos/s")
-        first, *others = (TextColumn(text, table_column=Column(no_wrap=True)) for text in shown)
+        first, *others = map(FieldsColumn, shown)
         self.bar = Bar(
             first,
             *([BarColumn(bar_width=None)] if self.wide else []),
             *others,
             TimeRemainingColumn(compact=True),
-            TextColumn("NDCG@10 {task.fields[score]}", table_column=Column(no_wrap=True)),
+            FieldsColumn("NDCG@10 {task.fields[score]}"),
             console=console,
             disable=not console.is_terminal,
             expand=self.wide,
@@ -66,9 +66,9 @@ class TrainingDisplay(_Live, Observer):
         )
         left_out = None if split.unknown is None else asdict(split.unknown)
         for line in (*of_split(split.description()), *of_left_out(left_out)):
-            console.print(line, soft_wrap=True, markup=False)
+            console.print(line, soft_wrap=True)
         if config.start_from and not trainer.progress.best_epoch:
-            console.print(f"starts from the best model of {config.start_from}", soft_wrap=True, markup=False)
+            console.print(f"starts from the best model of {config.start_from}", soft_wrap=True)
         console.print(f"{config.attention}: {parameters:,} parameters on {trainer.device}, loss {config.loss}")
         steps = len(trainer.batches)
         done = (trainer.progress.epoch - 1) * steps + trainer.progress.step
@@ -119,10 +119,10 @@ class ComparisonDisplay(_Live, ComparisonObserver):
 
     def __init__(self) -> None:
         self.bar = Bar(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=1, overflow="ellipsis")),
+            FieldsColumn("{task.description}", ratio=1, overflow="ellipsis"),
             *([BarColumn(bar_width=20)] if console.width >= 100 else []),
-            TextColumn("{task.percentage:3.0f} %"),
-            TextColumn("{task.fields[text]}", table_column=Column(no_wrap=True)),
+            FieldsColumn("{task.percentage:3.0f} %"),
+            FieldsColumn("{task.fields[text]}"),
             TimeRemainingColumn(compact=True),
             console=console,
             disable=not console.is_terminal,
@@ -138,7 +138,6 @@ class ComparisonDisplay(_Live, ComparisonObserver):
             f"{len(comparison.seeds)} seed{'s' * (len(comparison.seeds) > 1)} each"
             + (f", {total - len(waiting)} of them already finished" if len(waiting) < total else ""),
             soft_wrap=True,
-            markup=False,
         )
         self.overall = self.bar.add_task("all runs", total=float(len(waiting)), text="")
         self.shares: dict[tuple[str, int], float] = {}
@@ -164,7 +163,7 @@ class ComparisonDisplay(_Live, ComparisonObserver):
             self.bar.update(self.overall, completed=sum(self.shares.values()))
         seconds = time.monotonic() - self.begun[variant, seed]
         line = f"{_label(variant, seed)}: {kind} after {seconds:,.0f} s"
-        console.print(line + (f": {message}" if message else ""), soft_wrap=True, markup=False)
+        console.print(line + (f": {message}" if message else ""), soft_wrap=True)
 
 
 def _label(variant: str, seed: int) -> str:

@@ -29,7 +29,7 @@ def recommend(
     json: bool = typer.Option(False, "--json", help="Print the result as the last line of stdout."),
 ) -> None:
     """Recommend the next items for a history."""
-    text = sys.stdin.read() if history == "-" else history
+    text = _standard_input() if history == "-" else history
     if not text.strip():
         raise InputError("--history is empty: give at least one item id")
     from attnrec.recommender import load
@@ -53,6 +53,15 @@ def recommend(
             for item, score in found
         ]
         print_json({"recommendations": named})
+
+
+def _standard_input() -> str:
+    if sys.stdin is None:
+        raise InputError("--history -: stdin is closed")
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise InputError("--history -: what stdin gives is not in UTF-8") from None
 
 
 def _times(text: str) -> list[float]:

@@ -98,7 +98,7 @@ def _report(summary: dict[str, Any]) -> None:
     test = summary["test"]
     console.print(metrics_table({"full ranking": test["full"], "sampled-100": test["sampled"]}))
     for line in of_targets(summary, shown_cutoff(test["full"])):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     if summary["best_possible_ndcg10"] is not None:
         console.print(
             f"best achievable full-ranking NDCG@10 on this data: {summary['best_possible_ndcg10']:.4f} (in expectation)"

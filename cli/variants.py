@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, get_args, get_origin
 
 import typer
 from rich.padding import Padding
-from rich.text import Text
 
 from attnrec.cli.output import console, print_json
+from attnrec.cli.terminal import escaped, styled
 
 if TYPE_CHECKING:
     from attnrec.attention import AttentionOperator, Variant
@@ -58,24 +58,24 @@ def _as_json(variant: Variant) -> dict[str, Any]:
 
 def _show(variant: Variant) -> None:
     """A few lines: name and source, what it is, paper, what it can and needs, options."""
-    console.print(Text.assemble((variant.name, "bold"), (f"  {variant.source}", "dim")))
+    console.print(styled((variant.name, "bold"), (f"  {variant.source}", "dim")))
     if variant.operator is None:
-        lines = [Text(f"cannot be used: {variant.error}", style="red")]
+        lines = [(f"cannot be used: {variant.error}", "red")]
     else:
         cls = variant.operator
         facts = [cls.paper, _abilities(cls), *(f"{key}: {text}" for key, text in _option_texts(cls).items())]
-        lines = [Text(_summary(cls)), *(Text(fact, style="dim") for fact in facts if fact)]
-    for line in lines:
-        console.print(Padding(line, (0, 0, 0, 2)))
+        lines = [(_summary(cls), ""), *((fact, "dim") for fact in facts if fact)]
+    for line, style in lines:
+        console.print(Padding(line, (0, 0, 0, 2)), style=style)
 
 
 def _describe(cls: type[AttentionOperator]) -> None:
     from rich.markdown import Markdown
 
     console.print()
-    console.print(Markdown(inspect.getdoc(inspect.getmodule(cls)) or ""))
+    console.print(Markdown(escaped(inspect.getdoc(inspect.getmodule(cls)) or "")))
     if own := (inspect.getdoc(cls) or "").partition("\n")[2].strip():
-        console.print(f"\n{own}", markup=False, soft_wrap=True)
+        console.print(f"\n{own}", soft_wrap=True)
 
 
 def _summary(cls: type[AttentionOperator]) -> str:

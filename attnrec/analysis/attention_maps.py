@@ -24,6 +24,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from attnrec.analysis.style import plain
 from attnrec.data.batches import SequenceBatch, evaluation_batches
 from attnrec.data.reading.items import read_categories
 from attnrec.errors import InputError
@@ -170,8 +171,8 @@ def category_figure(maps: Sequence[AttentionMaps], names: Sequence[str], title: 
     def draw(figure: Figure, axes: Axes, matrix: _Matrix, beside: Sequence[_Matrix]) -> None:
         reach = max(math.log(1.25), *(float(np.quantile(np.abs(np.log(x.clip(1e-3))), 0.98)) for x in beside))
         image = axes.imshow(matrix.clip(1e-3), cmap="RdBu_r", norm=LogNorm(math.exp(-reach), math.exp(reach)))
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
-        axes.set_yticks(range(len(names)), names, fontsize=6)
+        axes.set_xticks(range(len(names)), list(map(plain, names)), rotation=90, fontsize=6)
+        axes.set_yticks(range(len(names)), list(map(plain, names)), fontsize=6)
         bar = figure.colorbar(image, ax=axes, shrink=0.8)
         bar.minorticks_off()
         marks = [math.exp(-reach), math.exp(-reach / 2), 1.0, math.exp(reach / 2), math.exp(reach)]
@@ -197,10 +198,10 @@ def _grid(
             axes.set_visible(False)
         for axes, (name, matrices) in zip(line, block.matrices.items(), strict=False):
             draw(figure, axes, matrices[head], [other[head] for other in block.matrices.values()])
-            axes.set_title(f"block {block.block}, head {head + 1}: {name}", fontsize="small")
+            axes.set_title(f"block {block.block}, head {head + 1}: {plain(name)}", fontsize="small")
             axes.set(xlabel=xlabel, ylabel=ylabel)
     title = textwrap.fill(title, max(20, int(8.5 * figure.get_figwidth())))
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    figure.suptitle(plain(title), x=0.01, ha="left", fontweight="bold")
     return figure
 
 

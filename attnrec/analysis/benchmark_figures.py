@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from attnrec.analysis.style import GREY, line_look
+from attnrec.analysis.style import GREY, line_look, plain
 from attnrec.benchmark.plan import BOTH
 from attnrec.benchmark.report import by_panel
 from attnrec.benchmark.runner import Measurement
@@ -37,9 +37,8 @@ def time_by_length(measurements: Sequence[Measurement], title: str) -> Figure:
             heading = "forward and backward" if which == BOTH else "forward"
             _finish(axes, heading + (f", d = {d}" if len(dims) > 1 else ""), sorted({m.n for m in panel}))
         row[0].set_ylabel("milliseconds")
-    figure.suptitle(
-        title if len(dims) > 1 else f"{title}, d = {dims[0]}", x=0.01, ha="left", fontweight="bold", fontsize="medium"
-    )
+    title = plain(title if len(dims) > 1 else f"{title}, d = {dims[0]}")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize="medium")
     return figure
 
 
@@ -59,7 +58,7 @@ def _line(axes: Axes, place: int, done: Sequence[Measurement]) -> None:
         markersize=4.5,
         linewidth=1.6,
         elinewidth=1.0,
-        label=done[0].operator + exponent,
+        label=plain(done[0].operator) + exponent,
     )
 
 

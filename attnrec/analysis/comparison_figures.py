@@ -16,7 +16,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attnrec.analysis.style import PALETTE, line_look, tidy
+from attnrec.analysis.style import PALETTE, line_look, plain, tidy
 from attnrec.errors import InputError
 from attnrec.experiments.compare import PROTOCOLS, Comparison
 from attnrec.experiments.cost import time_curve
@@ -60,7 +60,7 @@ def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
     }
     for figure in figures.values():
         title = f"{Path(comparison.config.dataset).stem}, loss {comparison.config.loss}"
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        figure.suptitle(plain(title), x=0.01, ha="left", fontweight="bold")
     return figures
 
 
@@ -143,11 +143,18 @@ def _finish(figure: Figure, panels: Sequence[Axes], runs: dict[str, list[_Run]],
     """No needless frames, and one legend below."""
     for axes in panels:
         tidy(axes, counts=counts)
-    handles, labels = panels[0].get_legend_handles_labels()
+    handles, names = panels[0].get_legend_handles_labels()
+    labels = list(map(plain, names))
     seeds = max(len(found) for found in runs.values())
     title = f"mean and range of {seeds} seeds" if seeds > 1 else None
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=2, frameon=False, title=title, title_fontsize="small"
+        handles,
+        list(map(plain, labels)),
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        title=title,
+        title_fontsize="small",
     )
 
 

@@ -28,6 +28,11 @@ def line_look(place: int) -> dict[str, Any]:
     }
 
 
+def plain(text: str) -> str:
+    """A text from outside as matplotlib must get it to show it as it is: between dollars it would read mathematics."""
+    return text.replace("$", r"\$")
+
+
 class Figures(dict[str, Figure]):
     """Figures by name, which a notebook shows one below the other."""
 

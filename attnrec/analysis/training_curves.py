@@ -10,7 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attnrec.analysis.style import GREY, PALETTE, tidy
+from attnrec.analysis.style import GREY, PALETTE, plain, tidy
 from attnrec.errors import InputError
 from attnrec.training.run_directory import METRICS, RunDirectory
 
@@ -32,9 +32,8 @@ def training_figure(run: str | Path) -> Figure:
         _draw_steps(axes, np.array([line["step"] for line in steps]), np.array([line[key] for line in steps]), label)
     _draw_evaluations(right, evaluations, directory.config().select)
     config = directory.config()
-    figure.suptitle(
-        f"{Path(config.dataset).stem}, {config.attention}, loss {config.loss}", x=0.01, ha="left", fontweight="bold"
-    )
+    title = f"{Path(config.dataset).stem}, {config.attention}, loss {config.loss}"
+    figure.suptitle(plain(title), x=0.01, ha="left", fontweight="bold")
     return figure
 
 

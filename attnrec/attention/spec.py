@@ -11,6 +11,8 @@ from attnrec.attention.discovery import attention_names, find_attention
 from attnrec.attention.operator import AttentionOperator
 from attnrec.errors import InputError, nearest
 
+_LARGEST = 1e30  # of a number given as an option, which float32 holds
+
 
 @dataclass(frozen=True)
 class OperatorSpec:
@@ -91,11 +93,14 @@ def _convert(who: str, key: str, value: str, wanted: Any) -> Any:
             raise InputError(f"{who}: option {key}={value!r} is not true or false")
         return value.lower() == "true"
     if wanted in (int, float):
+        kind = "a whole number" if wanted is int else "a number"
         try:
-            return wanted(value)
+            number = wanted(value)
         except ValueError:
-            kind = "a whole number" if wanted is int else "a number"
-            raise InputError(f"{who}: option {key}={value!r} is not {kind}") from None
+            raise InputError(f"{who}: option {key}={value[:50]!r} is not {kind}") from None
+        if not -_LARGEST <= number <= _LARGEST:  # NaN is not between them either
+            raise InputError(f"{who}: option {key}={value[:50]!r} is not {kind} of at most {_LARGEST:g}")
+        return number
     return value
 
 

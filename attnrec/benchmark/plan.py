@@ -11,6 +11,7 @@ FORWARD, BOTH = "forward", "both"
 PASSES = (FORWARD, BOTH)
 LENGTHS = ("full", "games", "ml-1m")
 PRECISIONS = ("fp32", "bf16", "fp16")
+_MOST = 10**9
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class BenchmarkPlan:
             for number in numbers:
                 if number < 1:
                     raise InputError(f"{flag} must be at least 1, not {number}")
+                if number > _MOST:
+                    raise InputError(f"{flag} must be at most {_MOST}")
         for flag, values, known in (
             ("--lengths", (self.lengths,), LENGTHS),
             ("--precision", (self.precision,), PRECISIONS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zlib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from attnrec.data.reading.cache import cached
 from attnrec.data.reading.form import ReadOptions
 from attnrec.data.reading.read import read_interactions
 from attnrec.errors import nearest
+from attnrec.options import shown
 
 
 def load_interactions(dataset: str, options: ReadOptions = ReadOptions()) -> Interactions:  # noqa: B008
@@ -21,9 +23,18 @@ def load_interactions(dataset: str, options: ReadOptions = ReadOptions()) -> Int
     if dataset == synthetic.NAME:
         return synthetic.synthetic()
     path = Path(dataset)
-    if not path.exists():
+    if not _exists(path):
         path = _public(dataset)
     return cached(path, options, read_interactions)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _public(name: str) -> Path:
@@ -32,7 +43,7 @@ def _public(name: str) -> Path:
 
     if not is_public(name):
         hint = nearest(name, [synthetic.NAME]) if "/" not in name and "." not in name else ""
-        raise DataError(f"there is no data set or file {name!r}{hint}")
+        raise DataError(f"there is no data set or file {shown(name)}{hint}")
     if not prepared_file(name).is_file():
         raise DataError(f"{name} is not here yet: `attnrec data get {name}` brings it")
     return prepared_file(name)

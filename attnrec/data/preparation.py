@@ -32,10 +32,10 @@ class Preparation:
     repeats: str = option(
         "keep", "What is kept", "Of a user's interactions with one item.", choices=("keep", "first", "last")
     )
-    users: int = option(0, "What is kept", "A random sample of so many users; 0: all.", min=0)
-    seed: int = option(0, "What is kept", "Seed of the sample.", min=0)
-    min_user: int = option(0, "What is kept", "Users with at least so many interactions.", min=0)
-    min_item: int = option(0, "What is kept", "Items with at least so many interactions.", min=0)
+    users: int = option(0, "What is kept", "A random sample of so many users; 0: all.", min=0, max=10**9)
+    seed: int = option(0, "What is kept", "Seed of the sample.", min=0, max=2**63 - 1)
+    min_user: int = option(0, "What is kept", "Users with at least so many interactions.", min=0, max=10**9)
+    min_item: int = option(0, "What is kept", "Items with at least so many interactions.", min=0, max=10**9)
     core: str = option(
         "stable",
         "What is kept",

@@ -12,8 +12,11 @@ from typing import Any, get_type_hints
 
 from attnrec.data.reading.form import ReadOptions
 from attnrec.errors import InputError, nearest
-from attnrec.options import check, option
+from attnrec.inputs import instead_of_file
+from attnrec.options import check, option, shown
 from attnrec.training.presets import with_preset
+
+_MOST = 10**9  # of what is counted; what the machine can hold is another matter (`attnrec.training.memory`)
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,10 @@ class TrainConfig(ReadOptions):
         "", "Data", "Run whose best model is trained further; its items and model options stay.", shown="none"
     )
 
-    max_len: int = option(50, "Model", "Most recent items of a history that are used (n).", min=1)
-    dim: int = option(64, "Model", "Width of embeddings and trunk (d).", min=1)
-    blocks: int = option(2, "Model", "Self-attention blocks; 0 leaves the embedding alone.", min=0)
-    heads: int = option(1, "Model", "Attention heads; must divide --dim.", min=1)
+    max_len: int = option(50, "Model", "Most recent items of a history that are used (n).", min=1, max=_MOST)
+    dim: int = option(64, "Model", "Width of embeddings and trunk (d).", min=1, max=_MOST)
+    blocks: int = option(2, "Model", "Self-attention blocks; 0 leaves the embedding alone.", min=0, max=1000)
+    heads: int = option(1, "Model", "Attention heads; must divide --dim.", min=1, max=_MOST)
     dropout: float = option(
         0.2,
         "Model",
@@ -89,10 +92,10 @@ class TrainConfig(ReadOptions):
         "Loss: cross-entropy over all items (ce) or over sampled ones (ssm), or binary (bce, gbce).",
         choices=("ce", "ssm", "bce", "gbce"),
     )
-    negatives: int = option(1, "Training", "Sampled negatives a position (bce, gbce, ssm).", min=1)
+    negatives: int = option(1, "Training", "Sampled negatives a position (bce, gbce, ssm).", min=1, max=_MOST)
     gbce_t: float = option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
-    epochs: int = option(100, "Training", "Epochs at most.", min=1)
-    batch_size: int = option(128, "Training", "Users in a batch.", min=1)
+    epochs: int = option(100, "Training", "Epochs at most.", min=1, max=_MOST)
+    batch_size: int = option(128, "Training", "Users in a batch.", min=1, max=_MOST)
     optimizer: str = option("adam", "Training", "Optimizer.", choices=("adam", "adamw"))
     beta2: float = option(
         0.999,
@@ -112,21 +115,24 @@ class TrainConfig(ReadOptions):
         choices=("constant", "cosine", "plateau"),
     )
     lr_patience: int = option(
-        3, "Training", "plateau: evaluations without a better NDCG@10 before the rate falls.", min=1
+        3, "Training", "plateau: evaluations without a better NDCG@10 before the rate falls.", min=1, max=_MOST
     )
     lr_factor: float = option(0.3, "Training", "plateau: what the rate is multiplied by then.", above=0.0, below=1.0)
-    warmup: int = option(0, "Training", "Steps of linear warm-up of the learning rate.", min=0)
+    warmup: int = option(0, "Training", "Steps of linear warm-up of the learning rate.", min=0, max=_MOST)
     clip_norm: float = option(0.0, "Training", "Clip the global gradient norm to this; 0: never.", min=0.0)
     skip_nonfinite: int = option(
         0,
         "Training",
         "Steps left out at most because loss or gradient is not finite; 0: such a step ends it.",
         min=0,
+        max=_MOST,
     )
     seed: int = option(0, "Training", "Seed of initialisation, order, negatives and dropout.", min=0, max=2**31)
 
-    eval_every: int = option(5, "Evaluation", "Epochs between evaluations on validation.", min=1)
-    patience: int = option(5, "Evaluation", "Evaluations without a better NDCG@10 before stopping; 0: never.", min=0)
+    eval_every: int = option(5, "Evaluation", "Epochs between evaluations on validation.", min=1, max=_MOST)
+    patience: int = option(
+        5, "Evaluation", "Evaluations without a better NDCG@10 before stopping; 0: never.", min=0, max=_MOST
+    )
     select: str = option(
         "full", "Evaluation", "Protocol whose validation NDCG@10 chooses the epoch.", choices=("full", "sampled")
     )
@@ -167,7 +173,7 @@ class TrainConfig(ReadOptions):
         converted = {}
         for key, value in with_preset(values).items():
             if key not in types:
-                raise InputError(f"{source}: unknown option {key!r}{nearest(key, list(types))}")
+                raise InputError(f"{source}: unknown option {shown(key)}{nearest(key, list(types))}")
             converted[key] = _convert(key, value, types[key], source)
         return cls(**converted)
 
@@ -179,6 +185,8 @@ class TrainConfig(ReadOptions):
 def read_toml(path: Path) -> dict[str, Any]:
     """The options in a TOML file; InputError if it is missing or malformed."""
     try:
+        if other := instead_of_file(path):
+            raise InputError(f"cannot read {path}: it is {other}")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
@@ -189,13 +197,16 @@ def parse_toml(content: bytes, source: str) -> dict[str, Any]:
     """The options in the content of a TOML file; InputError if it is malformed."""
     try:
         return tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(f"{source} is not a file of options: its values are nested too deeply") from None
+    except ValueError as error:  # TOML's own errors, bytes that are not UTF-8, a number of thousands of digits
         raise InputError(f"{source} is not valid TOML: {error}") from error
 
 
 def to_toml(values: dict[str, Any]) -> str:
     """Flat values as TOML (strings, numbers, booleans and lists of them are written as in JSON)."""
-    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+    text = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+    return text.replace("\x7f", "\\u007f")  # the one character that JSON leaves and TOML refuses
 
 
 def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
@@ -204,11 +215,14 @@ def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
             return None
         wanted = wanted.__args__[0]
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{source}: {key} must be a finite number") from None
     if wanted == tuple[int, ...]:
         if isinstance(value, list | tuple) and all(type(item) is int for item in value):
             return tuple(value)
-        raise InputError(f"{source}: {key} must be a list of whole numbers, not {value!r}")
+        raise InputError(f"{source}: {key} must be a list of whole numbers, not {shown(value)}")
     if type(value) is not wanted:
-        raise InputError(f"{source}: {key} must be {wanted.__name__}, not {value!r}")
+        raise InputError(f"{source}: {key} must be {wanted.__name__}, not {shown(value)}")
     return value

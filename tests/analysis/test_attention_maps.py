@@ -138,6 +138,6 @@ def test_items_files(tmp_path: Path) -> None:
     (tmp_path / "empty.tsv").write_text("")
     with pytest.raises(DataError, match="is empty"):
         read_categories(tmp_path / "empty.tsv", "genres", ["1"])
-    (tmp_path / "bytes.tsv").write_bytes(b"\xff\xfe\x00\x00")
+    (tmp_path / "bytes.tsv").write_bytes(b"\xff\xfea\x00")
     with pytest.raises(DataError, match="in UTF-16; save it in UTF-8"):
         read_categories(tmp_path / "bytes.tsv", "genres", ["1"])

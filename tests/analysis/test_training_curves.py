@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attnrec.analysis.attention_maps import attention_figures
 from attnrec.analysis.style import save_figure
 from attnrec.analysis.training_curves import training_figure
 from attnrec.errors import InputError, RunError
+from attnrec.recommender import load
 from attnrec.training.config import TrainConfig
 from attnrec.training.run import train
 
@@ -30,6 +32,19 @@ def test_the_panels_hold_the_logged_values(run: Path) -> None:
         assert np.asarray(axes.lines[1].get_ydata())[-1] == pytest.approx(np.mean(np.asarray(values, dtype=float)))
     assert valid.get_ylabel() == "validation NDCG@10"
     assert [list(np.asarray(line.get_xdata())) for line in valid.lines[:1]] == [[2, 4]]
+
+
+def test_names_are_no_mathematics(small_file: Path, tmp_path: Path) -> None:
+    name = r"a$b$c$\q$_^[x]"
+    small_file.rename(tmp_path / f"{name}.txt")
+    config = TrainConfig(dataset=str(tmp_path / f"{name}.txt"), epochs=1, dim=8, cutoffs=(10,))
+    train(config, tmp_path / "run")
+    figures = {"training": training_figure(tmp_path / "run"), **attention_figures(load(tmp_path / "run"))}
+    for kind, figure in figures.items():
+        _, svg = save_figure(figure, tmp_path / "figures", kind)
+        assert svg.is_file()
+    (title,) = [text for text in figures["training"].texts if "sdpa" in text.get_text()]
+    assert title._preprocess_math(title.get_text())[0].startswith(name)  # type: ignore[attr-defined]
 
 
 def test_the_files_are_pictures(run: Path) -> None:

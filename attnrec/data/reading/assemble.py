@@ -19,6 +19,7 @@ _TEXT_ROLES = ("user", "item", "title", "categories", "part")
 NUMBER_ROLES = ("time", "rating")
 _WITH_POINT = re.compile(r"\d+\.0+", re.ASCII)
 _YEAR_ONE = -62_135_596_800.0  # in seconds since 1970
+_FARTHEST = 1e30  # of a time, so that sums and differences of times stay finite
 MISSING = frozenset({"", "NaN", "nan", "NA", "N/A", "<NA>", "NULL", "null", "None", "NaT", "\\N"})
 """What programs write for a value that is not there."""
 MOST_DROPPED = 0.01
@@ -112,7 +113,7 @@ class Columns:
         return replace(self, text={**rest, "part": in_first_order(Column(codes, ALL_PARTS))}), True
 
     def complete(self, where: str, *, forced: bool = False, tidy: bool = True) -> Columns:
-        """Without what has no user, item or time; DataError if that is more than 1 % and not ``forced``.
+        """Without what has no user, item or time; DataError if that is more than 1 % and not ``forced``, or no moment.
 
         ``tidy``: leave blanks around ids out, and the point of whole numbers.
         """
@@ -127,6 +128,8 @@ class Columns:
                 found = found.keep(~blank[column.codes], f"no {role}")
         if "time" in found.numbers:
             found = found.keep(~np.isnan(found.numbers["time"]), "no time")
+            if len(found) and (farthest := np.abs(found.numbers["time"]).max()) > _FARTHEST:
+                raise DataError(f"{where}: a time of {farthest:g} is no moment, in any unit")
         lost = len(self) - len(found)
         if lost > MOST_DROPPED * len(self) and not forced:
             why = ", ".join(f"{count:,} have {reason}" for reason, count in found.dropped.items())
@@ -283,7 +286,9 @@ def _numbers(values: Sequence[str], role: str, where: str, line_numbers: Sequenc
             continue
         number = is_number(value)
         try:
-            read[place] = float(value) if number or role != "time" else parse_date(value)
+            if not number and role != "time":
+                raise ValueError  # `inf`, `1_000`, or too large
+            read[place] = float(value) if number else parse_date(value)
         except ValueError:
             raise DataError(
                 f"{where}:{line_numbers[place]}: the {role} {value[:50]!r} is not a number"

@@ -62,7 +62,7 @@ def read_file(path: Path, options: ReadOptions, roles: Sequence[str]) -> tuple[C
         if form.kind == "sequences":
             columns = read_sequences(path, form, forced=options.trust_data)
         elif form.kind == "table":
-            columns = read_table(path, form, roles)
+            columns = read_table(path, form, roles, forced=options.trust_data)
         else:
             columns = read_records(path, form, roles)
     return _completed(columns, form, str(path), options)

@@ -19,12 +19,14 @@ import numpy as np
 import pyarrow as pa
 
 from attnrec.data.interactions import DataError
+from attnrec.inputs import instead_of_file
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\x04\x22\x4d\x18": "lz4"}
 _FOREIGN = {
     b"\xfd7zXZ": "xz-compressed; unpack it first",
     b"7z\xbc\xaf": "a 7z archive; unpack it first",
     b"Rar!": "a rar archive; unpack it first",
+    b"\xff\xfe\0\0": "in UTF-32; save it in UTF-8",
     b"\xff\xfe": "in UTF-16; save it in UTF-8",
     b"\xfe\xff": "in UTF-16; save it in UTF-8",
     b"SQLite format 3": "an SQLite database; export the table first",
@@ -37,6 +39,7 @@ _FOREIGN = {
 _BLOCK = 1 << 22
 _LONGEST_LINE = 1 << 26
 _BOM = b"\xef\xbb\xbf"
+csv.field_size_limit(max(_LONGEST_LINE, csv.field_size_limit()))  # a review may exceed the usual 131,072 characters
 
 
 def content_hash(path: Path) -> str:
@@ -80,11 +83,11 @@ def blocks(path: Path) -> Generator[bytes, None, None]:
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
+        if other := instead_of_file(path):
+            raise DataError(f"{path} is {other}" + ("; name a file in it" if path.is_dir() else ""))
         yield
     except (zlib.error, zipfile.BadZipFile, EOFError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} is damaged or cut off: it does not unpack ({_one_line(error)})") from error
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder; name a file in it") from None
     except OSError as error:
         if error.errno is None:  # of pyarrow's decompression
             raise DataError(f"{path} is damaged or cut off: it does not unpack ({_one_line(error)})") from error

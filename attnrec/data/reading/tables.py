@@ -18,7 +18,17 @@ import pyarrow as pa
 import pyarrow.csv
 
 from attnrec.data.interactions import DataError
-from attnrec.data.reading.assemble import MISSING, NUMBER_ROLES, Column, Columns, coded, from_arrow, values_of
+from attnrec.data.reading.assemble import (
+    MISSING,
+    MOST_DROPPED,
+    NUMBER_ROLES,
+    Column,
+    Columns,
+    coded,
+    from_arrow,
+    values_of,
+)
+from attnrec.data.reading.columns import is_date, is_number
 from attnrec.data.reading.form import Form
 from attnrec.data.reading.recognise import split, words
 from attnrec.data.reading.source import Account, TextStream, blocks, decode, is_regular, lines
@@ -29,14 +39,15 @@ _STAND_IN = "\x1f"  # for separators that are no single character
 _RUNS = re.compile(rb" {2,}")
 
 
-def read_table(path: Path, form: Form, roles: Sequence[str]) -> Columns:
+def read_table(path: Path, form: Form, roles: Sequence[str], *, forced: bool = False) -> Columns:
     """The columns of ``roles`` that the form has.
 
-    Raises DataError with file and line for a line of another width, and a value or text that does not parse.
+    Raises DataError with file and line for a line of another width, and a value or text that does not parse; and,
+    unless ``forced``, where a double quote seems to swallow lines.
     """
     roles = [role for role in roles if role in form.roles]
     fast = _by_pyarrow(path, form, roles)
-    return _plainly(path, form, roles) if fast is None else fast
+    return _plainly(path, form, roles, forced) if fast is None else fast
 
 
 # -- fast ------------------------------------------------------------------------------------------------
@@ -101,12 +112,12 @@ def _single_spaces(block: bytes) -> bytes:
 # -- plain -----------------------------------------------------------------------------------------------
 
 
-def _plainly(path: Path, form: Form, roles: Sequence[str]) -> Columns:
+def _plainly(path: Path, form: Form, roles: Sequence[str], forced: bool) -> Columns:
     places = {role: form.place(role) for role in roles}
     found: dict[str, list[str]] = {role: [] for role in roles}
     numbers: list[int] = []
     width = len(form.columns)
-    for number, fields in _rows(path, form):
+    for number, fields in _rows(path, form, forced):
         if len(fields) != width:
             raise DataError(f"{path}:{number}: expected {width} fields, found {len(fields)}")
         numbers.append(number)
@@ -120,10 +131,10 @@ def _plainly(path: Path, form: Form, roles: Sequence[str]) -> Columns:
     return columns
 
 
-def _rows(path: Path, form: Form) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, form: Form, forced: bool) -> Iterator[tuple[int, list[str]]]:
     """Number of its (last) line and fields of every record, without the header."""
     if form.quoted:
-        rows = _quoted_rows(path, form.separator)
+        rows = _quoted_rows(path, form, forced)
     else:
         rows = ((number, split(line, form.separator, quoted=False)) for number, line in lines(path))
     if form.header:
@@ -131,23 +142,45 @@ def _rows(path: Path, form: Form) -> Iterator[tuple[int, list[str]]]:
     yield from rows
 
 
-def _quoted_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    numbers = 0
+def _quoted_rows(path: Path, form: Form, forced: bool) -> Iterator[tuple[int, list[str]]]:
+    numbers = swallowed = first = 0
+    taken: list[str] = []  # the lines of one record
 
     def text() -> Iterator[str]:
         nonlocal numbers
         for block in blocks(path):
             for line in block.removesuffix(b"\n").split(b"\n"):
                 numbers += 1
-                yield decode(line + b"\n", path, numbers)
+                taken.append(decode(line + b"\n", path, numbers))
+                yield taken[-1]
 
-    rows = csv.reader(text(), delimiter=separator, strict=True)
+    rows = csv.reader(text(), delimiter=form.separator, strict=True)
     try:
         for fields in rows:
+            if len(taken) > 1 and all(_may_be_row(line, form) for line in taken):
+                first = first or rows.line_num - len(taken) + 1
+                swallowed += len(taken) - 1
+            taken.clear()
             if len(fields) > 1 or (fields and fields[0].strip()):
                 yield rows.line_num, fields
     except csv.Error as error:
         raise DataError(f"{path}:{rows.line_num}: {error}") from None
+    if swallowed > MOST_DROPPED * numbers and not forced:
+        raise DataError(
+            f"{path}:{first}: a double quote makes this and the next lines one, though each looks like one of its own "
+            f"({swallowed:,} of {numbers:,} are lost so); mend the file, or say --trust-data"
+        )
+
+
+def _may_be_row(line: str, form: Form) -> bool:
+    """Whether a line, taken without regard to quotes, has all columns and a time where one belongs."""
+    fields = line.split(form.separator)
+    if len(fields) != len(form.columns):
+        return False
+    if "time" not in form.roles:
+        return True
+    time = fields[form.place("time")].strip('" \r\n')
+    return is_number(time) or is_date(time)
 
 
 # -- sequences -------------------------------------------------------------------------------------------

@@ -1,0 +1,113 @@
+"""The streams of the command: what may be written to a terminal, and what happens where nothing can be written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import ProgressColumn, Task
+from rich.table import Column
+from rich.text import Text
+
+# control characters, line separators, those that turn the direction of writing, and what stands for bytes not in UTF-8
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def one_line(text: str) -> str:
+    """The text with escapes such as ``\\x1b`` for what a terminal would act on."""
+    return UNSAFE.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def escaped(text: str) -> str:
+    """As `one_line`, but lines stay lines."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def styled(*parts: tuple[str, str]) -> Text:
+    """A line of texts, each with its style."""
+    return Text.assemble(*((one_line(text), style) for text, style in parts))
+
+
+class SafeConsole(Console):
+    """Shows strings as they are: markup and names of emoji are not read, and control characters are escaped.
+
+    What takes a `Text`, as the spinner does, gets it from `styled`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(escaped(text), **options)
+
+
+class FieldsColumn(ProgressColumn):
+    """A column of a progress bar that shows fields of the task, such as ``{task.description}``, as they are."""
+
+    def __init__(self, form: str, **options: Any) -> None:
+        super().__init__(Column(no_wrap=True, **options))
+        self.form = form
+
+    def render(self, task: Task) -> Text:
+        return styled((self.form.format(task=task), ""))
+
+
+class Surviving(io.TextIOBase):
+    """A stream that may be closed, whose reader may go, whose disk may be full: from then on nothing is shown.
+
+    Args:
+        stream: None where it was closed from the start.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding if self._stream else "utf-8"
+
+    def write(self, text: str) -> int:
+        try:
+            if self._stream:
+                self._stream.write(text)
+        except OSError:
+            self._give_up()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            if self._stream:
+                self._stream.flush()
+        except OSError:
+            self._give_up()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno() if self._stream else super().fileno()
+
+    def _give_up(self) -> None:
+        stream, self._stream = self._stream, None
+        discard(stream)
+
+
+def discard(stream: TextIO | None) -> None:
+    """Let go nowhere what a stream still holds and gets, so that Python does not complain at exit."""
+    if stream is None:
+        return
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # OSError: it has no file behind it
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def open_standard_streams() -> None:
+    """Give those of stdin, stdout and stderr that are closed a file, so that none of ours gets their number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
