@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from attnrec.cli import bench, check, compare, data, evaluate, new, plot, prepare, recommend, train, variants
+from attnrec.cli import bench, check, compare, data, doctor, evaluate, new, plot, prepare, recommend, train, variants
 from attnrec.errors import InputError, RunError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ for command in (
     new.new,
     check.check,
     prepare.prepare,
+    doctor.doctor,
 ):
     app.command()(command)
 app.add_typer(data.data, name="data")

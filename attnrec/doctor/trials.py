@@ -1,0 +1,131 @@
+"""What is tried, each in a process that may crash or hang (`processes`).
+
+A trial imports what it needs itself, so that a broken torch breaks the trials of torch alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from attnrec.doctor import compilers, gpus
+from attnrec.doctor.findings import Finding, NotRightError, examined, tried
+from attnrec.doctor.machine import GROUP as MACHINE
+from attnrec.doctor.machine import usable_cores
+
+WORKS = "what works"
+PLUG_INS = "plug-ins"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Something to try.
+
+    Attributes:
+        group, title: of the finding where the process ends before the trial does.
+        findings: does it.
+        needed: as in `Finding`.
+    """
+
+    group: str
+    title: str
+    findings: Callable[[], Iterable[Finding]]
+    needed: bool = False
+
+
+def _torch() -> Iterator[Finding]:
+    yield tried(MACHINE, "torch's build", _build)
+    yield tried(MACHINE, "threads", _threads, advice=f"set OMP_NUM_THREADS={usable_cores()}")
+    yield from gpus.found(MACHINE)
+
+
+def _build() -> str:
+    import torch
+
+    if torch.version.cuda is None:
+        return "for AMD GPUs" if torch.version.hip else "for the CPU alone"
+    return f"for CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+
+
+def _threads() -> str:
+    import torch
+
+    threads, cores, named = torch.get_num_threads(), usable_cores(), os.environ.get("OMP_NUM_THREADS")
+    text = f"{threads} on {cores} core{'s' * (cores != 1)}" + (f" (OMP_NUM_THREADS={named})" if named else "")
+    if threads > cores:
+        raise NotRightError(f"{text}, which is slow")
+    return text
+
+
+def _training() -> Iterator[Finding]:
+    advice = "see the versions above; a fresh virtual environment often helps"
+    yield tried(WORKS, "training on the CPU", _train, advice=advice, needed=True)
+
+
+def _train() -> str:
+    """Data are read, a model trained and tested, its run written and opened again."""
+    from attnrec.api import train
+    from attnrec.recommender import load
+
+    before = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        data, run = Path(folder, "pairs.txt"), Path(folder, "run")
+        pairs = ((user, (user + step) % 20) for user in range(40) for step in range(8))
+        data.write_text("".join(f"u{user} i{item}\n" for user, item in pairs))
+        train(dataset=str(data), out=run, epochs=1, dim=8, max_len=8, device="cpu", trust_data=True)
+        if len(load(run, device="cpu").recommend(["i1", "i2"], top=3)) != 3:
+            raise NotRightError("a model of 20 items did not recommend 3 of them")
+    return f"a small model in {time.perf_counter() - before:.1f} s"
+
+
+def _bf16() -> Finding:
+    return tried(WORKS, "bf16 on the CPU", lambda: gpus.autocast("cpu"), advice="use --precision fp32")
+
+
+def _plug_ins() -> Iterator[Finding]:
+    """One for each operator that an installed package offers."""
+    from attnrec.attention import variants
+    from attnrec.attention.discovery import GROUP
+
+    offered = [variant for variant in variants() if variant.source not in ("built-in", "registered")]
+    if not offered:
+        yield Finding(PLUG_INS, "attention", "not here", f"no package here offers any (entry points {GROUP})")
+    for variant in offered:
+        if variant.operator is not None:
+            yield Finding(PLUG_INS, variant.name, "ok", f"from {variant.source}")
+        else:
+            yield Finding(PLUG_INS, variant.name, "no", variant.error, f"update or remove {variant.source}")
+
+
+TRIALS = {
+    "torch": Trial(MACHINE, "torch", _torch),
+    "training": Trial(WORKS, "training on the CPU", _training, needed=True),
+    "bf16": Trial(WORKS, "bf16 on the CPU", lambda: [_bf16()]),
+    "plug-ins": Trial(PLUG_INS, "attention", _plug_ins),
+    "cuda": Trial(WORKS, "CUDA", lambda: gpus.trials(WORKS)),
+    "triton": Trial(WORKS, "Triton kernels", lambda: compilers.kernels(WORKS)),
+    "sm_80": Trial(WORKS, "compiling for sm_80", lambda: compilers.without_gpu(WORKS)),
+    "torch.compile": Trial(WORKS, "torch.compile", lambda: compilers.torch_compile(WORKS)),
+}
+"""By the names that `main` takes."""
+
+
+def main(names: Iterable[str]) -> None:
+    """Try what is named, in order; each start and each finding is a line of JSON on stdout."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as told:
+        os.dup2(2, 1)  # what others print is not taken for a finding
+        for name in names:
+            print(json.dumps({"trying": name}), file=told, flush=True)
+            trial = TRIALS[name]
+            for finding in examined(trial.group, trial.findings, trial.title, needed=trial.needed):
+                print(json.dumps(asdict(finding)), file=told, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

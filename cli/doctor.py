@@ -1,0 +1,54 @@
+"""`attnrec doctor`."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import typer
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from attnrec.cli.output import console, print_json
+from attnrec.doctor import COMPILE_SECONDS, examine
+
+if TYPE_CHECKING:
+    from attnrec.doctor import Finding, Report
+
+_STYLES = {"ok": "green", "no": "bold red", "not here": "yellow"}
+
+
+def doctor(
+    seconds: float = typer.Option(COMPILE_SECONDS, help="How long to wait for torch.compile.", min=1),
+    json: bool = typer.Option(False, "--json", help="Print the findings as the last line of stdout."),
+) -> None:
+    """Look at what works here: versions, devices, kernels, compilers, folders; for when something does not."""
+    with console.status("looking") as status:
+        report = examine(seconds, lambda name: status.update(f"waiting for {name}"))
+    _show(report)
+    if json:
+        print_json(report.as_json())
+    if not report.works:
+        raise typer.Exit(1)
+
+
+def _show(report: Report) -> None:
+    widest = max(len(finding.name) for finding in report.findings)
+    for group, findings in groupby(report.findings, lambda finding: finding.group):
+        console.print(Text(group, style="bold"))
+        console.print(Padding(_lines(list(findings), widest), (0, 0, 1, 2)))
+    console.print(Text(report.summary(), style="bold green" if report.works else "bold red"))
+
+
+def _lines(findings: list[Finding], widest: int) -> Table:
+    """A line each, and what to do about it below; columns as wide in every group."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=max(map(len, _STYLES)), no_wrap=True)
+    table.add_column(width=widest)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        table.add_row(Text(finding.status, style=_STYLES[finding.status]), finding.name, Text(finding.text))
+        if finding.advice:
+            table.add_row("", "", Text(f"-> {finding.advice}", style="dim"))
+    return table
