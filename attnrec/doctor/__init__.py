@@ -24,8 +24,8 @@ from attnrec.doctor.versions import installed
 __all__ = ["COMPILE_SECONDS", "Finding", "Report", "examine"]
 
 COMPILE_SECONDS = 20.0
-"""How long torch.compile may take, which is tried beside the rest; its first time takes ten times the later ones."""
-_HANGS = 120.0  # seconds; the rest takes a few
+"""How long torch.compile may take, which is tried beside the rest."""
+_HANGS = 60.0  # seconds; the rest takes a few
 _HERE = {
     VERSIONS: (installed,),
     MACHINE: (hardware,),
@@ -46,16 +46,17 @@ def examine(compile_seconds: float = COMPILE_SECONDS, observe: Callable[[str], N
         def started(*names: str, seconds: float = _HANGS, advice: str = "", **environment: str) -> Process:
             return stack.enter_context(Process(names, seconds, advice, **environment))
 
+        # the slowest is started first; one function needs no workers of torch's
         longer = "--seconds 60 waits longer"
+        compiling = started("torch.compile", seconds=compile_seconds, advice=longer, TORCHINDUCTOR_COMPILE_THREADS="1")
         processes = [
-            # one function needs no workers
-            started("torch.compile", seconds=compile_seconds, advice=longer, TORCHINDUCTOR_COMPILE_THREADS="1"),
             started("torch", "training", "bf16", "plug-ins", "cuda"),
             started("triton"),
             started("sm_80", TRITON_INTERPRET="0"),
+            compiling,
         ]
         found = [finding for group, looks in _HERE.items() for look in looks for finding in examined(group, look)]
-        for process in reversed(processes):  # the slowest was started first
+        for process in processes:
             observe(process.names[-1])
             found += process.findings()
     return Report(tuple(sorted(found, key=lambda finding: _GROUPS.index(finding.group))))

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from unittest import mock
 
 from attnrec.doctor.findings import Finding, NotHereError, NotRightError, tried
-
-_NO_TRITON = NotHereError("Triton is not installed", "only the variants triton and awr:impl=triton need it")
 
 
 def kernels(group: str) -> Iterator[Finding]:
@@ -27,27 +23,28 @@ def without_gpu(group: str) -> Iterator[Finding]:
 
 def torch_compile(group: str) -> Iterator[Finding]:
     """A function compiled by torch."""
-    advice = "" if shutil.which(os.environ.get("CXX", "g++")) else "install a C++ compiler, for example g++"
-    yield tried(group, "torch.compile", _compiled, advice=advice)
+    yield tried(group, "torch.compile", _compiled, advice="it needs a C++ compiler, as g++; no training needs it")
 
 
 def _kernel() -> str:
     import torch
 
-    interpreted = not torch.cuda.is_available()
-    if interpreted:
+    gpu = torch.cuda.is_available()
+    if not gpu:
         os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
     _need_triton()
     from attnrec.kernels.causal_attention import causal_attention, causal_attention_reference
 
-    q, k, v = torch.randn(3, 2, 2, 16, 16, device="cpu" if interpreted else "cuda").requires_grad_()
+    q, k, v = torch.randn(3, 2, 2, 16, 16, device="cuda" if gpu else "cpu").requires_grad_()
     lengths = torch.tensor([16, 5], device=q.device)
     given = causal_attention(q, k, v, lengths, precision="ieee")
     given.sum().backward()
     off = (given - causal_attention_reference(q, k, v, lengths)).abs().max().item()
     if not off < 1e-4:  # float32 sums of 16 values about 1
         raise NotRightError(f"the kernel's result is wrong: off by {off:.2g}")
-    return "in the interpreter, as there is no GPU; forward and backward" if interpreted else "forward and backward"
+    if gpu and os.environ.get("TRITON_INTERPRET") == "1":
+        raise NotRightError("TRITON_INTERPRET=1 runs them in the interpreter, though there is a GPU")
+    return "forward and backward" if gpu else "in the interpreter, as there is no GPU; forward and backward"
 
 
 def _machine_code() -> str:
@@ -59,7 +56,8 @@ def _machine_code() -> str:
     from attnrec.doctor.probe import doubled_kernel
 
     signature = {"x_ptr": "*fp32", "count": "i32", "BLOCK": "constexpr"}
-    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, TRITON_CACHE_DIR=folder):
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TRITON_CACHE_DIR"] = folder  # where nothing is compiled yet
         compiled = triton.compile(ASTSource(doubled_kernel, signature, {"BLOCK": 64}), target=GPUTarget("cuda", 80, 32))
     return f"{len(compiled.asm['cubin']):,} bytes of machine code"
 
@@ -81,5 +79,6 @@ def _need_triton() -> None:
         import triton  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name == "triton":
-            raise _NO_TRITON from error
+            advice = "only the variants triton and awr:impl=triton need it"
+            raise NotHereError("Triton is not installed", advice) from error
         raise
