@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attnrec.cli.output import console, print_json
-from attnrec.doctor import COMPILE_SECONDS, examine
+from attnrec.doctor import COMPILE_SECONDS
 
 if TYPE_CHECKING:
     from attnrec.doctor import Finding, Report
@@ -24,6 +24,8 @@ def doctor(
     json: bool = typer.Option(False, "--json", help="Print the findings as the last line of stdout."),
 ) -> None:
     """Look at what works here: versions, devices, kernels, compilers, folders; for when something does not."""
+    from attnrec.doctor import examine
+
     with console.status("looking") as status:
         report = examine(seconds, lambda name: status.update(f"waiting for {name}"))
     _show(report)

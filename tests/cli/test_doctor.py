@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from attnrec.cli import doctor as command
 from attnrec.cli import main as entry
 from attnrec.doctor import Finding, Report
 
@@ -29,7 +28,7 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
             observe("nothing")
             return Report(tuple(findings))
 
-        monkeypatch.setattr(command, "examine", examine)
+        monkeypatch.setattr("attnrec.doctor.examine", examine)
         monkeypatch.setenv("COLUMNS", str(columns))
         monkeypatch.setattr(sys, "argv", ["attnrec", "doctor", *arguments])
         with pytest.raises(SystemExit) as stopped:
