@@ -8,7 +8,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from attnrec.doctor.findings import Finding, NotHereError, NotRightError, tried
@@ -31,7 +32,7 @@ def caches() -> Iterator[Finding]:
         ("Triton's cache", "TRITON_CACHE_DIR", _triton_cache),
         ("inductor's cache", "TORCHINDUCTOR_CACHE_DIR", _inductor_cache),
     ):
-        yield tried(GROUP, name, lambda place=place: _cache(place()), advice=f"name another folder in {variable}")  # type: ignore[misc]
+        yield tried(GROUP, name, partial(_cache, place), advice=f"name another folder in {variable}")
 
 
 def _triton_cache() -> Path:
@@ -67,7 +68,8 @@ def _data_sets() -> str:
     return ", ".join(here)
 
 
-def _cache(folder: Path) -> str:
+def _cache(place: Callable[[], Path]) -> str:
+    folder = place()
     kept = _size(folder) if folder.is_dir() else "empty"
     return _described(folder, f"{kept}, ")
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from attnrec.doctor.findings import Finding, NotHereError, NotRightError, tried
 from attnrec.doctor.machine import GB
 
-_BACKENDS = {
-    "flash": "FLASH_ATTENTION",
-    "efficient": "EFFICIENT_ATTENTION",
-    "cudnn": "CUDNN_ATTENTION",
-}
+_BACKENDS = {"flash": "FLASH_ATTENTION", "efficient": "EFFICIENT_ATTENTION", "cudnn": "CUDNN_ATTENTION"}
 _CUDA_BUILD = "install a build of torch for CUDA (pytorch.org says how)"
 
 
@@ -27,7 +24,7 @@ def found(group: str) -> Iterator[Finding]:
         yield tried(group, "GPU", _why_none, advice=_advice())
         return
     for number in range(torch.cuda.device_count()):
-        yield tried(group, f"GPU {number}", lambda number=number: _described(number))  # type: ignore[misc]
+        yield tried(group, f"GPU {number}", partial(_described, number))
 
 
 def trials(group: str) -> Iterator[Finding]:
@@ -39,9 +36,9 @@ def trials(group: str) -> Iterator[Finding]:
         return
     advice = "update NVIDIA's driver, or install a torch that knows this GPU"
     yield tried(group, "CUDA", _product, advice=advice)
-    yield tried(group, "bf16 on the GPU", lambda: autocast("cuda"), advice="use --precision fp32 or tf32")
+    yield tried(group, "bf16 on the GPU", partial(autocast, "cuda"), advice="use --precision fp32 or tf32")
     for name, backend in _BACKENDS.items():
-        yield tried(group, f"attention by {name}", lambda backend=backend: _attention(backend))  # type: ignore[misc]
+        yield tried(group, f"attention by {name}", partial(_attention, backend))
 
 
 def autocast(kind: str) -> str:

@@ -34,7 +34,9 @@ def usable_cores() -> int:
 def _cpu() -> str:
     there, usable = os.cpu_count() or 1, usable_cores()
     cores = f"{usable} core{'s' * (usable != 1)}"
-    return f"{cores if usable == there else f'{cores} of {there}'}, {_model()}"
+    # not every system tells its load; one above the cores says that others compute, too
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{cores if usable == there else f'{cores} of {there}'}, {_model()}{load}"
 
 
 def _model() -> str:

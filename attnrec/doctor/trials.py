@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from attnrec.doctor import compilers, gpus
@@ -50,7 +51,8 @@ def _build() -> str:
 
     if torch.version.cuda is None:
         return "for AMD GPUs" if torch.version.hip else "for the CPU alone"
-    return f"for CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    version = torch.backends.cudnn.version() or 0  # 9.1.2 is 90102
+    return f"for CUDA {torch.version.cuda}, cuDNN {version // 10_000}.{version // 100 % 100}.{version % 100}"
 
 
 def _threads() -> str:
@@ -84,8 +86,8 @@ def _train() -> str:
     return f"a small model in {time.perf_counter() - before:.1f} s"
 
 
-def _bf16() -> Finding:
-    return tried(WORKS, "bf16 on the CPU", lambda: gpus.autocast("cpu"), advice="use --precision fp32")
+def _bf16() -> Iterator[Finding]:
+    yield tried(WORKS, "bf16 on the CPU", partial(gpus.autocast, "cpu"), advice="use --precision fp32")
 
 
 def _plug_ins() -> Iterator[Finding]:
@@ -106,12 +108,12 @@ def _plug_ins() -> Iterator[Finding]:
 TRIALS = {
     "torch": Trial(MACHINE, "torch", _torch),
     "training": Trial(WORKS, "training on the CPU", _training, needed=True),
-    "bf16": Trial(WORKS, "bf16 on the CPU", lambda: [_bf16()]),
+    "bf16": Trial(WORKS, "bf16 on the CPU", _bf16),
     "plug-ins": Trial(PLUG_INS, "attention", _plug_ins),
-    "cuda": Trial(WORKS, "CUDA", lambda: gpus.trials(WORKS)),
-    "triton": Trial(WORKS, "Triton kernels", lambda: compilers.kernels(WORKS)),
-    "sm_80": Trial(WORKS, "compiling for sm_80", lambda: compilers.without_gpu(WORKS)),
-    "torch.compile": Trial(WORKS, "torch.compile", lambda: compilers.torch_compile(WORKS)),
+    "cuda": Trial(WORKS, "CUDA", partial(gpus.trials, WORKS)),
+    "triton": Trial(WORKS, "Triton kernels", partial(compilers.kernels, WORKS)),
+    "sm_80": Trial(WORKS, "compiling for sm_80", partial(compilers.without_gpu, WORKS)),
+    "torch.compile": Trial(WORKS, "torch.compile", partial(compilers.torch_compile, WORKS)),
 }
 """By the names that `main` takes."""
 

@@ -35,22 +35,26 @@ def installed() -> Iterator[Finding]:
 def _attnrec() -> str:
     """Version, commit in a checkout, and where it comes from."""
     here = Path(attnrec.__file__).resolve().parents[1]
+    return f"{attnrec.__version__}{_commit(here)}, {_how_installed(here)}"
+
+
+def _how_installed(here: Path) -> str:
+    """Whether what was imported from ``here`` is what is installed."""
+    if here.name in ("site-packages", "dist-packages"):
+        return "installed"
     try:
-        url = json.loads(metadata.distribution("attnrec").read_text("direct_url.json") or "{}")
+        distribution = metadata.distribution("attnrec")
     except metadata.PackageNotFoundError:
-        return f"{attnrec.__version__}{_commit(here)}, not installed, from {shortened(here)}"
-    if not url.get("dir_info", {}).get("editable"):
-        how = "installed" if _is_in_site_packages(here) else f"from {shortened(here)}, beside an installed one"
-        return f"{attnrec.__version__}{_commit(here)}, {how}"
-    checkout = Path(unquote(urlsplit(url["url"]).path)).resolve()
-    how = f"editable, {shortened(here)}"
-    if checkout != here:
-        how = f"from {shortened(here)}, beside the editable one of {shortened(checkout)}"
-    return f"{attnrec.__version__}{_commit(here)}, {how}"
-
-
-def _is_in_site_packages(folder: Path) -> bool:
-    return folder.name in ("site-packages", "dist-packages")
+        return f"not installed, from {shortened(here)}"
+    url = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if url.get("dir_info", {}).get("editable"):
+        checkout = Path(unquote(urlsplit(url["url"]).path)).resolve()
+        if checkout == here:
+            return f"editable, from {shortened(here)}"
+        return f"from {shortened(here)}, beside the editable one of {shortened(checkout)}"
+    if Path(str(distribution.locate_file(""))).resolve() == here:  # by what an installation left in the checkout
+        return f"from {shortened(here)}"
+    return f"from {shortened(here)}, beside an installed one"
 
 
 def _commit(folder: Path) -> str:

@@ -50,23 +50,35 @@ def test_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
     assert found["packages"].advice == "pip install -e . in the checkout"
 
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "place", "said"),
     [
-        ("", "beside an installed one"),
-        ('{"url": "file:///elsewhere", "dir_info": {"editable": true}}', "beside the editable one of /elsewhere"),
-        (f'{{"url": "file://{Path(__file__).parents[2]}", "dir_info": {{"editable": true}}}}', ", editable, "),
+        ("", "/elsewhere", f"from {CHECKOUT}, beside an installed one"),
+        ("", CHECKOUT, f"from {CHECKOUT}"),
+        (
+            '{"url": "file:///a%20b", "dir_info": {"editable": true}}',
+            "/",
+            f"from {CHECKOUT}, beside the editable one of /a b",
+        ),
+        (f'{{"url": "file://{CHECKOUT}", "dir_info": {{"editable": true}}}}', "/", f"editable, from {CHECKOUT}"),
     ],
 )
-def test_how_it_is_installed(monkeypatch: pytest.MonkeyPatch, url: str, said: str) -> None:
+def test_how_it_is_installed(monkeypatch: pytest.MonkeyPatch, url: str, place: str | Path, said: str) -> None:
     class Distribution:
         requires = ()
 
         def read_text(self, name: str) -> str:
             return url
 
+        def locate_file(self, name: str) -> str | Path:
+            return place
+
     monkeypatch.setattr(metadata, "distribution", lambda name: Distribution())
-    assert said in by_name(installed())["attnrec"].text
+    monkeypatch.setattr("attnrec.doctor.versions.shortened", str)
+    assert by_name(installed())["attnrec"].text.endswith(f", {said}")
 
 
 # -- machine -----------------------------------------------------------------------------------------------
