@@ -13,7 +13,8 @@ from attnrec.doctor.findings import Finding, NotHereError, NotRightError, tried
 
 def kernels(group: str) -> Iterator[Finding]:
     """The kernel of the variant `triton`: on the GPU, or in Triton's interpreter."""
-    yield tried(group, "Triton kernels", _kernel, advice="the variants without triton do not need it")
+    advice = "before Triton 3.7 the interpreter needs numpy<2.4; only triton and awr:impl=triton need any of this"
+    yield tried(group, "Triton kernels", _kernel, advice=advice)
 
 
 def without_gpu(group: str) -> Iterator[Finding]:
