@@ -32,16 +32,20 @@ class Trial:
         group, title: of the finding where the process ends before the trial does.
         findings: does it.
         needed: as in `Finding`.
+        needs_torch: whether there is nothing to try where torch cannot be imported.
     """
 
     group: str
     title: str
     findings: Callable[[], Iterable[Finding]]
     needed: bool = False
+    needs_torch: bool = True
 
 
 def _torch() -> Iterator[Finding]:
-    yield tried(MACHINE, "torch's build", _build)
+    yield (build := tried(MACHINE, "torch's build", _build, advice="pip install --force-reinstall torch"))
+    if build.status != "ok":
+        return
     yield tried(MACHINE, "threads", _threads, advice=f"set OMP_NUM_THREADS={usable_cores()}")
     yield from gpus.found(MACHINE)
 
@@ -106,13 +110,13 @@ def _plug_ins() -> Iterator[Finding]:
 
 
 TRIALS = {
-    "torch": Trial(MACHINE, "torch", _torch),
+    "torch": Trial(MACHINE, "torch's build", _torch, needs_torch=False),
     "training": Trial(WORKS, "training on the CPU", _training, needed=True),
     "bf16": Trial(WORKS, "bf16 on the CPU", _bf16),
     "plug-ins": Trial(PLUG_INS, "attention", _plug_ins),
     "cuda": Trial(WORKS, "CUDA", partial(gpus.trials, WORKS)),
     "triton": Trial(WORKS, "Triton kernels", partial(compilers.kernels, WORKS)),
-    "sm_80": Trial(WORKS, "compiling for sm_80", partial(compilers.without_gpu, WORKS)),
+    "sm_80": Trial(WORKS, "compiling for sm_80", partial(compilers.without_gpu, WORKS), needs_torch=False),
     "torch.compile": Trial(WORKS, "torch.compile", partial(compilers.torch_compile, WORKS)),
 }
 """By the names that `main` takes."""
@@ -124,9 +128,18 @@ def main(names: Iterable[str]) -> None:
         os.dup2(2, 1)  # what others print is not taken for a finding
         for name in names:
             print(json.dumps({"trying": name}), file=told, flush=True)
-            trial = TRIALS[name]
-            for finding in examined(trial.group, trial.findings, trial.title, needed=trial.needed):
+            for finding in _findings(TRIALS[name]):
                 print(json.dumps(asdict(finding)), file=told, flush=True)
+
+
+def _findings(trial: Trial) -> Iterator[Finding]:
+    try:
+        if trial.needs_torch:
+            import torch  # noqa: F401
+    except Exception:  # noqa: BLE001  (the trial `torch` says why)
+        yield Finding(trial.group, trial.title, "no", "torch cannot be imported", needed=trial.needed)
+    else:
+        yield from examined(trial.group, trial.findings, trial.title, needed=trial.needed)
 
 
 if __name__ == "__main__":

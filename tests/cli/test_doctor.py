@@ -111,5 +111,7 @@ def test_a_torch_that_cannot_be_imported(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     checks = {check["name"]: check for check in json.loads(done.stdout.splitlines()[-1])["checks"]}
-    assert checks["training on the CPU"]["text"] == "ImportError: libtorch.so: cannot open shared object file"
+    assert checks["torch's build"]["text"] == "ImportError: libtorch.so: cannot open shared object file"
+    assert checks["torch's build"]["advice"]
+    assert checks["training on the CPU"]["text"] == "torch cannot be imported"
     assert checks["CPU"]["status"] == "ok"
