@@ -45,7 +45,7 @@ class FolderLock:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
                 if not _locked(descriptor):
                     os.close(descriptor)
-                    raise InputError(f"{self.folder} is in use by another process{_holder(path)}; wait until it ends")
+                    raise InputError(f"{self.folder} is in use by another process{_said_in(path)}; wait until it ends")
                 # the one before us may have removed the file after we opened it, and a third one made it again
                 if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
                     self.descriptor = descriptor
@@ -86,7 +86,18 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _holder(path: Path) -> str:
+def holder(folder: Path) -> str:
+    """Which other process holds a folder, in words; "" for none."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | NO_LINKS)
+    except OSError:
+        return ""
+    held = not _locked(descriptor)
+    os.close(descriptor)  # and gives a lock free that was not held
+    return f"another process{_said_in(folder / LOCK)}" if held else ""
+
+
+def _said_in(path: Path) -> str:
     """Who holds a lock, as far as the file says."""
     try:
         who = json.loads(path.read_bytes())

@@ -10,7 +10,7 @@ from typing import NoReturn, TextIO
 
 import typer
 
-from attnrec.cli import bench, check, compare, data, evaluate, new, plot, prepare, recommend, train, variants
+from attnrec.cli import bench, check, compare, data, doctor, evaluate, new, plot, prepare, recommend, train, variants
 from attnrec.cli.output import show_warnings
 from attnrec.cli.terminal import Surviving, discard, one_line, open_standard_streams
 from attnrec.errors import InputError, RunError, RunWarning
@@ -34,6 +34,7 @@ for command in (
     new.new,
     check.check,
     prepare.prepare,
+    doctor.doctor,
 ):
     app.command()(command)
 app.add_typer(data.data, name="data")

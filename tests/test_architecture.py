@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "recommender": {"training", "models", "data", "evaluation", "options", "errors"},
     "analysis": {"experiments", "recommender", "training", "benchmark", "data", "errors"},
     "api": {"analysis", "experiments", "recommender", "training", "data", "errors"},
+    "doctor": {"api", "recommender", "attention", "kernels", "data"},
 }
 ROOMS["cli"] = {*ROOMS}
 """For each room, the other rooms that it may import."""

@@ -39,7 +39,7 @@ def attnrec(line: str) -> None:
     short = {"train": ["--epochs", "1"], "compare": ["--epochs", "1", "--seeds", "1"]}
     if "--shuffle-test" in arguments:
         short["data"] = ["--epochs", "1"]
-    short["bench"] = ["--seq-len", "8,16", "--seconds", "0.01"]
+    short |= {"bench": ["--seq-len", "8,16", "--seconds", "0.01"], "doctor": ["--seconds", "1"]}
     app([command, *arguments, *short.get(command, [])], standalone_mode=False)
 
 

@@ -119,7 +119,8 @@ def _implementations_agree(subject: Subject, base: str, impl: str) -> float:
 def compiled(subject: Subject) -> str:
     backend, words = subject.backend, f" (backend {subject.backend})"
     if backend is None:
-        backend, words = ("inductor", "") if _compiler() else ("aot_eager", " (backend aot_eager: no C++ compiler)")
+        reason = why_not_inductor()
+        backend, words = ("aot_eager", f" (backend aot_eager: {reason})") if reason else ("inductor", "")
     torch._dynamo.reset()
     try:
         with warnings.catch_warnings():
@@ -130,9 +131,20 @@ def compiled(subject: Subject) -> str:
     return f"moves by {worst:.2g}{words}"
 
 
-def _compiler() -> bool:
+def why_not_inductor() -> str:
+    """What keeps torch's own compiler from compiling right code here, or nothing."""
     wanted = os.environ.get("CXX")
-    return any(shutil.which(name) for name in ((wanted,) if wanted else ("g++", "clang++", "c++")))
+    if not any(shutil.which(name) for name in ((wanted,) if wanted else ("g++", "clang++", "c++"))):
+        return "no C++ compiler"
+    # older ones take the CPU kernel's log-sum-exp for float32 (pytorch issue 185539): 2.11 does, 2.13 does not
+    if len({_log_sum_exp_type(device) for device in ("cpu", "meta")}) > 1:
+        return "this torch cannot compile its attention in float64"
+    return ""
+
+
+def _log_sum_exp_type(device: str) -> torch.dtype:
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64, device=device)
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(x, x, x)[1].dtype
 
 
 def _compiled_as_eager(subject: Subject, backend: str) -> float:

@@ -70,7 +70,7 @@ def check_operator(
         heads, head_dim: of the larger cases; the smaller have one head of width 2, where the operator takes that.
         device: where to run.
         only: names of the checks to run; all without it.
-        compile_backend: of torch.compile; without it ``inductor``, or ``aot_eager`` where there is no C++ compiler.
+        compile_backend: of torch.compile; without it ``inductor``, or ``aot_eager`` where that cannot work.
         observe: called with the name of each check before it runs.
 
     Raises:

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -221,20 +221,20 @@ class RunDirectory:
             raise InputError(f"{self} has no step to replay: no loss or gradient was other than finite")
         return self._checked(NONFINITE)
 
+    def condition(self) -> dict[str, str]:
+        """What is wrong with each file of the run, in a line; "" for one that is whole."""
+        files = dict.fromkeys([*self.manifest.files, *self.manifest.result, *self.manifest.nonfinite])
+        checks: dict[str, Callable[[], Any]] = {name: partial(self._checked, name) for name in files}
+        for snapshot in self.manifest.snapshots:
+            checks[METRICS] = partial(self._log_until, self.manifest.snapshots[0])
+            for file in (snapshot.state, snapshot.weights):
+                if file is not None:
+                    checks[file.name] = partial(self._stored, file)
+        return {name: _complaint(check) for name, check in checks.items()}
+
     def problems(self) -> list[str]:
         """A line for every file that is missing or damaged; none for a run that is whole."""
-        files = dict.fromkeys([*self.manifest.files, *self.manifest.result, *self.manifest.nonfinite])
-        stored = {file for one in self.manifest.snapshots for file in (one.state, one.weights) if file is not None}
-        checks = [lambda name=name: self._checked(name) for name in files]
-        checks += [lambda file=file: self._stored(file) for file in sorted(stored, key=lambda file: file.name)]
-        checks += [lambda one=one: self._log_until(one) for one in self.manifest.snapshots[:1]]
-        found = []
-        for check in checks:
-            try:
-                check()
-            except RunError as error:
-                found.append(str(error))
-        return found
+        return [problem for problem in self.condition().values() if problem]
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -284,3 +284,11 @@ class RunDirectory:
 
     def _warn(self, line: str) -> None:
         warnings.warn(line, RunWarning, stacklevel=3)
+
+
+def _complaint(check: Callable[[], Any]) -> str:
+    try:
+        check()
+    except RunError as error:
+        return str(error)
+    return ""

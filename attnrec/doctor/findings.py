@@ -1,0 +1,108 @@
+"""What was found: a line for each check, and what can be done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Status = Literal["ok", "no", "not here"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check.
+
+    Attributes:
+        group: heading that it stands under.
+        name: what was looked at.
+        status: ``ok``; ``no``, which should work and does not; ``not here``, which this machine does not have.
+        text: what was found, or why it does not work, in a few words.
+        advice: what can be done about it; empty where nothing need be.
+        needed: whether models cannot be trained on the CPU unless it is ``ok``.
+    """
+
+    group: str
+    name: str
+    status: Status
+    text: str
+    advice: str = ""
+    needed: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings, in the order in which they are shown.
+
+    Attributes:
+        findings: of one group side by side.
+    """
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def works(self) -> bool:
+        """Whether models can be trained on the CPU."""
+        return all(finding.status == "ok" for finding in self.findings if finding.needed)
+
+    def summary(self) -> str:
+        """The outcome in a line."""
+        said = f"training on the CPU {'works' if self.works else 'does not work'}"
+        wrong = [finding.name for finding in self.findings if finding.status == "no"]
+        return f"{said}; look at: {', '.join(wrong)}" if wrong else f"{said}; nothing is wrong"
+
+    def as_json(self) -> dict[str, Any]:
+        """``works``, and ``checks``: a mapping with the attributes of each finding."""
+        return {"works": self.works, "checks": [asdict(finding) for finding in self.findings]}
+
+
+class NotHereError(Exception):
+    """What is looked at is not on this machine; the message says what is missing.
+
+    Args:
+        text: of the finding.
+        advice: of the finding.
+    """
+
+    def __init__(self, text: str, advice: str = "") -> None:
+        super().__init__(text)
+        self.advice = advice
+
+
+class NotRightError(Exception):
+    """It works, but not as it should; the message is the text of the finding."""
+
+
+def tried(group: str, name: str, attempt: Callable[[], str], *, advice: str = "", needed: bool = False) -> Finding:
+    """The finding of an attempt, which returns what was found, and raises if it does not work.
+
+    Args:
+        group, name, needed: of the finding.
+        attempt: raises `NotHereError` where there is nothing to try.
+        advice: given where it fails.
+    """
+    try:
+        return Finding(group, name, "ok", attempt(), needed=needed)
+    except NotHereError as absent:
+        return Finding(group, name, "not here", str(absent), absent.advice, needed)
+    except NotRightError as wrong:
+        return Finding(group, name, "no", str(wrong), advice, needed)
+    except Exception as error:  # noqa: BLE001  (whatever fails is what was looked for)
+        return Finding(group, name, "no", in_a_line(error), advice, needed)
+
+
+def examined(
+    group: str, look: Callable[[], Iterable[Finding]], name: str = "", *, needed: bool = False
+) -> Iterator[Finding]:
+    """The findings of ``look``; if it fails, one more that says so, with ``name`` or the group's."""
+    try:
+        yield from look()
+    except Exception as error:  # noqa: BLE001  (as above)
+        yield Finding(group, name or group, "no", in_a_line(error), needed=needed)
+
+
+def in_a_line(error: BaseException, longest: int = 200) -> str:
+    """The kind of an error and the first line of its message, at most ``longest`` characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."

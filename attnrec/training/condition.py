@@ -1,0 +1,86 @@
+"""Is a run whole, how far did it come, and what can be done with it?"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnrec.errors import RunWarning
+from attnrec.locks import holder
+from attnrec.training.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The condition of a run directory.
+
+    Attributes:
+        run: its path.
+        state: ``finished``, ``interrupted`` (with a result so far), ``diverged`` or ``unfinished``.
+        step: of its newest snapshot.
+        own: whether this user wrote it.
+        in_use: by whom it is being written, in words; "" by nobody.
+        files: what is wrong with each file, in a line; "" for one that is whole.
+        notes: what was got round, such as a damaged manifest.
+        advice: what can be done, in words.
+    """
+
+    run: str
+    state: str
+    step: int
+    own: bool
+    in_use: str
+    files: dict[str, str]
+    notes: tuple[str, ...]
+    advice: str
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is damaged or missing."""
+        return not self.notes and not any(self.files.values())
+
+
+def condition_of(path: str | Path) -> Condition:
+    """Look at every file of a run.
+
+    Raises:
+        InputError: it is no run.
+        RunError: it has no manifest that can be used.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", RunWarning)
+        run = RunDirectory.open(path)
+        files = run.condition()
+        resumable = next(run.snapshots(), None) is not None
+    manifest = run.manifest
+    if manifest.nonfinite:
+        state = "diverged"
+    elif not manifest.result:
+        state = "unfinished"
+    else:
+        state = "interrupted" if (run.summary() or {})["interrupted"] else "finished"
+    return Condition(
+        str(path),
+        state,
+        manifest.snapshots[0].step,
+        manifest.own,
+        holder(run.path),
+        files,
+        tuple(str(line.message) for line in said if "manifest" in str(line.message)),
+        _advice(state, files, resumable),
+    )
+
+
+def _advice(state: str, files: dict[str, str], resumable: bool) -> str:
+    damaged = [name for name, problem in files.items() if problem]
+    if not damaged:
+        return {
+            "finished": "",
+            "interrupted": "--resume goes on",
+            "unfinished": "--resume goes on",
+            "diverged": "--resume goes on with another --lr, and train --replay shows the step",
+        }[state]
+    if any(not name.startswith(("state/", "weights")) for name in damaged) or not resumable:
+        return "what is damaged cannot be made again: put a copy back, or train anew in another folder"
+    return "--resume goes on from the newest snapshot that is whole"
