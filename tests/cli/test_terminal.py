@@ -86,7 +86,7 @@ def test_json_in_any_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) ->
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", stream)
     print_json(value)
-    raw = stream.buffer.getvalue()  # type: ignore[attr-defined]
+    raw = stream.buffer.getvalue()
     assert json.loads(raw) == value
     assert not NEVER & set(raw.decode(encoding))
 
@@ -94,7 +94,7 @@ def test_json_in_any_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) ->
 class Failing(io.TextIOBase):
     """A stream of which every writing fails."""
 
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
 
     def __init__(self, number: int) -> None:
         self.number, self.tried = number, 0
@@ -108,7 +108,7 @@ class Failing(io.TextIOBase):
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.EIO, errno.ENOSPC])
 def test_a_stream_that_fails_is_silent_from_then_on(number: int) -> None:
-    broken = Failing(number)
+    broken: Any = Failing(number)
     stream = Surviving(broken)
     for _ in range(3):
         assert stream.write("abc") == 3
