@@ -236,7 +236,7 @@ def test_a_fixed_temperature_is_not_trained() -> None:
         ("awr:width=1", "nothing but signs"),
         ("awr:width=wide", "is not a whole number"),
         ("awr:init_scale=0", "init_scale=0 must be above 0"),
-        ("awr:temperature=nan", "temperature=nan must be above 0"),
+        ("awr:temperature=nan", "temperature='nan' is not a number of at most"),
         ("awr:refinment=value", "has no option 'refinment'; did you mean refinement?"),
     ],
 )
