@@ -19,7 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "inputs": set(),
     "kernels": set(),
     "data": {"files", "inputs", "options", "errors"},
-    "attention": {"kernels", "errors"},
+    "attention": {"kernels", "inputs", "errors"},
     "benchmark": {"attention", "kernels", "data", "errors"},
     "starter": {"attention"},
     "contract": {"attention", "benchmark", "errors"},

@@ -24,6 +24,7 @@ from typing import Any
 
 from attnrec.attention.operator import AttentionOperator, registered
 from attnrec.errors import InputError, nearest
+from attnrec.inputs import instead_of_file
 
 GROUP = "attnrec.attention"
 """Entry-point group by which a package offers operators: ``name = "package.module:Class"``."""
@@ -139,6 +140,8 @@ def _load_file(place: str) -> ModuleType:
     """Run a file as a module; run again when it has changed."""
     path = Path(place).resolve()
     try:
+        if other := instead_of_file(path):
+            raise InputError(f"cannot read {place}: it is {other}")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {place}: {error.strerror or error}") from error

@@ -26,6 +26,7 @@ from attnrec.training.gradients import GradientNormStatistics, global_gradient_n
 from attnrec.training.interrupts import InterruptRequest
 from attnrec.training.kept_variants import with_kept_variants
 from attnrec.training.manifest import Snapshot
+from attnrec.training.memory import TrainingSize, check_memory
 from attnrec.training.nonfinite import NotFinite, keep_step
 from attnrec.training.objective import Objective
 from attnrec.training.observer import Metrics, Observer, Progress
@@ -73,6 +74,7 @@ class Trainer:
         if vocabulary is not None:
             self.trained |= vocabulary.trained()
         self.batches = TrainingBatches(self.split, config.max_len, config.batch_size, config.seed)
+        check_memory(config, TrainingSize.of(self.batches, data), self.device)
         self.objective = Objective(config, self.split, self.device)
         self.cutoffs = check_cutoffs(sorted({*config.cutoffs, min(10, data.num_items)}), data.num_items)
         self.selected = f"NDCG@{min(10, data.num_items)}"

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from attnrec.data.batches import TrainingBatches
+from attnrec.data.interactions import Interactions
 from attnrec.errors import InputError
 from attnrec.options import flag
 from attnrec.training.config import TrainConfig
@@ -41,6 +43,12 @@ class TrainingSize:
     users: int
     trained: int
     history: float
+
+    @classmethod
+    def of(cls, batches: TrainingBatches, data: Interactions) -> TrainingSize:
+        """Those of a training with these batches."""
+        users = len(batches.users)
+        return cls(data.num_items, data.num_users, users, batches.positions / max(1, users))
 
 
 def least_parameters(config: TrainConfig, size: TrainingSize, **other: Any) -> int:
