@@ -39,7 +39,7 @@ from attnrec.training.writer import RunWriter
 
 _FLUSH_EVERY = 16  # steps between readings of losses and norms, each of which waits for a GPU
 _SECONDS_BETWEEN = 4.0  # snapshots, and readings of slow steps
-_SNAPSHOT_SHARE = 0.015  # of the time, at most, goes into snapshots
+_SNAPSHOT_SHARE = 0.012  # of the time, at most, goes into snapshots
 
 
 class Trainer:
