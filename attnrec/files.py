@@ -7,6 +7,7 @@ system, or one that loses what was not synced, in its place.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from attnrec.errors import InputError, RunError
 
 CAN_SYNC_FOLDERS = os.name == "posix"
+UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # by some network file systems
 NO_LINKS: int = getattr(os, "O_NOFOLLOW", 0)  # nobody's link makes us write somewhere else
 
 
@@ -81,7 +83,8 @@ def sync_folder(path: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise cannot_write(path, error) from error
+        if error.errno not in UNSUPPORTED:
+            raise cannot_write(path, error) from error
 
 
 def remove(path: Path) -> None:

@@ -11,11 +11,12 @@ import json
 import os
 import socket
 import time
+import warnings
 from pathlib import Path
 from types import TracebackType
 
-from attnrec.errors import InputError, RunError
-from attnrec.files import NO_LINKS
+from attnrec.errors import InputError, RunError, RunWarning
+from attnrec.files import NO_LINKS, UNSUPPORTED
 
 try:
     import fcntl
@@ -83,6 +84,10 @@ def _locked(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        warnings.warn("the file system has no locks: take care that only one process writes here", RunWarning, 2)
     return True
 
 

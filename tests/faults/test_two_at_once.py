@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 
 from attnrec import compare
-from attnrec.errors import InputError
+from attnrec.errors import InputError, RunWarning
 from attnrec.locks import LOCK, FolderLock
 from attnrec.training.config import TrainConfig
 from attnrec.training.run import train
@@ -75,6 +78,24 @@ def test_a_comparison_is_trained_once(config: TrainConfig, tmp_path: Path, holde
     with pytest.raises(InputError, match="compared is in use by another process"):
         compare(["sdpa", "alibi", "rotary"], config, folder, seeds=2)
     assert (folder / "comparison.toml").read_bytes() == plan
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_without_locks_and_folder_syncs(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def unsupported(*arguments: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    usual = os.fsync
+    monkeypatch.setattr("attnrec.locks.fcntl.flock", unsupported)
+    monkeypatch.setattr(
+        "attnrec.files.os.fsync",
+        lambda descriptor: unsupported() if stat.S_ISDIR(os.fstat(descriptor).st_mode) else usual(descriptor),
+    )
+    with pytest.warns(RunWarning, match="the file system has no locks"):
+        train(config, tmp_path / "run")
+    assert Outcome.of(tmp_path / "run")
 
 
 def test_a_lock_is_no_link(tmp_path: Path) -> None:
