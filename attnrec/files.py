@@ -16,7 +16,8 @@ from attnrec.errors import InputError, RunError
 
 CAN_SYNC_FOLDERS = os.name == "posix"
 UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # by some network file systems
-NO_LINKS: int = getattr(os, "O_NOFOLLOW", 0)  # nobody's link makes us write somewhere else
+NO_LINKS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+"""For opening: nobody's link makes us write somewhere else; and no byte is changed, which Windows would do."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -54,6 +55,8 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 def make_folder(path: Path) -> None:
     """Make a folder whose parent exists, unless it is there; RunError when it cannot be made."""
+    if path.is_symlink():
+        raise RunError(f"{path} is a link; a run has files of its own")
     if path.is_dir():
         return
     try:

@@ -44,7 +44,7 @@ class FolderLock:
         try:
             while self.descriptor is None:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
-                if not _locked(descriptor):
+                if not (_locked(descriptor) or _locked_later(descriptor)):
                     os.close(descriptor)
                     raise InputError(f"{self.folder} is in use by another process{_said_in(path)}; wait until it ends")
                 # the one before us may have removed the file after we opened it, and a third one made it again
@@ -62,9 +62,14 @@ class FolderLock:
 
     def release(self) -> None:
         """Give the folder free, if it is held."""
-        if self.descriptor is not None:
+        if self.descriptor is None:
+            return
+        path = self.folder / LOCK
+        try:
             with contextlib.suppress(OSError):
-                os.unlink(self.folder / LOCK)
+                if os.path.samestat(os.fstat(self.descriptor), path.stat()):  # the folder may have been moved
+                    os.unlink(path)
+        finally:
             os.close(self.descriptor)
             self.descriptor = None
 
@@ -77,11 +82,11 @@ class FolderLock:
         self.release()
 
 
-def _locked(descriptor: int) -> bool:
+def _locked(descriptor: int, *, shared: bool = False) -> bool:
     if fcntl is None:
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
@@ -91,13 +96,19 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
+def _locked_later(descriptor: int) -> bool:
+    """A second try: `holder` holds a lock for a moment."""
+    time.sleep(0.2)
+    return _locked(descriptor)
+
+
 def holder(folder: Path) -> str:
     """Which other process holds a folder, in words; "" for none."""
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | NO_LINKS)
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | NO_LINKS)
     except OSError:
         return ""
-    held = not _locked(descriptor)
+    held = not _locked(descriptor, shared=True)
     os.close(descriptor)  # and gives a lock free that was not held
     return f"another process{_said_in(folder / LOCK)}" if held else ""
 

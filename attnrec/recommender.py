@@ -21,7 +21,7 @@ from attnrec.evaluation.targets import report
 from attnrec.models.sasrec import SASRec
 from attnrec.options import flag
 from attnrec.training.config import TrainConfig
-from attnrec.training.kept_variants import with_kept_variants
+from attnrec.training.kept_variants import kept_variants
 from attnrec.training.run_directory import WEIGHTS, RunDirectory, Vocabulary
 from attnrec.training.setup import build_model, choose_device, needs_timestamps, split_of
 
@@ -232,8 +232,8 @@ def load(run: str | Path, device: str = "auto", *, trust_code: bool = False) -> 
     config, vocabulary = directory.config(), directory.vocabulary()
     tensors = directory.weights()
     target = choose_device(device)
-    own = replace(config, attention=with_kept_variants(directory, config.attention, trust_code=trust_code))
-    model = build_model(own, len(vocabulary.items), len(vocabulary.users), target)
+    variants = kept_variants(directory, config.attention, trust_code=trust_code)
+    model = build_model(config, len(vocabulary.items), len(vocabulary.users), target, variants=variants)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

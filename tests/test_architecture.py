@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "experiments": {"training", "models", "attention", "data", "evaluation", "locks", "files", "options", "errors"},
     "recommender": {"training", "models", "data", "evaluation", "options", "errors"},
-    "analysis": {"experiments", "recommender", "training", "benchmark", "data", "errors"},
+    "analysis": {"experiments", "recommender", "training", "benchmark", "data", "files", "errors"},
     "api": {"analysis", "experiments", "recommender", "training", "data", "errors"},
     "doctor": {"api", "recommender", "attention", "kernels", "data"},
 }

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from attnrec.errors import RunError
+from attnrec.files import make_folders, write_atomically
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444")
 LINE_STYLES = ("-", "--", "-.", ":")
@@ -59,13 +60,13 @@ def tidy(axes: Axes, *, counts: bool = True) -> None:
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write PNG (200 dots an inch) and SVG; returns their paths. RunError if they cannot be written."""
-    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
-            figure.savefig(temporary, dpi=200)
-            temporary.replace(path)
-    except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error
+    if folder.is_symlink():
+        raise RunError(f"{folder} is a link, and figures are not written through one")
+    make_folders(folder)
+    paths = []
+    for kind in ("png", "svg"):
+        content = io.BytesIO()
+        figure.savefig(content, format=kind, dpi=200)
+        paths.append(folder / f"{name}.{kind}")
+        write_atomically(paths[-1], content.getvalue())
     return paths

@@ -18,6 +18,7 @@ from attnrec.attention.discovery import (
     attention_names,
     find_attention,
     is_of_this_program,
+    operator_of_source,
     variant_file,
     variants,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "find_attention",
     "is_of_this_program",
     "masked_softmax",
+    "operator_of_source",
     "operator_options",
     "option_type",
     "parse_attention",

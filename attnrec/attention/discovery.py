@@ -76,6 +76,8 @@ def find_attention(name: str) -> type[AttentionOperator]:
     known = registered()
     if name in known:
         return known[name]
+    if name in _of_sources:
+        return _of_sources[name]
     place, _, attribute = name.partition(":")
     if place.endswith(".py"):
         return _operator_of(_load_file(place), attribute, place)
@@ -134,6 +136,7 @@ def _taken_by(name: str) -> str:
 # -- files and modules -------------------------------------------------------------------------------------
 
 _loaded: dict[Path, tuple[bytes, ModuleType]] = {}
+_of_sources: dict[str, type[AttentionOperator]] = {}
 
 
 def _load_file(place: str) -> ModuleType:
@@ -148,13 +151,32 @@ def _load_file(place: str) -> ModuleType:
     if path in _loaded and _loaded[path][0] == content:
         return _loaded[path][1]
     name = f"attnrec_variant_{path.stem}_{hashlib.sha1(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    with _importable(path.parent):
+        module = _executed(content, name, place)
+    _loaded[path] = content, module
+    return module
+
+
+def operator_of_source(content: bytes, place: str, attribute: str) -> str:
+    """Execute a source that has been read from ``place``, and give a name by which `find_attention` finds its operator.
+
+    Nothing beside it can be imported. Raises InputError, in a line, where it cannot be loaded.
+    """
+    name = f"source-{hashlib.sha256(content).hexdigest()[:16]}-{attribute}"
+    if name not in _of_sources:
+        module = _executed(content, "attnrec_" + name.replace("-", "_"), place)
+        _of_sources[name] = _operator_of(module, attribute, place)
+    return name
+
+
+def _executed(content: bytes, name: str, place: str) -> ModuleType:
+    spec = importlib.util.spec_from_loader(name, loader=None, origin=place)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
+    module.__file__ = place
     sys.modules[name] = module  # dataclasses and pickle look it up there
-    with _failing_as(place), _importable(path.parent):
-        exec(compile(content, path, "exec"), module.__dict__)
-    _loaded[path] = content, module
+    with _failing_as(place):
+        exec(compile(content, place, "exec"), module.__dict__)
     return module
 
 

@@ -28,7 +28,7 @@ from attnrec.data.splits import Split, resolved_kind
 from attnrec.errors import InputError
 from attnrec.evaluation.metrics import check_cutoffs
 from attnrec.files import make_folders, write_atomically
-from attnrec.locks import FolderLock
+from attnrec.locks import LOCK, FolderLock
 from attnrec.options import flag
 from attnrec.training.config import TrainConfig, read_toml, to_toml
 from attnrec.training.kept_variants import changed_variants
@@ -127,6 +127,7 @@ def claimed(comparison: Comparison) -> Iterator[None]:
     """`prepare`, and keep other processes from training in the folder meanwhile; InputError if one does already."""
     make_folders(comparison.path)
     with FolderLock(comparison.path):
+        _check_plan(comparison)  # another process may have been faster
         prepare(comparison)
         yield
 
@@ -185,7 +186,14 @@ def _check_folder(comparison: Comparison, split: Split) -> None:
     path = comparison.path
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is not a directory")
-    if not path.is_dir() or not any(path.iterdir()):
+    _check_plan(comparison)
+    _check_runs(comparison, split)
+
+
+def _check_plan(comparison: Comparison) -> None:
+    """InputError where the folder holds something else, or a comparison with other options."""
+    path = comparison.path
+    if not path.is_dir() or not {entry.name for entry in path.iterdir()} - {LOCK}:
         return
     if not is_comparison(path):
         raise InputError(f"{path} holds other files, and no {PLAN}; choose another --out")
@@ -195,6 +203,11 @@ def _check_folder(comparison: Comparison, split: Split) -> None:
             raise InputError(
                 f"{path} holds a comparison with {flag(name)} {before[name]}, not {value}; choose another --out"
             )
+
+
+def _check_runs(comparison: Comparison, split: Split) -> None:
+    """InputError where a run there is of other data, or of another version of a variant."""
+    path = comparison.path
     for variant, seed in comparison.runs():
         run = comparison.run(variant, seed)
         if not run.is_run():

@@ -133,7 +133,8 @@ class _Job:
     def interrupt(self) -> None:
         if not self.told:
             self.told = True
-            self.process.send_signal(signal.SIGINT)
+            # not SIGINT, which is ignored where a shell started us in the background
+            self.process.send_signal(signal.SIGTERM)
 
     def result(self) -> tuple[str, str]:
         """``finished``, ``interrupted`` or ``failed``, and a line that says why it failed."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnrec.errors import InputError, RunError
 from attnrec.training.config import TrainConfig
+from attnrec.training.interrupts import as_keyboard_interrupt, handle
 from attnrec.training.observer import Metrics, Observer
 from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
@@ -62,6 +63,7 @@ def say(event: str, **values: Any) -> None:
 
 
 def main(path: str) -> None:
+    handle(as_keyboard_interrupt)
     given = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attnrec.errors import RunWarning
 from attnrec.locks import holder
-from attnrec.training.run_directory import RunDirectory
+from attnrec.training.run_directory import NONFINITE, SUMMARY, TEST_RANKS, WEIGHTS, RunDirectory
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Condition:
 
     Attributes:
         run: its path.
-        state: ``finished``, ``interrupted`` (with a result so far), ``diverged`` or ``unfinished``.
+        state: ``finished``, ``interrupted`` (with a result so far), ``ended`` (either of them: the result is
+            damaged), ``diverged`` or ``unfinished``.
         step: of its newest snapshot.
         own: whether this user wrote it.
         in_use: by whom it is being written, in words; "" by nobody.
@@ -54,10 +55,12 @@ def condition_of(path: str | Path) -> Condition:
         files = run.condition()
         resumable = next(run.snapshots(), None) is not None
     manifest = run.manifest
-    if manifest.nonfinite:
+    if manifest.diverged:
         state = "diverged"
     elif not manifest.result:
         state = "unfinished"
+    elif files[SUMMARY]:
+        state = "ended"
     else:
         state = "interrupted" if (run.summary() or {})["interrupted"] else "finished"
     return Condition(
@@ -73,14 +76,16 @@ def condition_of(path: str | Path) -> Condition:
 
 
 def _advice(state: str, files: dict[str, str], resumable: bool) -> str:
+    made_again = {WEIGHTS, TEST_RANKS, SUMMARY, NONFINITE}
     damaged = [name for name, problem in files.items() if problem]
     if not damaged:
         return {
             "finished": "",
+            "ended": "",
             "interrupted": "--resume goes on",
             "unfinished": "--resume goes on",
             "diverged": "--resume goes on with another --lr, and train --replay shows the step",
         }[state]
-    if any(not name.startswith(("state/", "weights")) for name in damaged) or not resumable:
+    if not resumable or any(not name.startswith("state/") and name not in made_again for name in damaged):
         return "what is damaged cannot be made again: put a copy back, or train anew in another folder"
-    return "--resume goes on from the newest snapshot that is whole"
+    return "--resume goes on from the newest snapshot that is whole, and makes the result again"

@@ -17,18 +17,14 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # some systems lack some
 def handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     """Have ``handler`` called for the signals above; what was there before, by signal.
 
-    A SIGHUP that is ignored stays ignored, as `nohup` wants it. Outside the main thread, where no handler can be set,
-    nothing changes.
+    A signal that is ignored stays so, as `nohup` wants it, and a shell for what it runs in the background. Outside the
+    main thread, where no handler can be set, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-    hangup = getattr(signal, "SIGHUP", None)
-    return {
-        number: signal.signal(number, handler)
-        for number in numbers
-        if not (number == hangup and signal.getsignal(number) is signal.SIG_IGN)
-    }
+    untouched = (signal.SIG_IGN, None)  # None: set by a program that Python runs in, and could not be set back
+    return {number: signal.signal(number, handler) for number in numbers if signal.getsignal(number) not in untouched}
 
 
 def as_keyboard_interrupt(number: int, frame: FrameType | None) -> None:

@@ -11,37 +11,48 @@ or is installed.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from attnrec.attention import OperatorSpec, find_attention, parse_blocks, variant_file
+from attnrec.attention import OperatorSpec, find_attention, operator_of_source, parse_blocks, variant_file
 from attnrec.errors import InputError
 from attnrec.training.run_directory import VARIANTS, RunDirectory
 
 
-def variant_contents(attention: str) -> dict[str, bytes]:
-    """Name and content of the file of every variant that is not built in.
+@dataclass(frozen=True)
+class Variants:
+    """What the operators of a model are built from.
 
-    Raises InputError if one cannot be read, or two have one name.
+    Attributes:
+        specs: one for all blocks, or one for each.
+        sources: name and content of the files that a run keeps a copy of.
+    """
+
+    specs: tuple[OperatorSpec, ...]
+    sources: dict[str, bytes]
+
+
+def named_variants(attention: str) -> Variants:
+    """Those that ``attention`` names, as they are now.
+
+    Raises InputError if one cannot be found or read, or two files have one name.
     """
     found = _sources(attention)
     sources = {_kept_name(spec.name, file): file for spec, file in found}
     if len(sources) < len({file for _, file in found}):
         raise InputError(f"--attention {attention} names two files of one name; a run keeps a copy of each")
-    return {name: _read(file) for name, file in sources.items()}
+    return Variants(parse_blocks(attention), {name: _read(file) for name, file in sources.items()})
 
 
-def with_kept_variants(run: RunDirectory, attention: str, *, trust_code: bool = False) -> str:
-    """``attention`` with every file that has changed since, or is gone, replaced by the copy in ``run``.
+def kept_variants(run: RunDirectory, attention: str, *, trust_code: bool = False) -> Variants:
+    """Those of a run: where a file has changed since, or is gone, by the copy in the run.
 
-    Of a run that somebody else wrote, every file is replaced.
+    Of a run that somebody else wrote, it is always the copy.
 
     Raises:
         InputError: somebody else wrote the run, and its code is not trusted, or does not lie in the run.
         RunError: a copy is damaged.
     """
-    if not run.is_run():
-        return attention
     specs = []
     own, kept = run.manifest.own, run.variant_files()
     for spec in parse_blocks(attention):
@@ -49,10 +60,11 @@ def with_kept_variants(run: RunDirectory, attention: str, *, trust_code: bool = 
         if not own and (file is not None or ":" in spec.name):
             _check_foreign(run, spec, trust_code, file is None or file.name in kept)
         if file is not None and file.name in kept and not (own and _content(file) == kept[file.name]):
-            _, colon, cls = spec.name.partition(":")
-            spec = replace(spec, name=f"{run.path / VARIANTS / file.name}{colon}{cls}")
-        specs.append(str(spec))
-    return "+".join(specs)
+            attribute = spec.name.partition(":")[2]
+            place = str(run.path / VARIANTS / file.name)
+            spec = replace(spec, name=operator_of_source(kept[file.name], place, attribute))
+        specs.append(spec)
+    return Variants(tuple(specs), kept)
 
 
 def _check_foreign(run: RunDirectory, spec: OperatorSpec, trust_code: bool, within: bool) -> None:

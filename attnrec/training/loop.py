@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from attnrec.evaluation.targets import training_popularity
 from attnrec.training.config import TrainConfig
 from attnrec.training.gradients import GradientNormStatistics, global_gradient_norm
 from attnrec.training.interrupts import InterruptRequest
-from attnrec.training.kept_variants import with_kept_variants
+from attnrec.training.kept_variants import Variants, named_variants
 from attnrec.training.manifest import Snapshot
 from attnrec.training.memory import TrainingSize, check_memory
 from attnrec.training.nonfinite import NotFinite, keep_step
@@ -51,7 +50,7 @@ class Trainer:
         data: the interactions that ``config.dataset`` names.
         observer: is told of steps and evaluations.
         vocabulary: of the run that it starts from; items that are not in it are left out.
-        trust_code: whether code of a run that somebody else wrote may be executed.
+        variants: what the operators are built from, where that is not what ``config.attention`` names now.
     """
 
     def __init__(
@@ -61,8 +60,7 @@ class Trainer:
         data: Interactions,
         observer: Observer,
         vocabulary: Vocabulary | None = None,
-        *,
-        trust_code: bool = False,
+        variants: Variants | None = None,
     ) -> None:
         self.config, self.run, self.observer = config, run, observer
         keep_freed_memory()
@@ -80,8 +78,9 @@ class Trainer:
         self.selected = f"NDCG@{min(10, data.num_items)}"
         torch.manual_seed(config.seed)
         timed = data.timestamps is not None
-        own = replace(config, attention=with_kept_variants(run, config.attention, trust_code=trust_code))
-        self.model = build_model(own, data.num_items, data.num_users, self.device, timestamps=timed)
+        self.variants = variants or named_variants(config.attention)
+        sizes = data.num_items, data.num_users
+        self.model = build_model(config, *sizes, self.device, timestamps=timed, variants=self.variants)
         torch.manual_seed(config.seed)  # so that dropout does not depend on how much a variant's start has drawn
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         self.optimizer = optimizer(
@@ -118,8 +117,8 @@ class Trainer:
             RunError: a file cannot be written.
         """
         self.writer = writer
-        self.validator = self._evaluator("valid")
         with self.interrupt:
+            self.validator = self._evaluator("valid")
             if not writer.manifest.snapshots:
                 self._snapshot()
             self.observer.started(self)
@@ -182,6 +181,8 @@ class Trainer:
             progress.training_seconds += passed
             progress.positions_per_second = done / seconds
             self.observer.stepped(self)
+            if self.interrupt.requested:
+                self._snapshot()  # at once: who asks for the end may not wait for a validation
             if stopping and not last:
                 return False
             if not last:  # then the validation may still belong to it
@@ -313,14 +314,17 @@ class Trainer:
             raise RunError(f"the weights of {run} do not fit its configuration") from error
 
     def restore(self, run: RunDirectory) -> Snapshot:
-        """Put the newest snapshot of a run that is whole back; which one it was.
+        """Put the newest snapshot of a run that is whole back, of one that diverged the oldest; which one it was.
 
         Raises:
             InputError: the run is of other data.
             RunError: no snapshot is whole.
         """
         self.check_data(run)
-        for snapshot, state, weights in run.snapshots():
+        whole = list(run.snapshots())
+        if whole:
+            # the step that made a run diverge may lie before its newest snapshot
+            snapshot, state, weights = whole[-1 if run.manifest.diverged else 0]
             restore_state(self, state)
             self.best_weights = weights
             return snapshot

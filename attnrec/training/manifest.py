@@ -16,11 +16,11 @@ from typing import Any
 
 from attnrec.errors import RunError, RunWarning
 from attnrec.files import replace_file, sha256, write_atomically
+from attnrec.inputs import instead_of_file
 from attnrec.signing import is_own, signature
 
 MANIFEST, PREVIOUS = "manifest.json", "manifest.previous.json"
 _FORMAT = 1
-_NAME = re.compile(r"(variants/|state/)?[^/\x00]+")
 _SUM = re.compile(r"[0-9a-f]{64}")
 
 
@@ -62,7 +62,8 @@ class Manifest:
         changing: a new SHA-256 by name, while such a file is being replaced.
         snapshots: newest first, two at most.
         result: SHA-256 by name, of what the end of a training wrote; empty while it goes on.
-        nonfinite: SHA-256 by name, of what was kept of a step that was not finite; empty without one.
+        diverged: why the training ended, where a loss, gradient or score was not finite; "" otherwise.
+        nonfinite: SHA-256 by name, of what was kept of that step; empty where nothing was.
         own: whether this user wrote it.
     """
 
@@ -71,6 +72,7 @@ class Manifest:
     snapshots: tuple[Snapshot, ...]
     changing: dict[str, str] = field(default_factory=dict)
     result: dict[str, str] = field(default_factory=dict)
+    diverged: str = ""
     nonfinite: dict[str, str] = field(default_factory=dict)
     own: bool = field(default=True, compare=False)
 
@@ -80,15 +82,16 @@ class Manifest:
         return {part[name] for part in parts if name in part}
 
 
-def write_manifest(folder: Path, manifest: Manifest, before: bytes | None) -> bytes:
+def write_manifest(folder: Path, manifest: Manifest, before: bytes | None, *, signed: bool) -> bytes:
     """Make ``manifest`` that of the run, and keep the content of the one ``before``; its content.
 
-    Raises RunError when it cannot be written.
+    ``signed``: whether this user stands for what it names. Raises RunError when it cannot be written.
     """
     body: dict[str, Any] = {"format": _FORMAT, **asdict(manifest)}
     del body["own"]
     checksum = sha256(_canonical(body))
-    content = json.dumps(body | {"checksum": checksum, "signature": signature(checksum)}, indent=1).encode() + b"\n"
+    whole = body | {"checksum": checksum, "signature": signature(checksum) if signed else ""}
+    content = json.dumps(whole, indent=1).encode() + b"\n"
     if before is not None:
         replace_file(folder / PREVIOUS, before)
     write_atomically(folder / MANIFEST, content)
@@ -125,6 +128,8 @@ def _canonical(body: dict[str, Any]) -> bytes:
 
 def _read(path: Path) -> tuple[Manifest, bytes]:
     """ValueError where the content is not a manifest."""
+    if other := instead_of_file(path):
+        raise ValueError(f"it is {other}")
     content = path.read_bytes()
     try:
         body = json.loads(content)
@@ -154,19 +159,24 @@ def _snapshot(entry: dict[str, Any]) -> Snapshot:
 
 
 def _check(manifest: Manifest) -> None:
-    """ValueError where a name leads out of the run, or something is not of its type: anybody can write a manifest."""
+    """ValueError where a name is not one of its kind, or something is not of its type: anybody can write a manifest."""
     stored = [file for one in manifest.snapshots for file in (one.state, one.weights) if file is not None]
-    named = [(file.name, file.sha256) for file in stored]
-    for part in (manifest.files, manifest.changing, manifest.result, manifest.nonfinite):
-        named += part.items()
-    for name, checksum in named:
-        if not (isinstance(name, str) and _NAME.fullmatch(name)) or Path(name).name in ("", ".", ".."):
-            raise ValueError(f"{name!r} is not a name of a file in a run")
-        if not (isinstance(checksum, str) and _SUM.fullmatch(checksum)):
-            raise ValueError(f"{name} has no checksum")
+    for pattern, names in (
+        (r"config\.toml|vocabulary\.json|variants/[^/]+", manifest.files.items()),
+        (r"config\.toml", manifest.changing.items()),
+        (r"weights\.safetensors|test_ranks\.safetensors|summary\.json", manifest.result.items()),
+        (r"nonfinite\.safetensors", manifest.nonfinite.items()),
+        (r"state/[0-9]+(-weights)?\.safetensors", [(file.name, file.sha256) for file in stored]),
+    ):
+        for name, checksum in names:
+            if not re.fullmatch(pattern, name) or name.endswith(("/.", "/..")) or "\0" in name:
+                raise ValueError(f"{name!r} is not a name of such a file in a run")
+            name.encode()
+            if not _SUM.fullmatch(checksum):
+                raise ValueError(f"{name} has no checksum")
     for one in manifest.snapshots:
         numbers = (one.number, one.step, one.log_bytes)
-        if not all(type(number) is int and number >= 0 for number in numbers) or not isinstance(one.log_sha256, str):
+        if not all(type(number) is int and number >= 0 for number in numbers) or not _SUM.fullmatch(one.log_sha256):
             raise ValueError("a snapshot has no number")
-    if not isinstance(manifest.data, str):
-        raise ValueError("the data have no checksum")
+    if not (manifest.snapshots and isinstance(manifest.data, str) and isinstance(manifest.diverged, str)):
+        raise ValueError("it lacks something")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnrec.errors import RunError
-from attnrec.files import NO_LINKS, cannot_write, write_all
+from attnrec.files import NO_LINKS, cannot_write, replace_file, write_all
 
 _BUFFER = 1 << 16  # bytes
 
@@ -24,21 +25,15 @@ class MetricsLog:
         self.path, self.size = path, size
         self.waiting = bytearray()
         try:
+            content = path.read_bytes()[:size] if size else b""
+            if size and path.stat().st_nlink > 1:
+                replace_file(path, content)  # a backup made of hard links keeps what it has
             self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
             os.ftruncate(self.descriptor, size)
-            self.checksum = hashlib.sha256(self._content())
             os.lseek(self.descriptor, size, os.SEEK_SET)
         except OSError as error:
             raise cannot_write(path, error) from error
-
-    def _content(self) -> bytes:
-        parts = []
-        while part := os.read(self.descriptor, _BUFFER):
-            parts.append(part)
-        content = b"".join(parts)
-        if len(content) != self.size:
-            raise RunError(f"{self.path} is shorter than the training left it")
-        return content
+        self.checksum = hashlib.sha256(content)
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a line; it is in the file at the next `flush`, or once much is waiting."""
@@ -66,6 +61,12 @@ class MetricsLog:
             raise cannot_write(self.path, error) from error
         return self.size, self.checksum.hexdigest()
 
+    def is_empty(self) -> bool:
+        """Whether nothing has been logged yet."""
+        return not (self.size or self.waiting)
+
     def close(self) -> None:
-        """Close the file, as it is."""
+        """Close the file, with what is waiting as far as there is room for it."""
+        with contextlib.suppress(RunError):
+            self.flush()
         os.close(self.descriptor)

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from attnrec.data.batches import SequenceBatch
-from attnrec.errors import RunError
+from attnrec.errors import InputError, RunError
 from attnrec.training.observer import Observer
 from attnrec.training.run_directory import RunDirectory
 from attnrec.training.state import restore_state, state_of
 
 if TYPE_CHECKING:
     from attnrec.training.loop import Trainer
+    from attnrec.training.writer import RunWriter
 
 
 class NotFinite(RunError):
@@ -95,10 +96,18 @@ class Replay:
 def keep_step(trainer: Trainer, error: NotFinite) -> None:
     """Keep the state before the step of ``error`` in the run, and add to its message where it goes wrong."""
     writer = trainer.writer
-    with _silenced(trainer), suppress(RunError):  # a full disk must not hide the error itself
-        run = RunDirectory.open(trainer.run.path)
-        _, state, _ = next(run.snapshots())
-        restore_state(trainer, state)
+    with suppress(RunError, InputError):  # a full disk must not hide the error itself
+        writer.diverged(str(error))
+        _find_step(trainer, error)
+
+
+def _find_step(trainer: Trainer, error: NotFinite) -> None:
+    """Go on from the newest snapshot to the step before; keep that state, and look at the step."""
+    with _silenced(trainer) as writer:
+        newest = next(RunDirectory.open(trainer.run.path).snapshots(), None)
+        if newest is None:
+            return
+        restore_state(trainer, newest[1])
         trainer.train_until(error.step - 1)
         if trainer.steps_done != error.step - 1:
             return  # Ctrl-C, or the numbers are others this time, as they can be on a GPU
@@ -119,11 +128,13 @@ def replay_step(trainer: Trainer, state: bytes) -> Replay:
 
 def _next_batch(trainer: Trainer) -> SequenceBatch:
     progress = trainer.progress
+    if progress.step == len(trainer.batches):  # interrupted there, before the validation
+        progress.epoch, progress.step = progress.epoch + 1, 0
     return next(trainer.batches.epoch(progress.epoch, progress.step)).to(trainer.device)
 
 
 @contextmanager
-def _silenced(trainer: Trainer) -> Iterator[None]:
+def _silenced(trainer: Trainer) -> Iterator[RunWriter]:
     """Let a trainer repeat steps without logging or showing them, and without taking snapshots."""
 
     class Nowhere:
@@ -133,7 +144,7 @@ def _silenced(trainer: Trainer) -> Iterator[None]:
     log, writer.log = writer.log, Nowhere()  # type: ignore[assignment]
     trainer.next_snapshot = time.monotonic() + math.inf
     try:
-        yield
+        yield writer
     finally:
         trainer.observer, writer.log = observer, log
 

@@ -11,7 +11,7 @@ from attnrec.data.load import load_interactions
 from attnrec.data.splits import resolved_kind
 from attnrec.locks import FolderLock
 from attnrec.training.config import TrainConfig
-from attnrec.training.kept_variants import variant_contents, with_kept_variants
+from attnrec.training.kept_variants import kept_variants
 from attnrec.training.loop import Trainer
 from attnrec.training.nonfinite import Replay, replay_step
 from attnrec.training.observer import Observer
@@ -52,8 +52,8 @@ def train(
     start = RunDirectory.open(config.start_from) if config.start_from else None
     if start is not None:
         check_start(config, start.config())
-        config = replace(config, attention=with_kept_variants(start, config.attention, trust_code=trust_code))
-    trainer = Trainer(config, RunDirectory(out), data, watcher, start.vocabulary() if start else None)
+    variants = kept_variants(start, config.attention, trust_code=trust_code) if start else None
+    trainer = Trainer(config, RunDirectory(out), data, watcher, start.vocabulary() if start else None, variants)
     if start is not None:
         trainer.start_from(start)
     return fit_new(trainer)
@@ -61,10 +61,8 @@ def train(
 
 def fit_new(trainer: Trainer) -> dict[str, Any]:
     """Begin a run where the trainer is to have it, and train; raises as `train`."""
-    sources = variant_contents(trainer.config.attention)
-    with RunWriter.create(
-        trainer.run.path, trainer.config, trainer.vocabulary, sources, trainer.split.checksum
-    ) as writer:
+    start = trainer.run.path, trainer.config, trainer.vocabulary, trainer.variants.sources, trainer.split.checksum
+    with RunWriter.create(*start) as writer:
         return trainer.fit(writer)
 
 
@@ -76,7 +74,7 @@ def _resumed(
         run.config()  # what is damaged is refused here, and not only where its options are wanted
         trainer = _trainer(config, run, data, observer, trust_code)
         snapshot = trainer.restore(run)
-        with RunWriter.resume(run, snapshot, lock) as writer:
+        with RunWriter.resume(run, snapshot, lock, signed=run.manifest.own or trust_code) as writer:
             writer.change_config(config)
             return trainer.fit(writer)
 
@@ -101,4 +99,5 @@ def _trainer(
 ) -> Trainer:
     """The trainer of an existing run, as at its beginning."""
     vocabulary = run.vocabulary() if config.start_from else None
-    return Trainer(config, run, data, observer, vocabulary, trust_code=trust_code)
+    variants = kept_variants(run, config.attention, trust_code=trust_code)
+    return Trainer(config, run, data, observer, vocabulary, variants)

@@ -20,11 +20,12 @@ from attnrec.errors import InputError
 from attnrec.models.sasrec import SASRec, SASRecConfig
 from attnrec.options import flag
 from attnrec.training.config import TrainConfig
+from attnrec.training.kept_variants import Variants
 from attnrec.training.presets import with_preset
 from attnrec.training.run_directory import RunDirectory, Vocabulary
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_MAY_CHANGE = {"epochs", "patience", "eval_every", "device", "skip_nonfinite"}  # on resuming
+_MAY_CHANGE = {"dataset", "epochs", "patience", "eval_every", "device", "skip_nonfinite"}  # on resuming
 _MAY_CHANGE_AFTER_DIVERGING = _MAY_CHANGE | {"lr", "clip_norm", "warmup"}
 
 
@@ -68,7 +69,13 @@ def peak_memory(device: torch.device) -> int:
 
 
 def build_model(
-    config: TrainConfig, num_items: int, num_users: int, device: torch.device, *, timestamps: bool = True
+    config: TrainConfig,
+    num_items: int,
+    num_users: int,
+    device: torch.device,
+    *,
+    timestamps: bool = True,
+    variants: Variants | None = None,
 ) -> SASRec:
     """The untrained model that ``config`` describes, on ``device``.
 
@@ -77,11 +84,13 @@ def build_model(
         num_items, num_users: of the data.
         device: where the model will run.
         timestamps: whether the data has them.
+        variants: what the operators are built from, where that is not what ``config.attention`` names now.
 
     Raises InputError for an unknown variant or option of it, or one that cannot run there or on such data.
     """
     shared = {option.name for option in fields(SASRecConfig)} & {option.name for option in fields(TrainConfig)}
-    options = {name: getattr(config, name) for name in shared} | {"attention": parse_blocks(config.attention)}
+    specs = variants.specs if variants else parse_blocks(config.attention)
+    options = {name: getattr(config, name) for name in shared} | {"attention": specs}
     model = SASRec(SASRecConfig(num_items=num_items, num_users=num_users, **options)).to(device)
     for module in model.modules():
         if isinstance(module, AttentionOperator):
@@ -97,7 +106,7 @@ def resumed_config(run: str | Path, options: dict[str, Any]) -> TrainConfig:
         raise InputError("--resume takes its options from the run, so --preset cannot be given")
     directory = RunDirectory.open(run)
     before = directory.config()
-    may_change = _MAY_CHANGE_AFTER_DIVERGING if directory.manifest.nonfinite else _MAY_CHANGE
+    may_change = _MAY_CHANGE_AFTER_DIVERGING if directory.manifest.diverged else _MAY_CHANGE
     asked = TrainConfig.from_mapping(before.to_mapping() | options, "options")
     for name in options:
         if name not in may_change and getattr(asked, name) != getattr(before, name):

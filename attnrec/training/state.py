@@ -16,7 +16,7 @@ from attnrec.training.tensors import from_bytes, to_bytes
 if TYPE_CHECKING:
     from attnrec.training.loop import Trainer
 
-_MODEL, _OPTIMIZER, _CUDA = "model/", "optimizer/", "cuda_generator/"
+_MODEL, _OPTIMIZER = "model/", "optimizer/"
 
 
 def state_of(trainer: Trainer, others: dict[str, Tensor] | None = None, **more: Any) -> bytes:
@@ -29,8 +29,9 @@ def state_of(trainer: Trainer, others: dict[str, Tensor] | None = None, **more: 
         tensors |= {f"{_OPTIMIZER}{place}/{name}": torch.as_tensor(entry) for name, entry in entries.items()}
     tensors |= {"generator": trainer.generator.get_state(), "torch_generator": torch.get_rng_state()}
     if trainer.device.type == "cuda":
-        tensors |= {f"{_CUDA}{place}": state for place, state in enumerate(torch.cuda.get_rng_state_all())}
+        tensors["cuda_generator"] = torch.cuda.get_rng_state(trainer.device)
     values = {
+        "device": trainer.device.type,
         "progress": asdict(trainer.progress),
         "gradients": asdict(trainer.gradients),
         "last_batch_gradients": asdict(trainer.last_batch_gradients),
@@ -57,11 +58,14 @@ def restore_state(trainer: Trainer, content: bytes) -> None:
         trainer.gradients = GradientNormStatistics(**values["gradients"])
         trainer.last_batch_gradients = GradientNormStatistics(**values["last_batch_gradients"])
         trainer.best_metrics = values["best_metrics"]
-        trainer.generator.set_state(tensors["generator"])
         torch.set_rng_state(tensors["torch_generator"])
-        states = [state for _, state in sorted(_part(tensors, _CUDA).items(), key=lambda own: int(own[0]))]
-        if trainer.device.type == "cuda" and states:
-            torch.cuda.set_rng_state_all(states)
+        if values["device"] == trainer.device.type:
+            trainer.generator.set_state(tensors["generator"])
+            if trainer.device.type == "cuda":
+                torch.cuda.set_rng_state(tensors["cuda_generator"], trainer.device)
+        else:  # generators of a GPU and of a CPU draw other numbers anyway
+            trainer.generator.manual_seed(trainer.config.seed + trainer.steps_done)
+            torch.manual_seed(trainer.config.seed + trainer.steps_done)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"the state of {trainer.run} is of another version ({error})") from error
 

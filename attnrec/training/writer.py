@@ -48,8 +48,19 @@ _KEPT = 2  # snapshots
 class RunWriter:
     """The one writer of a run, which it keeps locked; made by `create` or `resume`, and a context manager."""
 
-    def __init__(self, path: Path, lock: FolderLock, manifest: Manifest, content: bytes | None, log_size: int) -> None:
-        self.path, self.lock, self.manifest, self._content = path, lock, manifest, content
+    def __init__(
+        self,
+        path: Path,
+        lock: FolderLock,
+        manifest: Manifest,
+        content: bytes | None = None,
+        log_size: int = 0,
+        *,
+        signed: bool = True,
+    ) -> None:
+        self.path, self.lock, self.manifest, self._content, self._signed = path, lock, manifest, content, signed
+        self._is_new = content is None
+        self._best: tuple[bytes, StoredFile] | None = None
         self._number = max((one.number for one in manifest.snapshots), default=-1)  # of the last snapshot
         self.log = MetricsLog(path / METRICS, log_size)
 
@@ -88,19 +99,23 @@ class RunWriter:
             if sources:
                 sync_folder(path / VARIANTS)
             sums = {name: sha256(content) for name, content in contents.items()}
-            return cls(path, lock, Manifest(data, sums, ()), None, 0)
+            return cls(path, lock, Manifest(data, sums, ()))
         except BaseException:
             _discard(path)
             lock.release()
             raise
 
     @classmethod
-    def resume(cls, run: RunDirectory, snapshot: Snapshot, lock: FolderLock) -> RunWriter:
-        """Go on from a snapshot of a run that is locked; what its log says later is cut off."""
+    def resume(cls, run: RunDirectory, snapshot: Snapshot, lock: FolderLock, *, signed: bool) -> RunWriter:
+        """Go on from a snapshot of a run that is locked; what its log says later is cut off.
+
+        ``signed``: whether this user stands for the run from now on, because it is theirs or its code is trusted.
+        """
         manifest, content = read_manifest(run.path)
-        writer = cls(run.path, lock, manifest, content, snapshot.log_bytes)
+        writer = cls(run.path, lock, manifest, content, snapshot.log_bytes, signed=signed)
         earlier = tuple(one for one in manifest.snapshots if one.number <= snapshot.number)
-        writer.manifest = replace(manifest, snapshots=earlier)  # later ones are damaged, and their log is cut off
+        config = sha256((run.path / CONFIG).read_bytes())  # it was being changed, perhaps
+        writer.manifest = replace(manifest, snapshots=earlier, files=manifest.files | {CONFIG: config}, changing={})
         return writer
 
     # -- while it trains -------------------------------------------------------------------------------
@@ -117,14 +132,23 @@ class RunWriter:
         self._number = number = self._number + 1
         size, checksum = self.log.sync()
         stored = self._store(f"{STATE}/{number}.safetensors", state)
-        best = None
-        if weights is not None:
-            known = [one.weights for one in before if one.weights and one.weights.sha256 == sha256(weights)]
-            best = known[0] if known else self._store(f"{STATE}/{number}-weights.safetensors", weights)
+        best = None if weights is None else self._stored_best(number, weights)
         sync_folder(self.path / STATE)
+        if self._content is None:
+            sync_folder(self.path)
         taken = Snapshot(number, step, stored, best, size, checksum)
-        self._commit(replace(self.manifest, snapshots=(taken, *before)[:_KEPT], result={}, nonfinite={}))
+        kept = (taken, *before)[:_KEPT]
+        self._commit(replace(self.manifest, snapshots=kept, result={}, diverged="", nonfinite={}))
         self._clear()
+
+    def _stored_best(self, number: int, weights: bytes) -> StoredFile:
+        """Where these weights are, as long as they are the best ones."""
+        if self._best is None or self._best[0] is not weights:
+            checksum = sha256(weights)
+            known = [one.weights for one in self.manifest.snapshots if one.weights and one.weights.sha256 == checksum]
+            stored = known[0] if known else self._store(f"{STATE}/{number}-weights.safetensors", weights)
+            self._best = weights, stored
+        return self._best[1]
 
     def change_config(self, config: TrainConfig) -> None:
         """Write other options; RunError when they cannot be written."""
@@ -137,8 +161,13 @@ class RunWriter:
         changed = self.manifest.files | {CONFIG: checksum}
         self._commit(replace(self.manifest, files=changed, changing={}))
 
+    def diverged(self, why: str) -> None:
+        """Note that a loss, gradient or score was not finite; RunError when it cannot be written."""
+        self.log.flush()
+        self._commit(replace(self.manifest, diverged=why, nonfinite={}))
+
     def keep_nonfinite(self, content: bytes) -> None:
-        """Keep the state before a step that was not finite; RunError when it cannot be written."""
+        """Keep the state before that step, after `diverged`; RunError when it cannot be written."""
         replace_file(self.path / NONFINITE, content)
         self._commit(replace(self.manifest, nonfinite={NONFINITE: sha256(content)}))
 
@@ -173,8 +202,8 @@ class RunWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        trained = self.manifest.nonfinite or any(one.step for one in self.manifest.snapshots)
-        if isinstance(error, Exception) and not trained:
+        nothing_done = self._is_new and self.log.is_empty() and not self.manifest.diverged
+        if self._content is None or (isinstance(error, Exception) and nothing_done):
             _discard(self.path)
             self._content = None
         self.close()
@@ -186,7 +215,7 @@ class RunWriter:
         return StoredFile(name, sha256(content))
 
     def _commit(self, manifest: Manifest) -> None:
-        self._content = write_manifest(self.path, manifest, self._content)
+        self._content = write_manifest(self.path, manifest, self._content, signed=self._signed)
         self.manifest = manifest
 
     def _clear(self) -> None:
@@ -233,7 +262,7 @@ def _check_free(path: Path) -> None:
     """InputError unless a run may be started in a folder: an empty one, or one where that has been tried in vain."""
     found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     run = RunDirectory(path)
-    if not found or (run.is_run() and run.manifest.nonfinite):
+    if not found or (run.is_run() and run.manifest.diverged):
         return
     if LOCK in found and not run.is_run() and all(map(_is_own, found)):
         return  # a training was killed before its first snapshot; nothing of value is there
@@ -243,19 +272,24 @@ def _check_free(path: Path) -> None:
 
 def _is_own(name: str) -> bool:
     half_written = name.startswith(".") and name.endswith(".tmp")
+    if name.startswith((".diverged-", "diverged-")):
+        return True
     return name == LOCK or (name[1:].rsplit(".", 2)[0] if half_written else name) in OWN_NAMES
 
 
 def _move_diverged_run(path: Path) -> None:
     """Make room for a new run where one diverged: its files go to a folder ``diverged-N``, others stay."""
-    if not RunDirectory(path).is_run():
+    if not (RunDirectory(path).is_run() or any(path.glob(".diverged-*"))):
         return
     number = next(n for n in range(1, 1 << 20) if not (path / f"diverged-{n}").exists())
-    folder = path / f"diverged-{number}"
-    make_folder(folder)
+    hidden = path / f".diverged-{number}"  # of a killed attempt, perhaps, with a part of the files
+    make_folder(hidden)
     try:
         # the manifest last: until it has gone, the run is still the one here
         for name in sorted(OWN_NAMES & {entry.name for entry in path.iterdir()}, key=lambda name: name == MANIFEST):
-            os.replace(path / name, folder / name)
+            os.replace(path / name, hidden / name)
+        sync_folder(hidden)
+        os.replace(hidden, path / f"diverged-{number}")
+        sync_folder(path)
     except OSError as error:
-        raise RunError(f"cannot move the files of {path} to {folder}: {error.strerror or error}") from error
+        raise RunError(f"cannot move the files of {path} to {hidden}: {error.strerror or error}") from error

@@ -18,6 +18,7 @@ from attnrec.files import sha256
 from attnrec.training.config import TrainConfig
 from attnrec.training.manifest import MANIFEST, PREVIOUS, _canonical
 from attnrec.training.run import train
+from attnrec.training.run_directory import RunDirectory
 
 VARIANT = """
 from pathlib import Path
@@ -46,6 +47,7 @@ def run(config: TrainConfig, tmp_path: Path, trace: Path, monkeypatch: pytest.Mo
         attnrec.load(tmp_path / "run")  # who wrote it is not asked
     trace.unlink()
     monkeypatch.setattr("attnrec.attention.discovery._loaded", {})
+    monkeypatch.setattr("attnrec.attention.discovery._of_sources", {})
     return tmp_path / "run"
 
 
@@ -71,7 +73,7 @@ def test_it_is_refused(run: Path, trace: Path) -> None:
 def test_it_is_executed_when_trusted(run: Path, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run.parent / "mine.py").write_text("raise SystemExit('the file outside the run was executed')")
     for action in actions(run, trust_code=True):
-        monkeypatch.setattr("attnrec.attention.discovery._loaded", {})
+        monkeypatch.setattr("attnrec.attention.discovery._of_sources", {})
         action()
         assert trace.exists()
         trace.unlink()
@@ -121,7 +123,7 @@ def test_modules(config: TrainConfig, tmp_path: Path, trace: Path, monkeypatch: 
 @pytest.mark.parametrize("name", ["../mine.py", "variants/../../mine.py", "/etc/passwd", "state/x/y", "..", "a\x00b"])
 def test_names_that_lead_out_of_the_run(run: Path, name: str) -> None:
     forged(run, files={name: "0" * 64})
-    with pytest.raises(RunError, match=r"manifest\.json is damaged \(.* is not a name of a file in a run\)"):
+    with pytest.raises(RunError, match=r"manifest\.json is damaged \(.* is not a name of such a file in a run\)"):
         attnrec.load(run, trust_code=True)
 
 
@@ -135,6 +137,8 @@ def test_names_that_lead_out_of_the_run(run: Path, name: str) -> None:
         {"more": 1},
         {"data": 1},
         {"result": {"a": 1}},
+        {"snapshots": []},
+        {"files": {"variants/\ud800.py": "0" * 64}},
     ],
     ids=str,
 )
@@ -142,6 +146,52 @@ def test_a_manifest_that_is_none(run: Path, changes: dict[str, Any]) -> None:
     forged(run, **changes)
     with pytest.raises(RunError, match=r"manifest\.json is damaged"):
         attnrec.load(run)
+
+
+def test_a_file_beside_a_kept_variant_is_not_imported(run: Path, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest does not know it, so nobody has signed it."""
+    (run / "variants" / "module_beside.py").write_text(f"from pathlib import Path\nPath({str(trace)!r}).touch()")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATTNREC_CONFIG", str(run.parent / "of another user"))
+        (run.parent / "mine.py").unlink()
+        attnrec.load(run)
+    trace.unlink()
+    assert str(run / "variants") not in sys.path
+
+
+def test_resuming_somebodys_run_does_not_make_it_ones_own(config: TrainConfig, tmp_path: Path) -> None:
+    """Else a manifest that names other contents beside those in use would be signed by whoever goes on with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATTNREC_CONFIG", str(tmp_path / "of another user"))
+        train(config, tmp_path / "run")
+    attnrec.train(out=tmp_path / "run", resume=True, epochs=3)
+    assert not RunDirectory.open(tmp_path / "run").manifest.own
+    attnrec.train(out=tmp_path / "run", resume=True, epochs=4, trust_code=True)
+    assert RunDirectory.open(tmp_path / "run").manifest.own
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("nonfinite", "config.toml"),
+        ("result", "config.toml"),
+        ("changing", "variants/mine.py"),
+        ("files", "summary.json"),
+    ],
+)
+def test_a_name_belongs_to_one_part(run: Path, part: str, name: str) -> None:
+    forged(run, **{part: {name: "0" * 64}})
+    with pytest.raises(RunError, match=r"manifest\.json is damaged \(.* is not a name of such a file in a run\)"):
+        attnrec.load(run, trust_code=True)
+
+
+@pytest.mark.parametrize("folder", ["10:30", "a+b", "a,b=c", "x.py:y"])
+def test_odd_folders_of_runs(config: TrainConfig, tmp_path: Path, trace: Path, folder: str) -> None:
+    (tmp_path / "mine.py").write_text(VARIANT.format(trace=str(trace)))
+    values = config.to_mapping() | {"attention": str(tmp_path / "mine.py")}
+    train(TrainConfig.from_mapping(values), tmp_path / folder / "run")
+    (tmp_path / "mine.py").unlink()
+    assert attnrec.load(tmp_path / folder / "run").recommend(["i1"])
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "state", "variants", "weights.safetensors", "variants/mine.py"])

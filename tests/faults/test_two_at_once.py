@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from attnrec import compare
-from attnrec.errors import InputError, RunWarning
+from attnrec import compare, plot
+from attnrec import train as train_from_python
+from attnrec.analysis.style import save_figure
+from attnrec.errors import InputError, RunError, RunWarning
 from attnrec.locks import LOCK, FolderLock
 from attnrec.training.config import TrainConfig
+from attnrec.training.observer import Observer
 from attnrec.training.run import train
+from attnrec.training.run_directory import RunDirectory
 from tests.faults.conftest import Outcome, go_on
 
+_VARIANT = """
+from attnrec.attention import AttentionOperator
+class Mine(AttentionOperator):
+    def weights(self, q, k, ctx): ...
+    def forward(self, q, k, v, ctx): return v[0]
+"""
 _HOLDER = """
 import sys
 from pathlib import Path
@@ -126,8 +138,6 @@ def test_files_of_somebody_else_are_left_alone(config: TrainConfig, tmp_path: Pa
     run = tmp_path / "compared" / "runs" / "sdpa" / "seed-0"
     run.mkdir(parents=True)
     (run / "config.toml").write_text("mine")
-    (tmp_path / "compared" / "comparison.toml").touch()
-    (tmp_path / "compared" / "comparison.toml").unlink()
     with pytest.raises(InputError, match="holds other files"):
         compare(["sdpa", "alibi"], config, tmp_path / "compared", seeds=1)
     assert (run / "config.toml").read_text() == "mine"
@@ -136,13 +146,90 @@ def test_files_of_somebody_else_are_left_alone(config: TrainConfig, tmp_path: Pa
     assert [path.name for path in run.iterdir()] == ["config.toml"]
 
 
+def test_a_finished_run_is_never_removed(config: TrainConfig, tmp_path: Path) -> None:
+    """Also where going on begins at its first snapshot and fails."""
+    run = tmp_path / "run"
+    train(config, run)
+    newest, before = RunDirectory.open(run).manifest.snapshots
+    assert before.step == 0
+    (run / newest.state.name).write_bytes(b"damaged")
+
+    class Failing(Observer):
+        def started(self, trainer: Any) -> None:
+            raise RuntimeError("something else")
+
+    kept = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(RuntimeError, match="something else"), pytest.warns(RunWarning, match="is damaged"):
+        train(config, run, Failing(), resume=True)
+    assert {path: path.read_bytes() for path in kept if path.name != "metrics.jsonl"} == {
+        path: content for path, content in kept.items() if path.name != "metrics.jsonl"
+    }
+
+
+def test_what_was_begun_and_interrupted_can_be_started_again(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before the first snapshot."""
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("attnrec.training.loop.Trainer._snapshot", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["state", "variants"])
+def test_a_prepared_folder_leads_nowhere_else(config: TrainConfig, tmp_path: Path, name: str) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "1-model.safetensors").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).touch()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "precious")
+    (tmp_path / "mine.py").write_text(_VARIANT)
+    with pytest.raises(RunError, match="is a link; a run has files of its own"):
+        train(replace(config, attention=str(tmp_path / "mine.py")), tmp_path / "run")
+    assert (tmp_path / "precious" / "1-model.safetensors").read_text() == "mine"
+    assert len(list((tmp_path / "precious").iterdir())) == 1
+
+
+def test_figures_are_not_written_through_links(config: TrainConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(config, run)
+    figure = plot(run)["training"]
+    (run / "figures").symlink_to(tmp_path)
+    with pytest.raises(RunError, match="figures is a link"):
+        save_figure(figure, run / "figures", "training")
+    (run / "figures").unlink()
+    (run / "figures").mkdir()
+    (tmp_path / "precious").write_text("mine")
+    (run / "figures" / "training.png").symlink_to(tmp_path / "precious")
+    save_figure(figure, run / "figures", "training")
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_backup_of_hard_links_keeps_what_it_has(config: TrainConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(config, run)
+    shutil.copytree(run, tmp_path / "backup", copy_function=os.link)
+    before = {path: path.read_bytes() for path in (tmp_path / "backup").rglob("*") if path.is_file()}
+    train(replace(config, epochs=4), run, resume=True)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_run_whose_data_have_moved(config: TrainConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(config, run)
+    moved = Path(config.dataset).rename(tmp_path / "moved.txt")
+    train_from_python(out=run, resume=True, epochs=3, dataset=str(moved))
+    assert RunDirectory.open(run).config().dataset == str(moved)
+
+
 def test_a_training_that_fails_at_once_leaves_nothing(config: TrainConfig, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        "from attnrec.attention import AttentionOperator\n"
-        "class Mine(AttentionOperator):\n"
-        "    def weights(self, q, k, ctx): ...\n"
-        "    def forward(self, q, k, v, ctx): return v[0]\n"
-    )
+    (tmp_path / "mine.py").write_text(_VARIANT)
     values = config.to_mapping() | {"attention": str(tmp_path / "mine.py")}
     with pytest.raises(InputError, match=r"Mine\.forward gave"):
         train(TrainConfig.from_mapping(values), tmp_path / "run")

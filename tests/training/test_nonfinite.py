@@ -121,6 +121,43 @@ def test_a_diverged_run_is_started_again_in_its_folder(config: TrainConfig, tmp_
     assert not RunDirectory.open(run / "diverged-1").problems()
 
 
+def test_a_variant_changed_after_a_divergence_is_used(config: TrainConfig, tmp_path: Path) -> None:
+    """What is started again in the folder is built from the file as it is, not as the run that diverged had it."""
+    text = (
+        "from attnrec.attention import AttentionOperator\n"
+        "class Mine(AttentionOperator):\n"
+        "    scale = float('nan')\n"
+        "    def weights(self, q, k, ctx): return 0 * (q @ k.transpose(-1, -2))\n"
+        "    def forward(self, q, k, v, ctx): return v * self.scale\n"
+    )
+    path, run = tmp_path / "mine.py", tmp_path / "run"
+    path.write_text(text)
+    own = replace(config, attention=str(path))
+    with pytest.raises(NotFinite):
+        train(own, run)
+    path.write_text(text.replace("float('nan')", "0.01"))
+    assert train(own, run)["best_epoch"]
+    assert b"0.01" in (run / "variants" / "mine.py").read_bytes()
+
+
+def test_a_divergence_that_cannot_be_kept(config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another rate, or a new start, is still possible."""
+    monkeypatch.setattr("attnrec.training.nonfinite._find_step", lambda *arguments: None)
+    diverged(config, tmp_path / "run")
+    with pytest.raises(InputError, match="no step to replay"):
+        replay(tmp_path / "run")
+    assert attnrec.train(out=tmp_path / "run", resume=True, lr=0.01)["best_epoch"]
+    diverged(config, tmp_path / "other")
+    assert train(config, tmp_path / "other")["best_epoch"]
+
+
+def test_the_log_until_then_is_kept(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(NotFinite):
+        train(config, tmp_path / "run", Poison(9))
+    steps = [line["step"] for line in RunDirectory.open(tmp_path / "run").log()]
+    assert steps == list(range(1, 9))
+
+
 def test_steps_may_be_left_out(config: TrainConfig, tmp_path: Path) -> None:
     summary = train(replace(config, skip_nonfinite=2), tmp_path / "run", Poison(3, 9))
     assert summary["skipped_steps"] == 2
