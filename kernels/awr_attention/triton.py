@@ -203,8 +203,9 @@ def first_pass_dq_kernel(
     y_k = load_tile(a_k_ptr + own * R, m_rows, r, rows_row * R, length, True)
     dy_q = load_tile(d_a_q_ptr + own * R, m_rows, r, rows_row * R, length, True) * of_head
     dy_k = load_tile(d_a_k_ptr + own * R, m_rows, r, rows_row * R, length, True)
-    rms_q = tl.load(rms_ptr + 2 * places, mask=real & NORMALIZE, other=1.0)
-    rms_k = tl.load(rms_ptr + 2 * places + 1, mask=real & NORMALIZE, other=1.0)
+    normed = m_rows < (length if NORMALIZE else 0)
+    rms_q = tl.load(rms_ptr + 2 * places, mask=normed, other=1.0)
+    rms_k = tl.load(rms_ptr + 2 * places + 1, mask=normed, other=1.0)
     dx_q, delta_q, along = _through_norm(y_q, dy_q, rms_q, inverse_width, NORMALIZE)
     dx_k, delta_k, _ = _through_norm(y_k, dy_k, rms_k, inverse_width, NORMALIZE)
     delta = delta_q + delta_k

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from attnrec.cli import doctor as command
 from attnrec.cli import main as entry
 from attnrec.doctor import Finding, Report
 
@@ -29,7 +31,7 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
             return Report(tuple(findings))
 
         monkeypatch.setattr("attnrec.doctor.examine", examine)
-        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(command, "console", Console(stderr=True, width=columns, highlight=False))
         monkeypatch.setattr(sys, "argv", ["attnrec", "doctor", *arguments])
         with pytest.raises(SystemExit) as stopped:
             entry.main()
