@@ -152,7 +152,13 @@ def test_an_interrupted_comparison_goes_on(config: TrainConfig, tmp_path: Path) 
 
 
 def test_a_failing_variant_is_reported_and_the_others_finish(config: TrainConfig, tmp_path: Path) -> None:
-    failing = "awr:temperature=1e300"  # infinite in float32
+    failing = str(tmp_path / "bad.py")
+    Path(failing).write_text(
+        "from attnrec.attention import AttentionOperator\n"
+        "class Bad(AttentionOperator):\n"
+        "    def weights(self, q, k, ctx): ...\n"
+        "    def forward(self, q, k, v, ctx): return v * float('nan')\n"
+    )
     comparison = plan(config, ["sdpa", failing, "awr"], 1, tmp_path / "c")
     prepare(comparison)
     outcome = run_all(comparison)
