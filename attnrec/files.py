@@ -90,16 +90,6 @@ def sync_folder(path: Path) -> None:
             raise cannot_write(path, error) from error
 
 
-def remove(path: Path) -> None:
-    """Remove a file, if it is there; RunError when it cannot be removed."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise RunError(f"cannot remove {path}: {error.strerror or error}") from error
-
-
 def cannot_write(path: Path, error: OSError) -> RunError:
     """The error to raise for one of the system."""
     return RunError(f"cannot write {path}: {error.strerror or error}")

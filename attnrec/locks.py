@@ -23,11 +23,11 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-LOCK = ".lock"
+LOCK = ".attnrec.lock"
 
 
 class FolderLock:
-    """Holds a folder from `acquire` to `release`; the file `.lock` in it says by whom."""
+    """Holds a folder from `acquire` to `release`; the file `.attnrec.lock` in it says by whom."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,7 +57,7 @@ class FolderLock:
             os.write(self.descriptor, json.dumps(who).encode())
         except OSError as error:
             self.release()
-            raise RunError(f"cannot lock {self.folder}: {error.strerror or error}") from error
+            raise RunError(f"cannot lock {path}: {error.strerror or error}") from error
         return self
 
     def release(self) -> None:

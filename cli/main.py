@@ -41,6 +41,7 @@ app.add_typer(data.data, name="data")
 
 _show_traceback = False
 _show_others = warnings.showwarning
+_shown: set[str] = set()
 
 
 @app.callback()
@@ -91,7 +92,9 @@ def _show_warning(
 ) -> None:
     """A line for what was got round; others as Python shows them."""
     if issubclass(category, RunWarning):
-        show_warnings([str(message)])
+        if str(message) not in _shown:
+            show_warnings([str(message)])
+        _shown.add(str(message))
     else:
         _show_others(message, category, filename, lineno, file, line)
 

@@ -11,6 +11,7 @@ import typer
 from attnrec.cli.options import configured, given_options, trust_code_option, with_config_options
 from attnrec.cli.output import console, metrics_table, plain_table, print_json, show_warnings
 from attnrec.cli.split_lines import of_targets, shown_cutoff
+from attnrec.cli.terminal import one_line
 from attnrec.errors import InputError
 
 
@@ -112,4 +113,4 @@ def _report(summary: dict[str, Any]) -> None:
     if summary["skipped_steps"]:
         show_warnings([f"{summary['skipped_steps']} steps were left out: their loss or gradient was not finite"])
     show_warnings(run_warnings(RunDirectory(summary["run"])))
-    console.print(f"run directory: {summary['run']}", soft_wrap=True)
+    console.print(f"run directory: {one_line(summary['run'])}", soft_wrap=True)

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -66,7 +67,8 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     paths = []
     for kind in ("png", "svg"):
         content = io.BytesIO()
-        figure.savefig(content, format=kind, dpi=200)
+        with rc_context({"svg.hashsalt": name}):  # the same figure is the same file
+            figure.savefig(content, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
         paths.append(folder / f"{name}.{kind}")
         write_atomically(paths[-1], content.getvalue())
     return paths

@@ -143,7 +143,9 @@ def open_comparison(path: str | Path) -> Comparison:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} does not say its variants and seeds") from error
     of_one_run = {name: getattr(TrainConfig(), name) for name in OF_ONE_RUN}
-    return Comparison(Path(path), TrainConfig.from_run(of_one_run | values, str(file)), variants, seeds)
+    comparison = Comparison(Path(path), TrainConfig.from_run(of_one_run | values, str(file)), variants, seeds)
+    check_places(comparison)
+    return comparison
 
 
 def is_comparison(path: str | Path) -> bool:
@@ -205,9 +207,22 @@ def _check_plan(comparison: Comparison) -> None:
             )
 
 
+def check_places(comparison: Comparison) -> None:
+    """InputError where the run at the place of a variant and seed is that of another."""
+    for variant, seed in comparison.runs():
+        run = comparison.run(variant, seed)
+        if not run.is_run():
+            continue
+        found = run.config()
+        for name, expected in (("attention", variant), ("seed", seed)):
+            if getattr(found, name) != expected:
+                raise InputError(f"{run} is a run with {flag(name)} {getattr(found, name)}, not {expected}")
+
+
 def _check_runs(comparison: Comparison, split: Split) -> None:
-    """InputError where a run there is of other data, or of another version of a variant."""
+    """InputError where a run there is another one, of other data, or of another version of a variant."""
     path = comparison.path
+    check_places(comparison)
     for variant, seed in comparison.runs():
         run = comparison.run(variant, seed)
         if not run.is_run():

@@ -11,12 +11,26 @@ or is installed.
 from __future__ import annotations
 
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from attnrec.attention import OperatorSpec, find_attention, operator_of_source, parse_blocks, variant_file
-from attnrec.errors import InputError
+from attnrec.attention import (
+    AttentionOperator,
+    OperatorSpec,
+    find_attention,
+    operator_of_source,
+    parse_blocks,
+    variant_file,
+)
+from attnrec.errors import InputError, RunError
 from attnrec.training.run_directory import VARIANTS, RunDirectory
+
+if TYPE_CHECKING:
+    from attnrec.training.loop import Trainer
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,27 @@ def kept_variants(run: RunDirectory, attention: str, *, trust_code: bool = False
             spec = replace(spec, name=operator_of_source(kept[file.name], place, attribute))
         specs.append(spec)
     return Variants(tuple(specs), kept)
+
+
+@contextmanager
+def errors_of_variants(trainer: Trainer) -> Iterator[None]:
+    """Any exception that the code of one's own variant raises, as a RunError that says where."""
+    try:
+        yield
+    except (InputError, RunError, MemoryError):
+        raise
+    except Exception as error:
+        own = {type(module).__module__ for module in trainer.model.modules() if isinstance(module, AttentionOperator)}
+        frames = [
+            (frame, line)
+            for frame, line in traceback.walk_tb(error.__traceback__)
+            if frame.f_globals.get("__name__") in own and not frame.f_globals["__name__"].startswith("attnrec.")
+        ]
+        if not frames or "out of memory" in str(error):
+            raise
+        frame, line = frames[-1]
+        where = f"{Path(frame.f_code.co_filename).name}, line {line}, after step {trainer.steps_done}"
+        raise RunError(f"--attention {trainer.config.attention}: {type(error).__name__}: {error} ({where})") from error
 
 
 def _check_foreign(run: RunDirectory, spec: OperatorSpec, trust_code: bool, within: bool) -> None:

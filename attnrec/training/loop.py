@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from attnrec.data.batches import SequenceBatch, TrainingBatches
 from attnrec.data.interactions import Interactions
-from attnrec.errors import InputError, RunError
+from attnrec.errors import InputError, RunError, RunWarning
 from attnrec.evaluation.metrics import check_cutoffs
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.evaluation.targets import training_popularity
@@ -130,6 +131,8 @@ class Trainer:
             interrupted = self.interrupt.requested and not self._finished()
             if writer.manifest.snapshots[0].step < self.steps_done:
                 self._snapshot()  # before anything is tested or shown
+            if interrupted and writer.has_result:
+                return self._earlier_result()
             self.observer.testing(self, interrupted)
             if self.best_weights is None:
                 self._validate(logged=False)  # so that a run interrupted early can be used
@@ -281,6 +284,11 @@ class Trainer:
         if logged:
             self.writer.log.write({"epoch": progress.epoch, "seconds": progress.training_seconds, "valid": metrics})
         self.observer.evaluated(self, metrics)
+
+    def _earlier_result(self) -> dict[str, Any]:
+        """What the run has from before, for one that went on from a snapshot before its result and did not reach it."""
+        warnings.warn(f"{self.run} has not come as far as its result again, which stays as it is", RunWarning, 2)
+        return (RunDirectory.open(self.run.path).summary() or {}) | {"interrupted": True}
 
     def _finish(self, interrupted: bool) -> dict[str, Any]:
         """Test the best model and write the result."""

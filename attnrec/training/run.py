@@ -11,7 +11,7 @@ from attnrec.data.load import load_interactions
 from attnrec.data.splits import resolved_kind
 from attnrec.locks import FolderLock
 from attnrec.training.config import TrainConfig
-from attnrec.training.kept_variants import kept_variants
+from attnrec.training.kept_variants import errors_of_variants, kept_variants
 from attnrec.training.loop import Trainer
 from attnrec.training.nonfinite import Replay, replay_step
 from attnrec.training.observer import Observer
@@ -62,7 +62,7 @@ def train(
 def fit_new(trainer: Trainer) -> dict[str, Any]:
     """Begin a run where the trainer is to have it, and train; raises as `train`."""
     start = trainer.run.path, trainer.config, trainer.vocabulary, trainer.variants.sources, trainer.split.checksum
-    with RunWriter.create(*start) as writer:
+    with RunWriter.create(*start) as writer, errors_of_variants(trainer):
         return trainer.fit(writer)
 
 
@@ -76,7 +76,8 @@ def _resumed(
         snapshot = trainer.restore(run)
         with RunWriter.resume(run, snapshot, lock, signed=run.manifest.own or trust_code) as writer:
             writer.change_config(config)
-            return trainer.fit(writer)
+            with errors_of_variants(trainer):
+                return trainer.fit(writer)
 
 
 def replay(path: str | Path, *, trust_code: bool = False) -> Replay:

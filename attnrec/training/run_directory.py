@@ -91,6 +91,8 @@ class RunDirectory:
                     f"{run} has no {MANIFEST}: its training was stopped before the first snapshot (start it again), "
                     "or it is of an earlier version of attnrec, or the file is lost"
                 )
+            if (run.path / "comparison.toml").is_file():
+                raise InputError(f"{run} is a comparison; give one of the runs under {run.path / 'runs'}")
             raise InputError(f"{run} is not a run directory (it has no {MANIFEST})")
         for name in OWN_NAMES:
             if (run.path / name).is_symlink():

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +19,12 @@ from typing import Any
 
 from torch import Tensor
 
-from attnrec import files
 from attnrec.errors import InputError, RunError
 from attnrec.evaluation.ranking import Evaluation
 from attnrec.files import make_folder, make_folders, replace_file, sha256, sync_folder
 from attnrec.locks import LOCK, FolderLock
 from attnrec.training.config import TrainConfig, to_toml
-from attnrec.training.manifest import MANIFEST, Manifest, Snapshot, StoredFile, read_manifest, write_manifest
+from attnrec.training.manifest import MANIFEST, PREVIOUS, Manifest, Snapshot, StoredFile, read_manifest, write_manifest
 from attnrec.training.metrics_log import MetricsLog
 from attnrec.training.run_directory import (
     CONFIG,
@@ -60,6 +60,7 @@ class RunWriter:
     ) -> None:
         self.path, self.lock, self.manifest, self._content, self._signed = path, lock, manifest, content, signed
         self._is_new = content is None
+        self._result_step = max((one.step for one in manifest.snapshots), default=0) if manifest.result else 0
         self._best: tuple[bytes, StoredFile] | None = None
         self._number = max((one.number for one in manifest.snapshots), default=-1)  # of the last snapshot
         self.log = MetricsLog(path / METRICS, log_size)
@@ -101,7 +102,7 @@ class RunWriter:
             sums = {name: sha256(content) for name, content in contents.items()}
             return cls(path, lock, Manifest(data, sums, ()))
         except BaseException:
-            _discard(path)
+            _discard(path, contents)
             lock.release()
             raise
 
@@ -138,8 +139,14 @@ class RunWriter:
             sync_folder(self.path)
         taken = Snapshot(number, step, stored, best, size, checksum)
         kept = (taken, *before)[:_KEPT]
-        self._commit(replace(self.manifest, snapshots=kept, result={}, diverged="", nonfinite={}))
+        result = self.manifest.result if step < self._result_step else {}
+        self._commit(replace(self.manifest, snapshots=kept, result=result, diverged="", nonfinite={}))
         self._clear()
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a result is there from before, further on than the training has come again since its resumption."""
+        return bool(self.manifest.result)
 
     def _stored_best(self, number: int, weights: bytes) -> StoredFile:
         """Where these weights are, as long as they are the best ones."""
@@ -187,6 +194,7 @@ class RunWriter:
         for name, content in contents.items():
             replace_file(self.path / name, content)
         self._commit(replace(self.manifest, result={name: sha256(content) for name, content in contents.items()}))
+        self._clear()
 
     def close(self) -> None:
         """Close the log and give the folder free."""
@@ -204,7 +212,7 @@ class RunWriter:
     ) -> None:
         nothing_done = self._is_new and self.log.is_empty() and not self.manifest.diverged
         if self._content is None or (isinstance(error, Exception) and nothing_done):
-            _discard(self.path)
+            _discard(self.path, self.manifest.files)
             self._content = None
         self.close()
 
@@ -221,26 +229,27 @@ class RunWriter:
     def _clear(self) -> None:
         """Remove snapshots that no manifest names, and what a killed process left half written."""
         named = {file.name for one in self.manifest.snapshots for file in (one.state, one.weights) if file}
-        for path in (self.path / STATE).iterdir():
-            own = path.name.endswith((".safetensors", ".tmp")) and path.name.strip(".")[:1].isdigit()
-            if own and f"{STATE}/{path.name}" not in named:
-                files.remove(path)
-        for path in self.path.glob(".*.tmp"):
-            if _is_own(path.name):
-                files.remove(path)
+        state = [path for path in (self.path / STATE).iterdir() if _is_of_state(path.name)]
+        useless = [path for path in state if f"{STATE}/{path.name}" not in named]
+        useless += [path for path in self.path.glob(".*.tmp") if _is_own(path.name)]
         if not self.manifest.nonfinite:
-            files.remove(self.path / NONFINITE)
+            useless.append(self.path / NONFINITE)
+        for path in useless:
+            with contextlib.suppress(OSError):  # it is tried again after the next snapshot
+                os.unlink(path)
 
 
-def _discard(path: Path) -> None:
-    """Remove what a training that never began has written; what is not ours stays."""
-    for name in (MANIFEST, *sorted(OWN_NAMES - {MANIFEST})):
-        own = path / name
+def _discard(path: Path, written: Iterable[str]) -> None:
+    """Remove a run that never began, the files ``written`` at its start included; what is not ours stays."""
+    state = path / STATE
+    snapshots = [] if state.is_symlink() or not state.is_dir() else [*state.iterdir()]
+    own = [file for file in snapshots if _is_of_state(file.name)]
+    for file in (path / MANIFEST, path / PREVIOUS, path / METRICS, *(path / name for name in written), *own):
         with contextlib.suppress(OSError):
-            if own.is_dir():
-                shutil.rmtree(own)
-            else:
-                own.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+    for folder in (state, path / VARIANTS):
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # unless there is something of the user's in it, or it is a link
 
 
 def _claimed(path: Path) -> FolderLock:
@@ -266,8 +275,8 @@ def _check_free(path: Path) -> None:
         return
     if LOCK in found and not run.is_run() and all(map(_is_own, found)):
         return  # a training was killed before its first snapshot; nothing of value is there
-    what = "a run; continue it with --resume" if run.is_run() else "files"
-    raise InputError(f"{path} already holds {what}, or choose another --out")
+    what = "a run; continue it with --resume, or" if run.is_run() else "files;"
+    raise InputError(f"{path} already holds {what} choose another --out")
 
 
 def _is_own(name: str) -> bool:
@@ -275,6 +284,11 @@ def _is_own(name: str) -> bool:
     if name.startswith((".diverged-", "diverged-")):
         return True
     return name == LOCK or (name[1:].rsplit(".", 2)[0] if half_written else name) in OWN_NAMES
+
+
+def _is_of_state(name: str) -> bool:
+    """Whether a file in ``state`` is ours, half written or whole."""
+    return re.fullmatch(r"\.?[0-9]+(-weights)?\.safetensors(\.[0-9]+\.tmp)?", name) is not None
 
 
 def _move_diverged_run(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from attnrec import load
 from attnrec.errors import InputError, RunError, RunWarning
 from attnrec.training.config import TrainConfig
+from attnrec.training.loop import Trainer
+from attnrec.training.observer import Observer
 from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
 from tests.faults.conftest import Outcome, go_on
@@ -124,6 +127,26 @@ def test_the_snapshot_before_is_used(config: TrainConfig, run: Path) -> None:
         train(config, run, resume=True)
     assert Outcome.of(run) == whole
     assert before.step < newest.step
+
+
+def test_a_result_stays_until_the_training_has_come_as_far_again(config: TrainConfig, run: Path) -> None:
+    """Going on from the snapshot before, and stopped there: what the manifest vouches for is not replaced by less."""
+    newest, _ = RunDirectory.open(run).manifest.snapshots
+    (run / newest.state.name).write_bytes(b"damaged")
+    names = ("weights.safetensors", "summary.json", "test_ranks.safetensors")
+    kept = {name: (run / name).read_bytes() for name in names}
+
+    class Stop(Observer):
+        def started(self, trainer: Trainer) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.warns(RunWarning) as said:
+        assert train(config, run, Stop(), resume=True)["interrupted"]
+    assert [str(line.message).partition(" has not ")[2] for line in said][-1] == (
+        "come as far as its result again, which stays as it is"
+    )
+    assert {name: (run / name).read_bytes() for name in names} == kept
+    assert RunDirectory.open(run).finished()
 
 
 @pytest.mark.parametrize(

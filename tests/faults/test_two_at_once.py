@@ -134,6 +134,26 @@ def test_a_comparison_deletes_nothing(config: TrainConfig, tmp_path: Path) -> No
     assert after == {path: content for path, content in before.items() if path.suffix != ".png"}
 
 
+def test_runs_in_each_others_place(config: TrainConfig, tmp_path: Path) -> None:
+    """Folders that were swapped or copied by hand would give each variant the figures of the other."""
+    folder = tmp_path / "compared"
+    compare(["sdpa", "alibi"], config, folder, seeds=2)
+    runs = folder / "runs"
+    (runs / "sdpa").rename(runs / "other")
+    (runs / "alibi").rename(runs / "sdpa")
+    (runs / "other").rename(runs / "alibi")
+    for action in (lambda: compare(["sdpa", "alibi"], config, folder, seeds=2), lambda: plot(folder)):
+        with pytest.raises(InputError, match=r"sdpa/seed-0 is a run with --attention alibi, not sdpa"):
+            action()
+    shutil.rmtree(runs / "sdpa" / "seed-1")
+    shutil.copytree(runs / "sdpa" / "seed-0", runs / "sdpa" / "seed-1")
+    (runs / "sdpa").rename(runs / "other")
+    (runs / "alibi").rename(runs / "sdpa")
+    (runs / "other").rename(runs / "alibi")
+    with pytest.raises(InputError, match=r"alibi/seed-1 is a run with --seed 0, not 1"):
+        compare(["sdpa", "alibi"], config, folder, seeds=2)
+
+
 def test_files_of_somebody_else_are_left_alone(config: TrainConfig, tmp_path: Path) -> None:
     run = tmp_path / "compared" / "runs" / "sdpa" / "seed-0"
     run.mkdir(parents=True)
@@ -144,6 +164,29 @@ def test_files_of_somebody_else_are_left_alone(config: TrainConfig, tmp_path: Pa
     with pytest.raises(InputError, match="already holds files"):
         train(config, run)
     assert [path.name for path in run.iterdir()] == ["config.toml"]
+
+
+def test_a_variant_that_fails_later_is_named_and_the_run_kept(config: TrainConfig, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        _VARIANT.replace("    def weights", "    calls = 0\n    def weights").replace(
+            "return v[0]", "\n        Mine.calls += 1\n        return v * 1.0 if Mine.calls < 40 else 1 / 0"
+        )
+    )
+    own = replace(config, attention=str(tmp_path / "mine.py"), epochs=50)
+    with pytest.raises(RunError, match=r"mine\.py: ZeroDivisionError: division by zero \(mine\.py, line 8, after step"):
+        train(own, tmp_path / "run")
+    assert RunDirectory.open(tmp_path / "run").log()
+
+
+def test_own_files_in_a_run_that_never_began_stay(config: TrainConfig, tmp_path: Path) -> None:
+    class Failing(Observer):
+        def started(self, trainer: Any) -> None:
+            (tmp_path / "run" / "state" / "mine.txt").touch()
+            raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        train(config, tmp_path / "run", Failing())
+    assert [path.name for path in (tmp_path / "run").rglob("*")] == ["state", "mine.txt"]
 
 
 def test_a_finished_run_is_never_removed(config: TrainConfig, tmp_path: Path) -> None:

@@ -22,6 +22,14 @@ from attnrec.training.tensors import from_bytes
 
 
 @pytest.fixture
+def _every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading and a snapshot at every step."""
+    monkeypatch.setattr("attnrec.training.loop._FLUSH_EVERY", 1)
+    monkeypatch.setattr("attnrec.training.loop._SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("attnrec.training.loop._SNAPSHOT_SHARE", float("inf"))
+
+
+@pytest.fixture
 def config(small_file: Path) -> TrainConfig:
     """Five steps an epoch."""
     return TrainConfig(
@@ -149,6 +157,16 @@ def test_a_divergence_that_cannot_be_kept(config: TrainConfig, tmp_path: Path, m
     assert attnrec.train(out=tmp_path / "run", resume=True, lr=0.01)["best_epoch"]
     diverged(config, tmp_path / "other")
     assert train(config, tmp_path / "other")["best_epoch"]
+
+
+@pytest.mark.usefixtures("_every_step")
+def test_a_best_model_from_before_can_be_used(config: TrainConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(NotFinite):
+        train(config, run, Poison(23))
+    best = attnrec.load(run).recommend(["i1"])
+    train(config, run)
+    assert attnrec.load(run / "diverged-1").recommend(["i1"]) == best
 
 
 def test_the_log_until_then_is_kept(config: TrainConfig, tmp_path: Path) -> None:
