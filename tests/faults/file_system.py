@@ -47,10 +47,26 @@ class FaultyOS:
     ) -> None:
         self.root, self.fails_at, self.code, self.for_good = root, fails_at, code, for_good
         self.count = 0
+        self.remembered = 0
         self.calls: list[tuple[Any, ...]] = []
         self.paths: dict[int, tuple[str, int | None]] = {}
         self.inodes: dict[str, int] = {}
         self.failed = False
+
+    def remember(self) -> FaultyOS:
+        """Take what is in the folder as safe on the disk."""
+        for path in sorted(self.root.rglob("*")):
+            name = self._name(path)
+            if path.is_dir():
+                self.calls.append(("folder", name))
+                continue
+            self.inodes[name] = inode = len(self.calls) + 1
+            self.calls += [("create", name, inode), ("write", inode, path.read_bytes()), ("sync", inode)]
+        self.calls += [
+            ("sync folder", self._name(path)) for path in (self.root, *self.root.rglob("*")) if path.is_dir()
+        ]
+        self.remembered = len(self.calls)
+        return self
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> FaultyOS:
         for module in MODULES:
