@@ -273,8 +273,10 @@ def _check_free(path: Path) -> None:
     run = RunDirectory(path)
     if not found or (run.is_run() and run.manifest.diverged):
         return
-    if LOCK in found and not run.is_run() and all(map(_is_own, found)):
-        return  # a training was killed before its first snapshot; nothing of value is there
+    begun_again = any(name.startswith("diverged-") and RunDirectory(path / name).is_run() for name in found)
+    tried = LOCK in found or not found & OWN_NAMES
+    if not run.is_run() and tried and (begun_again or all(map(_is_own, found))):
+        return  # a training ended before its first snapshot; nothing of value is there
     what = "a run; continue it with --resume, or" if run.is_run() else "files;"
     raise InputError(f"{path} already holds {what} choose another --out")
 

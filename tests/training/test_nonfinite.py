@@ -129,6 +129,21 @@ def test_a_diverged_run_is_started_again_in_its_folder(config: TrainConfig, tmp_
     assert not RunDirectory.open(run / "diverged-1").problems()
 
 
+def test_starting_again_may_fail_and_be_tried_again(config: TrainConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    diverged(config, run)
+    (run / "notes.txt").write_text("mine")
+
+    class Failing(Observer):
+        def started(self, trainer: Trainer) -> None:
+            raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        train(config, run, Failing())
+    assert {path.name for path in run.iterdir()} == {"notes.txt", "diverged-1"}
+    assert train(config, run)["best_epoch"]
+
+
 def test_a_variant_changed_after_a_divergence_is_used(config: TrainConfig, tmp_path: Path) -> None:
     """What is started again in the folder is built from the file as it is, not as the run that diverged had it."""
     text = (
