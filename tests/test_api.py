@@ -59,7 +59,7 @@ def test_bad_options(options: dict[str, object], message: str) -> None:
 
 def test_resuming_with_another_model_is_refused() -> None:
     attnrec.train(out="run", epochs=1, **SMALL)
-    with pytest.raises(attnrec.InputError, match="--dim 8, not 16; only --device, --epochs"):
+    with pytest.raises(attnrec.InputError, match="--dim 8, not 16; only --dataset, --device, --epochs"):
         attnrec.train(out="run", resume=True, dim=16)
 
 

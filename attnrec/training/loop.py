@@ -247,6 +247,7 @@ class Trainer:
                 self.last_batch_gradients.add(norm)
             self.writer.log.write({"step": step, "epoch": progress.epoch, "loss": loss, "grad_norm": norm})
             progress.loss, progress.grad_norm = loss, norm
+        self.writer.log.flush()  # for who reads it meanwhile
 
     @property
     def steps_done(self) -> int:

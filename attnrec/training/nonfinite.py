@@ -140,6 +140,8 @@ def _silenced(trainer: Trainer) -> Iterator[RunWriter]:
     class Nowhere:
         def write(self, line: dict[str, Any]) -> None: ...
 
+        def flush(self) -> None: ...
+
     observer, writer, trainer.observer = trainer.observer, trainer.writer, Observer()
     log, writer.log = writer.log, Nowhere()  # type: ignore[assignment]
     trainer.next_snapshot = time.monotonic() + math.inf

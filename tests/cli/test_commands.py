@@ -288,9 +288,8 @@ def test_ctrl_c_leaves_a_usable_run(small_file: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "train", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )
-    log = out / "weights.safetensors"
     deadline = time.monotonic() + 120
-    while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not list(out.glob("state/*-weights.safetensors")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=120)

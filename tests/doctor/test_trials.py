@@ -68,6 +68,7 @@ def test_a_crash_is_a_finding(ending: Any, end: str, text: str) -> None:
     assert "not tried" in untried.text
 
 
+@pytest.mark.slow
 def test_what_hangs_is_stopped(ending: Any) -> None:
     *_, stuck, _ = ending("time.sleep(1000)", seconds=10)
     assert (stuck.text, stuck.advice) == ("not done after 10 s", "wait longer")

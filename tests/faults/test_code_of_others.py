@@ -223,7 +223,13 @@ def test_a_pickle_is_not_executed(config: TrainConfig, tmp_path: Path, trace: Pa
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("command", [["compare", "--attention=sdpa", "--attention=alibi", "--seeds=1"], ["train"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(["compare", "--attention=sdpa", "--attention=alibi", "--seeds=1"], marks=pytest.mark.slow),
+        ["train"],
+    ],
+)
 def test_modules_of_the_current_folder_are_not_taken_for_pythons(
     config: TrainConfig, tmp_path: Path, command: list[str]
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_new_run_is_started_once(config: TrainConfig, tmp_path: Path, holder: 
         train(config, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_comparison_is_trained_once(config: TrainConfig, tmp_path: Path, holder: Any) -> None:
     folder = tmp_path / "compared"
     compare(["sdpa", "alibi"], config, folder, seeds=1)
@@ -119,6 +120,7 @@ def test_a_lock_is_no_link(tmp_path: Path) -> None:
     assert (tmp_path / "precious").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_comparison_deletes_nothing(config: TrainConfig, tmp_path: Path) -> None:
     """A finished run that has lost its snapshots stays as it is, and so do the user's own files in it."""
     folder = tmp_path / "compared"
@@ -134,6 +136,7 @@ def test_a_comparison_deletes_nothing(config: TrainConfig, tmp_path: Path) -> No
     assert after == {path: content for path, content in before.items() if path.suffix != ".png"}
 
 
+@pytest.mark.slow
 def test_runs_in_each_others_place(config: TrainConfig, tmp_path: Path) -> None:
     """Folders that were swapped or copied by hand would give each variant the figures of the other."""
     folder = tmp_path / "compared"
