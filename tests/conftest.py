@@ -32,10 +32,12 @@ def _own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _ctrl_c() -> None:
-    """A shell has what it runs in the background ignore Ctrl-C, which tests send."""
+def _signals() -> None:
+    """A shell has what it runs in the background ignore Ctrl-C, and nohup SIGHUP: tests send both."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
