@@ -51,7 +51,7 @@ def flipped(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(damaged)
 
 
-@pytest.mark.parametrize("times", [pytest.param(40, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("times", [pytest.param(20, marks=pytest.mark.slow), 3])
 def test_overwritten_anywhere(config: TrainConfig, run: Path, tmp_path: Path, times: int) -> None:
     """The same answers, or an error in one line that names the file; going on gives the same weights, or such a line.
 
