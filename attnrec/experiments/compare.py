@@ -208,11 +208,15 @@ def _check_plan(comparison: Comparison) -> None:
 
 
 def check_places(comparison: Comparison) -> None:
-    """InputError where the run at the place of a variant and seed is that of another."""
+    """InputError where the run at the place of a variant and seed is that of another, or of other data."""
+    data: dict[str, RunDirectory] = {}
     for variant, seed in comparison.runs():
         run = comparison.run(variant, seed)
         if not run.is_run():
             continue
+        data.setdefault(run.manifest.data, run)
+        if len(data) > 1:
+            raise InputError(f"{run} was trained on other data than {next(iter(data.values()))}")
         found = run.config()
         for name, expected in (("attention", variant), ("seed", seed)):
             if getattr(found, name) != expected:

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,25 +79,19 @@ def kept_variants(run: RunDirectory, attention: str, *, trust_code: bool = False
     return Variants(tuple(specs), kept)
 
 
-@contextmanager
-def errors_of_variants(trainer: Trainer) -> Iterator[None]:
-    """Any exception that the code of one's own variant raises, as a RunError that says where."""
-    try:
-        yield
-    except (InputError, RunError, MemoryError):
-        raise
-    except Exception as error:
-        own = {type(module).__module__ for module in trainer.model.modules() if isinstance(module, AttentionOperator)}
-        frames = [
-            (frame, line)
-            for frame, line in traceback.walk_tb(error.__traceback__)
-            if frame.f_globals.get("__name__") in own and not frame.f_globals["__name__"].startswith("attnrec.")
-        ]
-        if not frames or "out of memory" in str(error):
-            raise
-        frame, line = frames[-1]
-        where = f"{Path(frame.f_code.co_filename).name}, line {line}, after step {trainer.steps_done}"
-        raise RunError(f"--attention {trainer.config.attention}: {type(error).__name__}: {error} ({where})") from error
+def error_of_variant(trainer: Trainer, error: BaseException) -> RunError | None:
+    """An exception that the code of one's own variant has raised, as an error that says where; None for another."""
+    own = {type(module).__module__ for module in trainer.model.modules() if isinstance(module, AttentionOperator)}
+    frames = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__") in own and not frame.f_globals["__name__"].startswith("attnrec.")
+    ]
+    if not frames or "out of memory" in str(error):
+        return None
+    frame, line = frames[-1]
+    where = f"{Path(frame.f_code.co_filename).name}, line {line}, after step {trainer.steps_done}"
+    return RunError(f"--attention {trainer.config.attention}: {type(error).__name__}: {error} ({where})")
 
 
 def _check_foreign(run: RunDirectory, spec: OperatorSpec, trust_code: bool, within: bool) -> None:

@@ -323,7 +323,9 @@ class Trainer:
             raise RunError(f"the weights of {run} do not fit its configuration") from error
 
     def restore(self, run: RunDirectory) -> Snapshot:
-        """Put the newest snapshot of a run that is whole back, of one that diverged the oldest; which one it was.
+        """Put the newest snapshot of a run that is whole back, or the oldest with that best model if the run diverged.
+
+        Returns which one it was.
 
         Raises:
             InputError: the run is of other data.
@@ -332,8 +334,9 @@ class Trainer:
         self.check_data(run)
         whole = list(run.snapshots())
         if whole:
-            # the step that made a run diverge may lie before its newest snapshot
-            snapshot, state, weights = whole[-1 if run.manifest.diverged else 0]
+            # the step that made a run diverge may lie before its newest snapshot, but no better model may be lost
+            same_best = whole[-1][0].weights == whole[0][0].weights
+            snapshot, state, weights = whole[-1 if run.manifest.diverged and same_best else 0]
             restore_state(self, state)
             self.best_weights = weights
             return snapshot

@@ -9,9 +9,10 @@ from typing import Any
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import load_interactions
 from attnrec.data.splits import resolved_kind
+from attnrec.errors import InputError, RunError
 from attnrec.locks import FolderLock
 from attnrec.training.config import TrainConfig
-from attnrec.training.kept_variants import errors_of_variants, kept_variants
+from attnrec.training.kept_variants import error_of_variant, kept_variants
 from attnrec.training.loop import Trainer
 from attnrec.training.nonfinite import Replay, replay_step
 from attnrec.training.observer import Observer
@@ -62,8 +63,21 @@ def train(
 def fit_new(trainer: Trainer) -> dict[str, Any]:
     """Begin a run where the trainer is to have it, and train; raises as `train`."""
     start = trainer.run.path, trainer.config, trainer.vocabulary, trainer.variants.sources, trainer.split.checksum
-    with RunWriter.create(*start) as writer, errors_of_variants(trainer):
+    with RunWriter.create(*start) as writer:
+        return _fit(trainer, writer)
+
+
+def _fit(trainer: Trainer, writer: RunWriter) -> dict[str, Any]:
+    """`Trainer.fit`, with what a variant of one's own raises as a RunError, an exit of the program included."""
+    try:
         return trainer.fit(writer)
+    except (InputError, RunError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        own = error_of_variant(trainer, error)
+        if own is None:
+            raise
+        raise own from error
 
 
 def _resumed(
@@ -76,8 +90,7 @@ def _resumed(
         snapshot = trainer.restore(run)
         with RunWriter.resume(run, snapshot, lock, signed=run.manifest.own or trust_code) as writer:
             writer.change_config(config)
-            with errors_of_variants(trainer):
-                return trainer.fit(writer)
+            return _fit(trainer, writer)
 
 
 def replay(path: str | Path, *, trust_code: bool = False) -> Replay:

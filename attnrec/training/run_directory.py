@@ -181,13 +181,13 @@ class RunDirectory:
             if self._has_moved_on():
                 return self.log()
             raise
-        if not self.manifest.result:
-            whole = self._read(METRICS)
-            content = whole[: whole.rfind(b"\n") + 1]
         try:
-            return [json.loads(line) for line in content.splitlines()]
-        except ValueError as error:
-            raise RunError(f"{self.path / METRICS} is damaged ({error})") from error
+            found = [json.loads(line) for line in content.splitlines()]
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{self.path / METRICS} is not what a training writes ({error})") from error
+        if not self.manifest.result:
+            found += _lines_of_log(self._read(METRICS)[len(content) :])
+        return found
 
     def _log_until(self, snapshot: Snapshot) -> bytes:
         content = self._read(METRICS)[: snapshot.log_bytes]
@@ -286,6 +286,35 @@ class RunDirectory:
 
     def _warn(self, line: str) -> None:
         warnings.warn(line, RunWarning, stacklevel=3)
+
+
+def _lines_of_log(content: bytes) -> list[dict[str, Any]]:
+    """The lines of a part that no checksum covers, as far as they are what a training writes."""
+    found: list[dict[str, Any]] = []
+    for line in content[: content.rfind(b"\n") + 1].splitlines():
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not (
+            isinstance(values, dict) and type(values.get("epoch")) is int and (_is_step(values) or _is_valid(values))
+        ):
+            break
+        found.append(values)
+    return found
+
+
+def _is_step(values: dict[str, Any]) -> bool:
+    numbers = all(type(values.get(name)) is float for name in ("loss", "grad_norm"))
+    return type(values.get("step")) is int and (numbers or "skipped" in values)
+
+
+def _is_valid(values: dict[str, Any]) -> bool:
+    valid = values.get("valid")
+    parts = [valid.get(name) for name in ("full", "sampled")] if isinstance(valid, dict) else [None]
+    return type(values.get("seconds")) is float and all(
+        isinstance(part, dict) and part and all(type(value) is float for value in part.values()) for part in parts
+    )
 
 
 def _complaint(check: Callable[[], Any]) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnrec import load
+from attnrec import load, plot
 from attnrec.errors import InputError, RunError, RunWarning
+from attnrec.training import loop
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import Trainer
 from attnrec.training.observer import Observer
@@ -103,6 +104,42 @@ def test_missing(config: TrainConfig, run: Path, name: str) -> None:
         ):
             train(config, run, resume=True)
         assert not (run / name).is_file()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "5",
+        "null",
+        "{",
+        "[" * 100_000,
+        '{"step": "x", "epoch": 1, "loss": 1.0, "grad_norm": 1.0}',
+        '{"step": 9, "epoch": 1, "loss": "q", "grad_norm": 1.0}',
+        '{"step": 9, "epoch": 1, "loss": 1.0, "grad_nrm": 1.0}',
+        '{"epoch": 1, "seconds": 1.0, "valid": null}',
+        '{"epoch": 1, "seconds": 1.0, "valid": {"full": {}}}',
+    ],
+    ids=lambda line: line[:20],
+)
+def test_a_log_that_is_damaged_behind_its_snapshot(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """Of a run that was killed: what no checksum covers is read as far as it is what a training writes."""
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN", 100.0)
+    run = tmp_path / "killed"
+
+    class Kill(Observer):
+        def evaluated(self, trainer: Trainer, metrics: Any) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run, Kill())
+    whole = RunDirectory.open(run).log()
+    assert len(whole) == 4
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    assert RunDirectory.open(run).log() == whole
+    assert plot(run)
 
 
 def test_the_weights_have_a_copy(config: TrainConfig, run: Path) -> None:

@@ -169,14 +169,13 @@ def test_files_of_somebody_else_are_left_alone(config: TrainConfig, tmp_path: Pa
     assert [path.name for path in run.iterdir()] == ["config.toml"]
 
 
-def test_a_variant_that_fails_later_is_named_and_the_run_kept(config: TrainConfig, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        _VARIANT.replace("    def weights", "    calls = 0\n    def weights").replace(
-            "return v[0]", "\n        Mine.calls += 1\n        return v * 1.0 if Mine.calls < 40 else 1 / 0"
-        )
-    )
+@pytest.mark.parametrize("name", ["ZeroDivisionError", "StopIteration", "SystemExit"])
+def test_a_variant_that_fails_later_is_named_and_the_run_kept(config: TrainConfig, tmp_path: Path, name: str) -> None:
+    fails = f"\n        Mine.calls += 1\n        if Mine.calls > 40: raise {name}(0)\n        return v * 1.0"
+    text = _VARIANT.replace("    def weights", "    calls = 0\n    def weights").replace("return v[0]", fails)
+    (tmp_path / "mine.py").write_text(text)
     own = replace(config, attention=str(tmp_path / "mine.py"), epochs=50)
-    with pytest.raises(RunError, match=r"mine\.py: ZeroDivisionError: division by zero \(mine\.py, line 8, after step"):
+    with pytest.raises(RunError, match=rf"mine\.py: {name}: 0 \(mine\.py, line 8, after step"):
         train(own, tmp_path / "run")
     assert RunDirectory.open(tmp_path / "run").log()
 

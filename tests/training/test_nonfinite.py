@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,11 @@ def test_a_best_model_from_before_can_be_used(config: TrainConfig, tmp_path: Pat
     with pytest.raises(NotFinite):
         train(config, run, Poison(23))
     best = attnrec.load(run).recommend(["i1"])
+    shutil.copytree(run, tmp_path / "resumed")
+    before = json.loads((tmp_path / "resumed" / "manifest.json").read_text())["snapshots"][0]["weights"]["sha256"]
+    summary = attnrec.train(out=tmp_path / "resumed", resume=True, lr=1e-12)
+    assert before in (tmp_path / "resumed" / "manifest.json").read_text()  # nothing better came, so it is still there
+    assert summary["best_epoch"] <= 4
     train(config, run)
     assert attnrec.load(run / "diverged-1").recommend(["i1"]) == best
 
