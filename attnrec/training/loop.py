@@ -129,7 +129,7 @@ class Trainer:
                 keep_step(self, error)
                 raise
             interrupted = self.interrupt.requested and not self._finished()
-            if writer.manifest.snapshots[0].step < self.steps_done:
+            if writer.manifest.snapshots[0].log_bytes < writer.log.end:  # a step or an evaluation came since
                 self._snapshot()  # before anything is tested or shown
             if interrupted and writer.has_result:
                 return self._earlier_result()
@@ -332,15 +332,17 @@ class Trainer:
             RunError: no snapshot is whole.
         """
         self.check_data(run)
-        whole = list(run.snapshots())
-        if whole:
-            # the step that made a run diverge may lie before its newest snapshot, but no better model may be lost
-            same_best = whole[-1][0].weights == whole[0][0].weights
-            snapshot, state, weights = whole[-1 if run.manifest.diverged and same_best else 0]
-            restore_state(self, state)
-            self.best_weights = weights
-            return snapshot
-        raise RunError(f"{run} cannot be resumed: no snapshot of it is whole")
+        whole = run.snapshots()
+        found = next(whole, None)
+        if found is None:
+            raise RunError(f"{run} cannot be resumed: no snapshot of it is whole")
+        # the step that made a run diverge may lie before its newest snapshot, but no better model may be lost
+        older = next(whole, None) if run.manifest.diverged else None
+        if older is not None and older[0].weights == found[0].weights:
+            found = older
+        snapshot, state, self.best_weights = found
+        restore_state(self, state)
+        return snapshot
 
     def check_data(self, run: RunDirectory) -> None:
         """Raise InputError where the data are not those that a run was started with."""

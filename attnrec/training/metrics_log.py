@@ -61,9 +61,10 @@ class MetricsLog:
             raise cannot_write(self.path, error) from error
         return self.size, self.checksum.hexdigest()
 
-    def is_empty(self) -> bool:
-        """Whether nothing has been logged yet."""
-        return not (self.size or self.waiting)
+    @property
+    def end(self) -> int:
+        """The length in bytes, with what is waiting."""
+        return self.size + len(self.waiting)
 
     def close(self) -> None:
         """Close the file, with what is waiting as far as there is room for it."""

@@ -210,7 +210,7 @@ class RunWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        nothing_done = self._is_new and self.log.is_empty() and not self.manifest.diverged
+        nothing_done = self._is_new and not self.log.end and not self.manifest.diverged
         if self._content is None or (isinstance(error, Exception) and nothing_done):
             _discard(self.path, self.manifest.files)
             self._content = None

@@ -169,6 +169,19 @@ def test_stop_and_resume_gives_the_same_weights(
     assert all(times == sorted(times) and times[0] > 0 for times in seconds)  # no session starts again from nothing
 
 
+@pytest.mark.usefixtures("_read_every_step")
+def test_a_stop_at_the_end_of_an_epoch_keeps_its_evaluation(config: TrainConfig, tmp_path: Path) -> None:
+    """The log, the last snapshot and the result tell of the same evaluations."""
+    for epoch in (2, config.epochs):
+        out = tmp_path / str(epoch)
+        summary = train(config, out, StopAt(epoch, 5))
+        evaluated = [line["epoch"] for line in RunDirectory.open(out).log() if "valid" in line]
+        assert evaluated[-1] == epoch
+        assert summary["best_epoch"] in evaluated
+        assert RunDirectory.open(out).manifest.snapshots[0].weights is not None
+        assert not RunDirectory.open(out).problems()
+
+
 def test_more_epochs_can_be_added(config: TrainConfig, tmp_path: Path) -> None:
     train(config, tmp_path / "whole")
     train(replace(config, epochs=4), tmp_path / "longer")
