@@ -47,7 +47,8 @@ def compare(
     **given: Any,
 ) -> None:
     """Compare variants over seeds on equal terms: NDCG@N, gradient norms, cost, and what is more than chance."""
-    settings = configured(config, given_options(given))
+    options = given_options(given) | {"attention": attention[0]}  # a variant in the file counts for nothing
+    settings = configured(config, options, trust_code=trust_code)
     from attnrec.api import compare as run_comparison
     from attnrec.cli.progress import ComparisonDisplay
     from attnrec.experiments.tables import tables

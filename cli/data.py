@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from attnrec.cli.get import get
-from attnrec.cli.options import options_of, with_options_of
+from attnrec.cli.options import options_of, options_of_file, trust_code_option, with_options_of
 from attnrec.cli.output import console, plain_table, print_json, show_reading
 from attnrec.data.reading.form import ReadOptions
 from attnrec.errors import InputError
@@ -56,6 +56,7 @@ def show(
     config: Optional[Path] = typer.Option(
         None, help="TOML file of other options of `attnrec train`.", rich_help_panel=_TEST
     ),
+    trust_code: bool = trust_code_option(),
     json: bool = typer.Option(False, "--json", help="Print the figures as the last line of stdout."),
     **given: Any,
 ) -> None:
@@ -77,7 +78,7 @@ def show(
     if found.reading is not None:
         result["reading"] = asdict(found.reading)
     if shuffle_test:
-        tested = _test(dataset, given, 1 if seeds is None else seeds, epochs, config)
+        tested = _test(dataset, given, 1 if seeds is None else seeds, epochs, config, trust_code)
         _show(tested)
         result["shuffle_test"] = {name: value for name, value in asdict(tested).items() if name != "dataset"}
     if json:
@@ -147,12 +148,13 @@ def _figures(found: Interactions) -> dict[str, Any]:
     }
 
 
-def _test(dataset: str, given: dict[str, Any], seeds: int, epochs: int | None, config: Path | None) -> ShuffleTest:
+def _test(
+    dataset: str, given: dict[str, Any], seeds: int, epochs: int | None, config: Path | None, trust_code: bool
+) -> ShuffleTest:
     from attnrec.api import shuffle_test
     from attnrec.cli.progress import ShuffleTestDisplay
-    from attnrec.training.config import read_toml
 
-    options = read_toml(config) if config else {}
+    options = options_of_file(config, trust_code=trust_code) if config else {}
     if extra := sorted({"seeds", "observer"} & options.keys()):
         raise InputError(f"{config}: unknown option {extra[0]!r}")
     options.pop("dataset", None)  # the one given as an argument counts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Optional, TypeVar, get_type_hints
@@ -14,9 +15,11 @@ import typer
 from attnrec.errors import InputError
 from attnrec.options import check, flag, shown
 from attnrec.training.config import TrainConfig, read_toml
+from attnrec.training.manifest import is_run_of_another
 from attnrec.training.presets import PRESETS
 
 T = TypeVar("T")
+_CODE = re.compile(r"[^:]*\.py(:|$)|[^:]+:[^\W\d]\w*(:|$)")  # FILE.py or MODULE:CLASS, and not name:option=value
 
 
 def with_config_options(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -115,17 +118,34 @@ def _option(field: dataclasses.Field[Any], wanted: Any, text: str, **more: Any) 
     return typer.Option(None, name, help=text, metavar=metavar, show_default=meta.get("shown", shown), **more)
 
 
-def configured(file: Path | None, options: dict[str, Any]) -> TrainConfig:
+def configured(file: Path | None, options: dict[str, Any], *, trust_code: bool = False) -> TrainConfig:
     """The options of a TOML file, if there is one, with those of the command line over them.
 
     Both win over a preset that either of them names. Options of the model are those of the run to start from, if any.
+    Raises InputError where the file is that of a run that somebody else wrote, and names code, unless ``trust_code``.
     """
-    values = (read_toml(file) if file else {}) | options
+    values = (options_of_file(file, trust_code=trust_code or "attention" in options) if file else {}) | options
     if values.get("start_from"):
         from attnrec.training.setup import started_options  # with torch, which takes long to import
 
         values = started_options(values)
     return TrainConfig.from_mapping(values, str(file or "options"))
+
+
+def options_of_file(file: Path, *, trust_code: bool = False) -> dict[str, Any]:
+    """The options in a TOML file.
+
+    Raises InputError where it does not read, or lies in the run of somebody else and names code, unless ``trust_code``.
+    """
+    values = read_toml(file)
+    attention = values.get("attention")
+    names_code = isinstance(attention, str) and any(_CODE.match(part) for part in attention.split("+"))
+    if names_code and not trust_code and is_run_of_another(file.resolve().parent):
+        raise InputError(
+            f"{file} is of a run that was not written by you, and names code ({attention}): look at it first, and "
+            "give --trust-code if it may be executed"
+        )
+    return values
 
 
 def trust_code_option() -> Any:

@@ -45,7 +45,7 @@ def train(
         raise InputError("--resume needs the run directory: --out DIR")
     if resume and config is not None:
         raise InputError("--resume takes its options from the run, so --config cannot be given")
-    settings = None if resume else configured(config, options)
+    settings = None if resume else configured(config, options, trust_code=trust_code)
     from attnrec.api import train as run_training
     from attnrec.cli.progress import TrainingDisplay
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from attnrec.errors import RunWarning
 from attnrec.locks import holder
+from attnrec.training.manifest import problem_of_previous
 from attnrec.training.run_directory import NONFINITE, SUMMARY, TEST_RANKS, WEIGHTS, RunDirectory
 
 
@@ -54,6 +55,9 @@ def condition_of(path: str | Path) -> Condition:
         run = RunDirectory.open(path)
         files = run.condition()
         resumable = next(run.snapshots(), None) is not None
+    notes = tuple(str(line.message) for line in said if "manifest" in str(line.message))
+    if before := problem_of_previous(run.path):
+        notes += (before,)
     manifest = run.manifest
     if manifest.diverged:
         state = "diverged"
@@ -70,7 +74,7 @@ def condition_of(path: str | Path) -> Condition:
         manifest.own,
         holder(run.path),
         files,
-        tuple(str(line.message) for line in said if "manifest" in str(line.message)),
+        notes,
         _advice(state, files, resumable),
     )
 

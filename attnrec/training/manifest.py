@@ -118,6 +118,28 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
         return found
 
 
+def is_run_of_another(folder: Path) -> bool:
+    """Whether a folder looks like a run, and not like one that this user wrote."""
+    names = (MANIFEST, PREVIOUS, "vocabulary.json")
+    if not any((folder / name).exists() for name in names):
+        return False
+    try:
+        return not _read(folder / MANIFEST)[0].own
+    except (OSError, ValueError):
+        return True
+
+
+def problem_of_previous(folder: Path) -> str:
+    """What is wrong with the manifest that stands in for a damaged one, in a line; "" if it is whole or not there."""
+    try:
+        _read(folder / PREVIOUS)
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return f"{folder / PREVIOUS} is {_state(error)}: it could not stand in for {MANIFEST}"
+    return ""
+
+
 def _state(error: Exception) -> str:
     return "missing" if isinstance(error, FileNotFoundError) else f"damaged ({error})"
 

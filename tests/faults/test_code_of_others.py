@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import attnrec
+from attnrec.cli.options import options_of_file
 from attnrec.errors import InputError, RunError, RunWarning
 from attnrec.files import sha256
 from attnrec.training.config import TrainConfig
@@ -244,3 +245,56 @@ def test_modules_of_the_current_folder_are_not_taken_for_pythons(
         check=True,
         capture_output=True,
     )
+
+
+@pytest.mark.parametrize(
+    "command", [["train", "--out", "new"], ["compare", "--attention", "sdpa"], ["data", "small.txt", "--shuffle-test"]]
+)
+def test_a_configuration_of_somebodys_run(run: Path, trace: Path, command: list[str]) -> None:
+    """`--config THEIRS/config.toml` executes no more than `--resume` does."""
+    given = [*command, "--config", str(run / "config.toml"), *(["--epochs", "1"] if command[0] != "compare" else [])]
+
+    def attnrec_says(*more: str) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-m", "attnrec", *given, *more]
+        return subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=run.parent)
+
+    refused = attnrec_says()
+    if command[0] == "compare":  # whose variants are its own
+        assert "at least two variants" in refused.stderr
+    else:
+        assert refused.returncode == 2
+        assert "config.toml is of a run that was not written by you, and names code" in refused.stderr
+    assert not trace.exists()
+    if command[0] != "compare":
+        assert attnrec_says("--trust-code").returncode == 0
+        assert trace.exists()
+
+
+def test_a_configuration_of_ones_own(config: TrainConfig, tmp_path: Path, trace: Path) -> None:
+    """It may name code: in a run that this user wrote, and in a file that is no run's."""
+    (tmp_path / "mine.py").write_text(VARIANT.format(trace=str(trace)))
+    values = config.to_mapping() | {"attention": str(tmp_path / "mine.py"), "epochs": 1}
+    train(TrainConfig.from_mapping(values), tmp_path / "run")
+    (tmp_path / "alone").mkdir()
+    shutil.copy(tmp_path / "run/config.toml", tmp_path / "alone")
+    for folder in ("run", "alone"):
+        options_of_file(tmp_path / folder / "config.toml")
+    (tmp_path / "run/manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="not written by you"):
+        options_of_file(tmp_path / "run/config.toml")
+
+
+@pytest.mark.parametrize(
+    ("attention", "is_code"),
+    [
+        *(("sdpa", False), ("awr:refinement=value+sdpa", False), ("awr:impl=triton,width=3", False)),
+        *(("mine.py", True), ("sdpa+a/b.py:Mine", True), ("package.module:Mine", True), ("m:Mine:option=3", True)),
+    ],
+)
+def test_what_counts_as_code(run: Path, attention: str, is_code: bool) -> None:
+    (run / "config.toml").write_text(f"attention = {json.dumps(attention)}\n")
+    if is_code:
+        with pytest.raises(InputError, match="names code"):
+            options_of_file(run / "config.toml")
+    else:
+        assert options_of_file(run / "config.toml") == {"attention": attention}

@@ -14,6 +14,7 @@ import pytest
 from attnrec import load, plot
 from attnrec.errors import InputError, RunError, RunWarning
 from attnrec.training import loop
+from attnrec.training.condition import condition_of
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import Trainer
 from attnrec.training.observer import Observer
@@ -219,3 +220,16 @@ def test_other_data(config: TrainConfig, tmp_path: Path, change: str) -> None:
         train(timed, tmp_path / "timed", resume=True)
     with pytest.raises(InputError, match=r"is not the data that .* was trained on"):
         load(tmp_path / "timed").evaluate(cutoffs=(5,))
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", None])
+def test_the_manifest_before_is_looked_at_too(run: Path, content: bytes | None) -> None:
+    """It is what stands in for a damaged manifest; of a run that has only one there is nothing to say."""
+    before = run / "manifest.previous.json"
+    if content is None:
+        before.unlink()
+    else:
+        before.write_bytes(content)
+    found = condition_of(run)
+    assert found.whole == (content is None)
+    assert all("manifest.previous.json is damaged" in note for note in found.notes)

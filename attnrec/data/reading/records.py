@@ -17,6 +17,7 @@ from attnrec.data.reading.form import Form
 from attnrec.data.reading.source import Account, TextStream, lines
 
 _BLOCK = 1 << 23
+_EXACT = 2.0**53  # below it every whole number is a float
 
 
 def parse_record(line: str, kind: str, where: str) -> dict[str, Any]:
@@ -69,6 +70,8 @@ def _text(value: Any, name: str, where: str) -> str:
         if isinstance(value, str):
             value.encode()
             return value
+        if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+            return str(int(value))  # 3 and 3.0 are one number, and so one id
         if isinstance(value, int | float) and not isinstance(value, bool):
             return repr(value)
     except ValueError:

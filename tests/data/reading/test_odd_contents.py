@@ -178,3 +178,10 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             load_interactions(str(path))
         assert message in str(caught.value)
+
+
+def test_a_number_in_json_is_one_id_however_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    items = ("3", "3.0", "4", "30e-1", "4.5")
+    path.write_text("".join(f'{{"user": {place}, "item": {item}}}\n' for place in (1, 2) for item in items))
+    assert read_interactions(path).item_ids == ("3", "4", "4.5")
