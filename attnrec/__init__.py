@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "BenchmarkResult",
     "ComparisonPrinter",
     "ComparisonResult",
     "InputError",
@@ -13,8 +14,15 @@ __all__ = [
     "Recommender",
     "RunError",
     "TrainConfig",
+    "TrainingResult",
+    "Variant",
+    "bench",
+    "check",
+    "check_mixer",
+    "check_model",
     "check_operator",
     "compare",
+    "history",
     "load",
     "plot",
     "prepare",
@@ -23,22 +31,34 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from attnrec.api import ComparisonPrinter, ComparisonResult, Printer, compare, plot, prepare, shuffle_test, train
-    from attnrec.contract import check_operator
-    from attnrec.errors import InputError, RunError
+    from attnrec.api import ComparisonPrinter, Printer, bench, compare, plot, prepare, shuffle_test, train
+    from attnrec.contract import check, check_mixer, check_model, check_operator
+    from attnrec.core.errors import InputError, RunError
+    from attnrec.experiments.variants import Variant
     from attnrec.recommender import Recommender, load
+    from attnrec.results import ComparisonResult, TrainingResult
+    from attnrec.speed.bench import BenchmarkResult
     from attnrec.training.config import TrainConfig
+    from attnrec.training.history import history
 
 _HOMES = {
+    "BenchmarkResult": "attnrec.speed.bench",
     "ComparisonPrinter": "attnrec.api",
-    "ComparisonResult": "attnrec.api",
-    "InputError": "attnrec.errors",
+    "ComparisonResult": "attnrec.results",
+    "InputError": "attnrec.core.errors",
     "Printer": "attnrec.api",
     "Recommender": "attnrec.recommender",
-    "RunError": "attnrec.errors",
+    "RunError": "attnrec.core.errors",
     "TrainConfig": "attnrec.training.config",
+    "TrainingResult": "attnrec.results",
+    "Variant": "attnrec.experiments.variants",
+    "bench": "attnrec.api",
+    "check": "attnrec.contract",
+    "check_mixer": "attnrec.contract",
+    "check_model": "attnrec.contract",
     "check_operator": "attnrec.contract",
     "compare": "attnrec.api",
+    "history": "attnrec.training.history",
     "load": "attnrec.recommender",
     "plot": "attnrec.api",
     "prepare": "attnrec.api",

@@ -1,34 +1,40 @@
 """What the command line does, from Python: `train`, `compare`, `prepare`, `shuffle_test`, `plot`.
 
-`attnrec.load` opens a run.
-
-summary = attnrec.train(attention="awr", epochs=20, out="runs/mine")
-attnrec.plot("runs/mine")                                   # figures, shown by a notebook
-attnrec.compare(["sdpa", "awr"], epochs=20, seeds=3)        # tables, shown by a notebook
+summary = attnrec.train(attention="awr", epochs=20, out="runs/mine")   # a notebook shows what these give
+attnrec.compare(["sdpa", MyAttention], epochs=20, seeds=3)
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnrec.analysis.style import Figures
+from attnrec.core.arguments import listed, path, refuse, text, truth, whole_number
+from attnrec.core.errors import InputError, nearest
 from attnrec.data.load import load_interactions
 from attnrec.data.preparation import split_options
 from attnrec.data.prepare import Prepared, described, kept_frame, prepare_sources
-from attnrec.data.prepared import write_prepared
+from attnrec.data.prepared import check_target, write_prepared
 from attnrec.data.reading.form import ReadOptions
 from attnrec.data.reading.frames import is_frame
-from attnrec.errors import InputError
 from attnrec.experiments import compare as comparing
 from attnrec.experiments import shuffle_test as shuffling
-from attnrec.experiments.pool import ComparisonObserver, Outcome, run_all
+from attnrec.experiments.pool import ComparisonObserver, run_all
+from attnrec.experiments.replacing import claimed_anew
 from attnrec.experiments.report import build_result, write_result
-from attnrec.experiments.tables import problems, to_markdown
+from attnrec.models.options import ModelOptions
+from attnrec.results import ComparisonResult, TrainingResult
+from attnrec.speed.bench import BenchmarkResult
+from attnrec.speed.bench import run as run_benchmark
+from attnrec.speed.plan import BenchmarkPlan
 from attnrec.training.config import TrainConfig
+from attnrec.training.listing import listing_options
 from attnrec.training.observer import Metrics, Observer
 from attnrec.training.presets import with_preset
 from attnrec.training.run import train as run_training
@@ -43,7 +49,7 @@ class Printer(Observer):
 
     def evaluated(self, trainer: Trainer, metrics: Metrics) -> None:
         metric, progress = trainer.selected, trainer.progress
-        value = metrics[trainer.config.select][metric]
+        value = metrics[trainer.config.evaluation.select][metric]
         print(f"epoch {progress.epoch}: loss {progress.loss:.4f}, validation {metric} {value:.4f}")
 
 
@@ -54,15 +60,17 @@ class ComparisonPrinter(ComparisonObserver):
         print(f"{variant}, seed {seed}: {kind}" + (f": {message}" if message else ""))
 
 
+@listing_options()
 def train(
     config: TrainConfig | None = None,
     out: str | Path | None = None,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     trust_code: bool = False,
     observer: Observer | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> TrainingResult:
     """Train a model and leave a run directory.
 
     Args:
@@ -71,30 +79,46 @@ def train(
             ``runs/DATASET-ATTENTION-TIME``.
         resume: continue the run at ``out`` to the same weights as if it had never stopped; its options are its own,
             and ``config`` cannot be given.
+        overwrite: replace the run at ``out``. It is moved to ``replaced-N`` there, and removed when the new one has
+            its result; other files stay.
         trust_code: execute the variants of a run that somebody else wrote, where it is resumed or started from.
         observer: is told of steps and evaluations; `Printer` prints the latter.
-        options: fields of `TrainConfig`, which win over ``config``; ``dataset`` may be a data frame of pandas, polars
-            or pyarrow, a copy of which is then kept in the cache folder.
+        options: fields of `TrainConfig`, which win over ``config``; they are listed below. ``dataset`` may be a data
+            frame of pandas, polars or pyarrow, a copy of which is then kept in the cache folder. ``attention`` and
+            ``model`` may be classes, or `functools.partial` of them with options; ``attention`` also a list, one for
+            each block. Of a class of a notebook, a copy is trained, and kept in the run.
 
     Returns:
-        the summary, as in the run's ``summary.json``.
+        the summary, as in the run's ``summary.json``, which a notebook shows.
 
     Raises:
         InputError: data, options or directory cannot be used; nothing is written then.
         RunError: the training failed (loss not finite, disk full).
     """
+    truth(resume=resume, trust_code=trust_code)
+    _check_observer(observer, Observer)
+    out = None if out is None else path("out", out)
     if resume:
         if out is None or config is not None:
             raise InputError("resume needs the run directory as out, and takes its options from there, not from config")
-        return run_training(resumed_config(out, options), out, observer, resume=True, trust_code=trust_code)
+        if overwrite:
+            raise InputError("resume goes on with the run that overwrite would replace: give one of them")
+        resumed = resumed_config(out, options)
+        return TrainingResult(run_training(resumed, out, observer, resume=True, trust_code=trust_code))
     settings = _configured(config, options)
-    return run_training(settings, out or default_run(settings), observer, trust_code=trust_code)
+    place = out or default_run(settings)
+    return TrainingResult(run_training(settings, place, observer, overwrite=overwrite, trust_code=trust_code))
 
 
 def default_run(config: TrainConfig) -> Path:
     """Where a run goes that was given no directory."""
-    variant = "".join(c if c.isalnum() else "-" for c in config.attention)
-    return Path("runs") / f"{Path(config.dataset).stem}-{variant}-{time.strftime('%Y%m%d-%H%M%S')}"
+    variant = "".join(c if c.isalnum() else "-" for c in _variant(config.model))
+    return Path("runs") / f"{Path(config.data.dataset).stem}-{variant}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _variant(model: ModelOptions) -> str:
+    """What tells a run's model from others: its attention, or the model where it is not SASRec."""
+    return model.attention.label if model.model == ModelOptions().model else model.model.label
 
 
 def prepare(
@@ -126,28 +150,38 @@ def prepare(
         InputError: a source or an option cannot be used.
         RunError: the file cannot be written.
     """
-    filters, reading = split_options(options, recipe)
-    if out is not None and Path(out).suffix != ".parquet":
-        raise InputError(f"{out}: the file is written as Parquet, so its name must end in .parquet")
-    if out is not None and Path(out).exists() and not force:
-        raise InputError(f"{out} is there already; --force replaces it")
+    truth(force=force)
+    filters, reading = split_options(options, None if recipe is None else text("recipe", recipe))
     if (valid is None) != (test is None):
         raise InputError("a split that is given needs both --valid and --test")
-    if items is not None and not isinstance(items, str | Path):
-        raise InputError(f"items must be a file, not a {type(items).__name__}")
+    items = None if items is None else path("items", items)
     lists = {
-        part: list(own) if isinstance(own, list | tuple) else [own]
+        part: [Path(one) if isinstance(one, os.PathLike) else one for one in (own if _is_list(own) else [own])]
         for part, own in (("train", source), ("valid", valid), ("test", test))
         if own is not None
     }
     sources = {part: own for part, own in lists.items() if own}
-    prepared = prepare_sources(sources, filters, reading, name, items)
-    if out is not None:
-        write_prepared(prepared.data, described(prepared), Path(out))
+    target = None if out is None else path("out", out)
+    if target is not None:
+        check_target(target, [*chain.from_iterable(sources.values()), items], force=force)
+    prepared = prepare_sources(sources, filters, reading, text("name", name), items)
+    if target is not None:
+        write_prepared(prepared.data, described(prepared), target)
     return prepared
 
 
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _check_observer(observer: object, wanted: type) -> None:
+    if observer is not None and not isinstance(observer, wanted):
+        refuse("observer", f"of the class {wanted.__name__}", observer)
+
+
 def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:
+    if not isinstance(config, TrainConfig | None):
+        refuse("config", "a TrainConfig", config)
     options = _named(options)
     if config is not None and "preset" in options:
         raise InputError("config holds all options already, so preset cannot be given beside it")
@@ -161,7 +195,7 @@ def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainCon
 def _named(options: dict[str, Any]) -> dict[str, Any]:
     """Options whose data set is a name or path; a frame is read as they say and kept as a file in the cache."""
     dataset = options.get("dataset", "")
-    if isinstance(dataset, str | Path):
+    if isinstance(dataset, str | os.PathLike):
         return options | ({"dataset": str(dataset)} if "dataset" in options else {})
     if not is_frame(dataset):
         raise InputError(f"dataset must be a name, a path or a data frame, not a {type(dataset).__name__}")
@@ -171,46 +205,15 @@ def _named(options: dict[str, Any]) -> dict[str, Any]:
     return rest | {"dataset": str(kept_frame(dataset, how))}
 
 
-@dataclass(frozen=True, eq=False)
-class ComparisonResult:
-    """A comparison and how it went; a notebook shows its tables.
-
-    Attributes:
-        comparison: what was compared, and where.
-        outcome: which runs failed or are missing.
-        values: everything as plain values; what ``comparison.json`` holds.
-    """
-
-    comparison: comparing.Comparison
-    outcome: Outcome
-    values: dict[str, Any]
-
-    def markdown(self) -> str:
-        """The tables; what ``comparison.md`` holds."""
-        return to_markdown(self.comparison, self.values)
-
-    def figures(self) -> Figures:
-        """NDCG against N, validation by epoch and by time, gradient norms; InputError if no run is finished."""
-        return plot(self.comparison.path)
-
-    def problems(self) -> list[str]:
-        """A line for each run without a result."""
-        return problems(self.values)
-
-    def _repr_markdown_(self) -> str:
-        return self.markdown()
-
-    def __str__(self) -> str:
-        return self.markdown()
-
-
+@listing_options(without=("attention", "start_from"))
 def compare(
-    variants: Sequence[str],
+    variants: Sequence[Any],
     config: TrainConfig | None = None,
     out: str | Path | None = None,
     *,
     seeds: int = 3,
     jobs: int = 1,
+    overwrite: bool = False,
     trust_code: bool = False,
     observer: ComparisonObserver | None = None,
     **options: Any,
@@ -218,29 +221,69 @@ def compare(
     """Train variants over seeds on equal terms, each run in a process of its own; differences are against the first.
 
     Args:
-        variants: two or more, each as ``NAME[:option=value,...]``.
+        variants: two or more, each as ``NAME[:option=value,...]``, a class, a `functools.partial` of one, or a
+            `Variant` with options of its own. Of a class of a notebook, each run trains a copy that stands alone, as
+            other processes do not have it.
         config: the options of every run; their defaults without it.
-        out: the folder of the comparison, which goes on where it stopped; ``runs/compare-DATASET`` without.
+        out: the folder of the comparison, which goes on where it stopped and keeps the variants that it has;
+            ``runs/compare-DATASET`` without.
         seeds: for each variant, counted up from the option ``seed``.
         jobs: trainings at a time.
+        overwrite: replace the comparison at ``out``. It is moved to ``replaced-N`` there, and removed when the new one
+            is whole; other files stay.
         trust_code: execute the variants in runs that somebody else wrote, where they are resumed.
         observer: is told how the runs go; `ComparisonPrinter` prints a line when one ends.
-        options: fields of `TrainConfig`, which win over ``config``.
+        options: fields of `TrainConfig`, which win over ``config``; they are listed below.
 
     Raises:
         InputError: a variant, an option, the data or the folder cannot be used.
         RunError: a file of a run is corrupt, or cannot be written.
     """
+    truth(trust_code=trust_code)
+    _check_observer(observer, ComparisonObserver)
+    if "attention" in options:
+        raise InputError("the variants of a comparison are its first argument, so attention cannot be given as well")
+    variants = listed("variants", variants, "variants")
+    seeds, jobs = whole_number("--seeds", seeds), whole_number("--jobs", jobs, 1)
     settings = _configured(config, options)
-    folder = out or Path("runs") / f"compare-{Path(settings.dataset).stem}"
-    comparison = comparing.plan(settings, variants, seeds, folder, trust_code=trust_code)
-    with comparing.claimed(comparison):
+    folder = path("out", out) if out is not None else Path("runs") / f"compare-{Path(settings.data.dataset).stem}"
+    comparison = comparing.plan(settings, variants, seeds, folder, trust_code=trust_code, overwrite=overwrite)
+    with (claimed_anew if overwrite else comparing.claimed)(comparison) as comparison:
         outcome = run_all(comparison, jobs, observer)
         result = ComparisonResult(comparison, outcome, build_result(comparison, outcome.failures))
         write_result(comparison, result.values)
     return result
 
 
+def bench(
+    attention: Sequence[str] = BenchmarkPlan.attention,
+    out: str | Path | None = None,
+    *,
+    device: str = "auto",
+    **options: Any,
+) -> BenchmarkResult:
+    """Measure operators and mixers: time, memory, how both grow with n and d, and how near the machine's ceilings.
+
+    Args:
+        attention: each as ``NAME[:option=value,...]``, or a way of torch such as ``torch:flash``.
+        out: a folder, new or empty, for the table (`bench.csv`); nothing is written without it.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        options: fields of `BenchmarkPlan`: seq_lens, dims, heads, batch, lengths, precision, passes, seconds, seed.
+
+    Raises:
+        InputError: an operator, an option, the device or the folder cannot be used.
+    """
+    names = [own.name for own in fields(BenchmarkPlan)]
+    for name in options:
+        if name not in names:
+            raise InputError(f"unknown option {name!r}{nearest(name, names)}")
+    values: dict[str, Any] = {"attention": attention} | options
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    plan = BenchmarkPlan(**values)
+    return run_benchmark(plan, device, None if out is None else Path(out))
+
+
+@listing_options(without=("dataset",))
 def shuffle_test(
     dataset: Any = "synthetic", *, seeds: int = 1, observer: Observer | None = None, **options: Any
 ) -> shuffling.ShuffleTest:
@@ -250,14 +293,17 @@ def shuffle_test(
         dataset: ``synthetic``, the path of an interaction file, or a data frame.
         seeds: how many, counted up from the option ``seed``.
         observer: is told of the trainings; `Printer` prints their evaluations.
-        options: fields of `TrainConfig`; without them the trainings are short, about a thousand steps of ``ce``.
+        options: fields of `TrainConfig`, listed below; without them the trainings are short, about a thousand steps of
+            ``ce``.
 
     Raises:
         InputError: the data or an option cannot be used.
         RunError: a training failed.
     """
+    _check_observer(observer, Observer)
+    seeds = whole_number("--seeds", seeds)
     given = with_preset(_named(options | {"dataset": dataset}))
-    data = load_interactions(given["dataset"], TrainConfig.from_mapping(given, "options"))
+    data = load_interactions(given["dataset"], TrainConfig.from_mapping(given, "options").data)
     settings = TrainConfig.from_mapping(shuffling.quick_options(data, given) | given, "options")
     return shuffling.shuffle_test(data, settings, seeds, observer)
 
@@ -288,22 +334,28 @@ def plot(
         InputError: the run or the table cannot be used, or there is nothing to draw yet.
         RunError: a file is corrupt.
     """
+    run = path("run", run)
+    truth(attention_map=attention_map, trust_code=trust_code)
+    slots, users = whole_number("slots", slots, 2), whole_number("users", users, 1)
+    if items is not None:
+        items = path("items", items)
     if items is not None and not attention_map:
         raise InputError("--items belongs to --attention-map")
     if category is not None and items is None:
         raise InputError("--category needs --items, the table that has the column")
+    category = "category" if category is None else text("category", category)
     if comparing.is_comparison(run):
         if attention_map:
-            raise InputError(f"{run} is a comparison; give one of the runs under {Path(run) / 'runs'}")
+            raise InputError(f"{run} is a comparison; give one of the runs under {run / 'runs'}")
         from attnrec.analysis.comparison_figures import comparison_figures
 
         return Figures(comparison_figures(comparing.open_comparison(run)))
     if attention_map:
-        from attnrec.analysis.attention_maps import attention_figures
+        from attnrec.analysis.attention_figures import attention_figures
         from attnrec.recommender import load
 
         model = load(run, trust_code=trust_code)
-        found = attention_figures(model, items=items, category=category or "category", slots=slots, users=users)
+        found = attention_figures(model, items=items, category=category, slots=slots, users=users)
         return Figures(found)
     from attnrec.analysis.training_curves import training_figure
 

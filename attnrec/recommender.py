@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from attnrec.core import html
+from attnrec.core.arguments import listed, number, path, truth, whole_number
+from attnrec.core.devices import choose_device
+from attnrec.core.errors import InputError, RunError, nearest
+from attnrec.core.options import flag
 from attnrec.data.batches import batch_from_histories
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import load_interactions
 from attnrec.data.splits import PARTS, Split
-from attnrec.errors import InputError, RunError, nearest
 from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.evaluation.segments import SegmentReport, segment_report
 from attnrec.evaluation.targets import report
-from attnrec.models.sasrec import SASRec
-from attnrec.options import flag
+from attnrec.models.base import SequentialModel, with_bias
+from attnrec.models.build import build_model, needs_timestamps
 from attnrec.training.config import TrainConfig
-from attnrec.training.kept_variants import kept_variants
+from attnrec.training.history import History, history_of
+from attnrec.training.kept_sources import kept_sources
 from attnrec.training.run_directory import WEIGHTS, RunDirectory, Vocabulary
-from attnrec.training.setup import build_model, choose_device, needs_timestamps, split_of
+from attnrec.training.setup import split_of
+
+
+class Recommendations(list[tuple[str, float]]):
+    """Original item ids and scores, best first; a notebook shows them, with titles where the data brought any.
+
+    Attributes:
+        titles: of the items, in their order; empty where there are none.
+    """
+
+    def __init__(self, found: Iterable[tuple[str, float]], titles: Sequence[str] = ()) -> None:
+        super().__init__(found)
+        self.titles = tuple(titles)
+
+    def _repr_html_(self) -> str:
+        titled = ["title"] if self.titles else []
+        rows = [
+            (str(place + 1), item, *self.titles[place : place + 1], f"{score:.4f}")
+            for place, (item, score) in enumerate(self)
+        ]
+        return html.table(("rank", "item", *titled, "score"), rows, numbers_from=2 + len(titled))
 
 
 class Recommender:
@@ -36,7 +61,12 @@ class Recommender:
     """
 
     def __init__(
-        self, model: SASRec, config: TrainConfig, vocabulary: Vocabulary, run: RunDirectory, device: torch.device
+        self,
+        model: SequentialModel,
+        config: TrainConfig,
+        vocabulary: Vocabulary,
+        run: RunDirectory,
+        device: torch.device,
     ) -> None:
         self.model, self.config, self.vocabulary, self.run, self.device = model, config, vocabulary, run, device
         self.item_numbers = {item: number for number, item in enumerate(vocabulary.items, 1)}
@@ -50,7 +80,7 @@ class Recommender:
         include_seen: bool = False,
         user: str | None = None,
         timestamps: Sequence[float] | None = None,
-    ) -> list[tuple[str, float]]:
+    ) -> Recommendations:
         """The most likely next items after a history.
 
         Args:
@@ -68,35 +98,58 @@ class Recommender:
                 are missing or do not belong to the history.
             RunError: a score is not a finite number.
         """
-        if top < 1:
-            raise InputError(f"top must be at least 1, not {top}")
-        if isinstance(history, str):
-            raise InputError("history must be a list of item ids, not one string")
-        numbers = self._numbers([str(item) for item in history])
+        truth(include_seen=include_seen)
+        top = whole_number("top", top, 1)
+        numbers = self._numbers([str(item) for item in listed("history", history, "item ids")])
         if timestamps is None and needs_timestamps(self.model):
             raise InputError(f"{self._needs_timestamps()}: one for each item of the history")
-        times = None if timestamps is None else [[float(time) for time in timestamps]]
-        batch = batch_from_histories([numbers], self.config.max_len, times)
-        if self.config.user_vector:
+        times = None
+        if timestamps is not None:
+            times = [[number("a timestamp", time) for time in listed("timestamps", timestamps, "numbers")]]
+        batch = batch_from_histories([numbers], self.config.model.max_len, times)
+        if self.config.model.user_vector:
             batch = batch.of_user(self._user(user))
         output = self.model.last_output(batch.to(self.device)).float()
-        scores = (output @ self.model.item_vectors.T)[0]
+        states, vectors = with_bias(output, self.model.item_vectors, self.model.item_bias)
+        scores = (states @ vectors.T)[0]
         if not scores[1:].isfinite().all():
             raise RunError(f"the scores of {self.run} are not finite: its {WEIGHTS} are damaged, or it diverged")
         scores[0] = -torch.inf
         if not include_seen:
             scores[torch.tensor(numbers, device=self.device)] = -torch.inf
         values, found = scores.topk(min(top, len(scores)))
-        return [
-            (self.vocabulary.items[number - 1], value)
-            for value, number in zip(values.tolist(), found.tolist(), strict=True)
+        best = [
+            (self.vocabulary.items[item - 1], value)
+            for value, item in zip(values.tolist(), found.tolist(), strict=True)
             if value != -torch.inf
         ]
+        return Recommendations(best, [self.title(item) for item, _ in best] if self.vocabulary.titles else ())
 
     def title(self, item: str) -> str:
         """The title of an item by its original id, "" where the data brought none."""
         titles = self.vocabulary.titles
         return titles[self.item_numbers[item] - 1] if titles else ""
+
+    def history(self) -> History:
+        """Loss, gradient norm and validation of the training as columns; RunError where the log is damaged."""
+        return history_of(self.run)
+
+    def _repr_html_(self) -> str:
+        model, data = self.config.model, self.config.data
+        rows = [
+            ("data", data.dataset),
+            ("model", f"{model.model.label}, attention {model.attention.label}"),
+            ("sizes", f"d = {model.dim}, n = {model.max_len}, {model.blocks} blocks, {model.heads} heads"),
+            ("items", f"{len(self.vocabulary.items):,}"),
+            ("device", str(self.device)),
+            ("run", str(self.run)),
+        ]
+        for protocol, metrics in ((self.run.summary() or {}).get("test") or {}).items():
+            best = [f"{name} {value:.4f}" for name, value in metrics.items() if name.endswith("@10")]
+            rows.append((f"test, {protocol}", ", ".join(best)))
+        example = ", ".join(map(repr, self.vocabulary.items[:2]))
+        shown = html.table(("Recommender", ""), rows, numbers_from=2)
+        return shown + html.code(f"recommender.recommend([{example}], top=5)\nrecommender.evaluate()")
 
     def evaluate(
         self,
@@ -150,13 +203,15 @@ class Recommender:
     def _evaluator(
         self, part: str, cutoffs: Sequence[int], dataset: str | None, newer: bool, moments: dict[str, str]
     ) -> tuple[Evaluator, tuple[int, ...]]:
+        truth(newer=newer)
+        cutoffs = [whole_number("a cut-off N", n) for n in listed("cutoffs", cutoffs, "whole numbers")]
         if part not in PARTS:
             raise InputError(f"part {part!r} is not one of {', '.join(PARTS)}")
         if moments and not newer:
             raise InputError(f"{flag(next(iter(moments)))} belongs to --newer: a run is evaluated on its own split")
         split = self._newer_split(dataset, part, moments) if newer else self.split(dataset)
         numbers = check_cutoffs(cutoffs, split.data.num_items)
-        return Evaluator(split, part, self.config.max_len), numbers
+        return Evaluator(split, part, self.config.model.max_len), numbers
 
     def interactions(self, dataset: str | None = None) -> Interactions:
         """The data of the run, from where it was or from ``dataset``; InputError if that is other data."""
@@ -165,7 +220,7 @@ class Recommender:
     def split(self, dataset: str | None = None) -> Split:
         """How the run's data were divided for its training; InputError as `interactions`."""
         data = self._load(dataset)
-        own = self.vocabulary if self.config.start_from else None
+        own = self.vocabulary if self.config.training.start_from else None
         # the ids are looked at first: other data may not even be divisible in this way
         if own is None and data.item_ids != self.vocabulary.items:
             raise self._other_data(dataset)
@@ -181,19 +236,20 @@ class Recommender:
         return split_of(config, self._load(dataset), self.vocabulary, part=part)
 
     def _load(self, dataset: str | None) -> Interactions:
-        data = load_interactions(dataset or self.config.dataset, self.config)
+        place = self.config.data.dataset if dataset is None else str(path("dataset", dataset))
+        data = load_interactions(place, self.config.data)
         if data.timestamps is None and needs_timestamps(self.model):
-            raise InputError(f"{self._needs_timestamps()}, and {dataset or self.config.dataset} has none")
+            raise InputError(f"{self._needs_timestamps()}, and {place} has none")
         return data
 
     def _other_data(self, dataset: str | None) -> InputError:
         return InputError(
-            f"{dataset or self.config.dataset} is not the data that {self.run} was trained on; "
+            f"{dataset or self.config.data.dataset} is not the data that {self.run} was trained on; "
             "newer data are evaluated with --newer"
         )
 
     def _needs_timestamps(self) -> str:
-        return f"the model was trained with --attention {self.config.attention}, which needs timestamps"
+        return f"the model was trained with --attention {self.config.model.attention}, which needs timestamps"
 
     def _numbers(self, history: list[str]) -> list[int]:
         unknown = [item for item in dict.fromkeys(history) if item not in self.item_numbers]
@@ -228,12 +284,13 @@ def load(run: str | Path, device: str = "auto", *, trust_code: bool = False) -> 
         InputError: it is not a run directory, or has no weights yet, or somebody else's code would be executed.
         RunError: a file in it is damaged, and nothing can stand in for it.
     """
-    directory = RunDirectory.open(run)
+    truth(trust_code=trust_code)
+    directory = RunDirectory.open(path("run", run))
     config, vocabulary = directory.config(), directory.vocabulary()
     tensors = directory.weights()
     target = choose_device(device)
-    variants = kept_variants(directory, config.attention, trust_code=trust_code)
-    model = build_model(config, len(vocabulary.items), len(vocabulary.users), target, variants=variants)
+    sources = kept_sources(directory, config.model, trust_code=trust_code)
+    model = build_model(sources.model, vocabulary.catalogue(), target, config.data.dataset)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

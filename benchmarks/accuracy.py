@@ -13,13 +13,12 @@ import json
 import shlex
 import statistics
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attnrec.errors import InputError
-from attnrec.files import write_atomically
-from attnrec.options import flag
+from attnrec.core.errors import InputError
+from attnrec.core.files import write_atomically
+from attnrec.core.options import flag
 from attnrec.training.config import TrainConfig
 from attnrec.training.run_directory import RunDirectory
 
@@ -68,7 +67,7 @@ def train_row(name: str, row: dict[str, Any], seed: int, data: Path, out: Path) 
     config = TrainConfig.from_mapping(
         row["options"] | {"seed": seed, "dataset": str(data / row["data"]), "split": "leave-one-out"}
     )
-    if run.is_run() and replace(run.config(), dataset=config.dataset) != config:
+    if run.is_run() and run.config().changed(dataset=config.data.dataset) != config:
         raise InputError(f"{run} was trained with other options than {name} has now; choose another --out")
     if not run.finished():
         print(command(row, seed), flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from attnrec.benchmark.scaling import fit_exponents
+from attnrec.core.measuring import fit_exponents
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import load_interactions
 

@@ -14,8 +14,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from attnrec.attention import AttentionOperator, SequenceContext, build_attention, parse_attention
-from attnrec.benchmark.scaling import kept_for_backward
+from attnrec.attention import AttentionOperator, SequenceContext, build_attention
+from attnrec.core.measuring import kept_for_backward
 from benchmarks.conftest import Scaling
 
 LENGTHS = (64, 256, 1024, 2048, 4096)
@@ -35,7 +35,7 @@ LARGEST = {"awr, n x n": 2048}
 def test_scaling(benchmark: BenchmarkFixture, scaling: Scaling, name: str, n: int, d: int, what: str) -> None:
     if n > LARGEST.get(name, n):
         pytest.skip(f"the n x n form is measured up to n = {LARGEST[name]}")
-    operator = build_attention(parse_attention(OPERATORS[name]), 1, d, n, 0.0).to(DEVICE)
+    operator = build_attention(OPERATORS[name], 1, d, n, 0.0).to(DEVICE)
     q, k, v = (torch.randn(BATCH, 1, n, d, requires_grad=True, device=DEVICE) for _ in range(3))
     ctx = SequenceContext(torch.full((BATCH,), n, device=DEVICE), n)
     benchmark.group = f"{name}, {what}"

@@ -14,8 +14,8 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from attnrec.attention import SequenceContext, build_attention, parse_attention
-from attnrec.benchmark.scaling import kept_for_backward
+from attnrec.attention import SequenceContext, build_attention
+from attnrec.core.measuring import kept_for_backward
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import Trainer
 from attnrec.training.observer import Observer
@@ -29,7 +29,7 @@ VARIANTS = ("sdpa", "awr:refinement=simple", "awr:refinement=value", "awr:refine
 @pytest.mark.parametrize(("dataset", "max_len"), [("ml-1m", 200), ("games", 50), ("synthetic", 50)])
 def test_training_step(benchmark: BenchmarkFixture, tmp_path: Path, dataset: str, max_len: int, attention: str) -> None:
     """Steps of a training with d = 50, 2 blocks, batch 128; all variants get the same batches."""
-    config = TrainConfig(max_len=max_len, attention=attention)
+    config = TrainConfig.of(max_len=max_len, attention=attention)
     trainer = Trainer(config, RunDirectory(tmp_path), load(dataset), Observer())
     trainer.model.train()
     batches = cycle(list(trainer.batches.epoch(1))[:12])
@@ -43,7 +43,7 @@ def test_training_step(benchmark: BenchmarkFixture, tmp_path: Path, dataset: str
 @pytest.mark.parametrize("n", [1024, 4096])
 def test_memory_kept_for_backward(benchmark: BenchmarkFixture, n: int, impl: str) -> None:
     """One sequence, d = m = 64, one head, float32, forward and backward; ``saved_MB`` is what autograd keeps."""
-    operator = build_attention(parse_attention(f"awr:refinement=value,width=64,impl={impl}"), 1, 64, n, 0.0)
+    operator = build_attention(f"awr:refinement=value,width=64,impl={impl}", 1, 64, n, 0.0)
     q, k, v = (torch.randn(1, 1, n, 64, requires_grad=True) for _ in range(3))
     ctx = SequenceContext(torch.tensor([n]), n)
     kept = kept_for_backward(lambda: operator(q, k, v, ctx))

@@ -51,7 +51,7 @@ def test_epoch(benchmark: BenchmarkFixture, tmp_path: Path, dataset: str, loss: 
 def test_evaluation(benchmark: BenchmarkFixture, tmp_path: Path, dataset: str) -> None:
     trainer = make_trainer(dataset, "bce", tmp_path)
     trainer.model.eval()
-    evaluator = Evaluator(trainer.split, "test", trainer.config.max_len)
+    evaluator = Evaluator(trainer.split, "test", trainer.config.model.max_len)
     benchmark.extra_info["users"] = len(trainer.split.users("test"))
     result = benchmark.pedantic(evaluator.run, args=(trainer.model,), rounds=3, warmup_rounds=1)
     assert len(result.full.above) == len(trainer.split.users("test"))

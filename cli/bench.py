@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 import typer
 from rich import box
 from rich.table import Table
 
-from attnrec.benchmark.plan import BOTH, LENGTHS, PASSES, PRECISIONS, BenchmarkPlan
-from attnrec.cli.output import console, print_json, spinner
-from attnrec.errors import InputError, RunError
+from attnrec.cli.output import console, print_json, results, spinner
+from attnrec.core.errors import InputError, RunError
+from attnrec.speed.plan import BOTH, LENGTHS, PASSES, PRECISIONS, BenchmarkPlan
 
 if TYPE_CHECKING:
-    from attnrec.benchmark.report import Growth
-    from attnrec.benchmark.runner import Measurement
+    from attnrec.speed.bench import BenchmarkResult
+    from attnrec.speed.report import Growth
+    from attnrec.speed.runner import Measurement
 
 _DEFAULT = BenchmarkPlan()
-_INPUTS = 4 * 4  # bytes of one number of queries, keys, values and the gradient of the output
-CSV, FIGURE = "bench.csv", "time-by-length"
 
 
 def bench(
@@ -65,12 +64,21 @@ def bench(
         seed=seed,
     )
     directory = out or Path("runs") / f"bench-{time.strftime('%Y%m%d-%H%M%S')}"
-    result = _run(plan, device, directory)
+    from attnrec.speed.bench import run
+
+    with spinner("measuring") as show:
+        result = run(plan, device, directory, show)
+    if result.measurements:
+        _show(result)
+        _draw(result, directory)
+    if result.interrupted:
+        done = len({(m.n, m.d) for m in result.measurements})
+        console.print(f"interrupted: {done} of {len(plan.sizes())} sizes are measured and kept")
     if json:
-        print_json(result)
-    if result["interrupted"]:
+        print_json(result.as_json())
+    if result.interrupted:
         raise typer.Exit(130)
-    if all(row["error"] for row in result["measurements"]):
+    if all(m.error for m in result.measurements):
         raise RunError("nothing could be measured")
 
 
@@ -81,76 +89,17 @@ def _numbers(flag: str, text: str) -> tuple[int, ...]:
         raise InputError(f"{flag} {text!r} is not a list of whole numbers such as 128,256") from None
 
 
-def _run(plan: BenchmarkPlan, device_name: str, directory: Path) -> dict[str, Any]:
-    """Measure, write and show; the result as plain values."""
-    from dataclasses import asdict
+def _draw(result: BenchmarkResult, directory: Path) -> None:
+    from attnrec.analysis.benchmark_figures import benchmark_figures
+    from attnrec.analysis.style import save_figure
+    from attnrec.speed.bench import CSV
 
-    from attnrec.benchmark.report import environment, growth, to_csv
-    from attnrec.benchmark.runner import DTYPES, check_names, measure
-    from attnrec.benchmark.timing import measure_ceilings
-    from attnrec.files import write_atomically
-    from attnrec.training.memory import refuse_more
-    from attnrec.training.setup import choose_device, keep_freed_memory
-
-    device = choose_device(device_name)
-    check_names(plan)
-    if plan.lengths == "full":
-        n, d = max(plan.seq_lens), max(plan.dims)
-        what = f"--seq-len {n} with --dim {d}, --heads {plan.heads} and --batch {plan.batch}"
-        refuse_more(_INPUTS * n * d * plan.heads * plan.batch, device, what)
-    _make_folder(directory)
-    keep_freed_memory()
-    measurements: list[Measurement] = []
-    where: dict[str, Any] = {}
-    interrupted = False
-    with spinner("measuring the ceilings of the machine") as show:
-        try:
-            ceilings = measure_ceilings(device, DTYPES[plan.precision])
-            where = environment(device, ceilings)
-            for found in measure(plan, device, ceilings, show):
-                measurements += found
-                write_atomically(directory / CSV, to_csv(plan, where, measurements).encode())
-        except KeyboardInterrupt:
-            interrupted = True
-    grown = growth(measurements)
-    if measurements:
-        _show(plan, device.type, where, measurements, grown)
-        _draw(plan, where, measurements, directory)
-    if interrupted:
-        done = len({(m.n, m.d) for m in measurements})
-        console.print(f"interrupted: {done} of {len(plan.sizes())} sizes are measured and kept")
-    return {
-        "out": str(directory),
-        "interrupted": interrupted,
-        "environment": where,
-        "plan": asdict(plan),
-        "measurements": [asdict(m) for m in measurements],
-        "growth": [asdict(g) for g in grown],
-    }
-
-
-def _make_folder(directory: Path) -> None:
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} is not a directory")
-    if directory.is_dir() and any(directory.iterdir()):
-        what = "a benchmark" if (directory / CSV).exists() else "files"
-        raise InputError(f"{directory} already holds {what}; choose another --out")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot create {directory}: {error.strerror or error}") from error
-
-
-def _draw(plan: BenchmarkPlan, where: dict[str, Any], measurements: list[Measurement], directory: Path) -> None:
     files = CSV
-    if len({m.n for m in measurements if m.ms is not None}) > 1:
-        from attnrec.analysis.benchmark_figures import time_by_length
-        from attnrec.analysis.style import save_figure
-
-        title = f"{where['device']}, {plan.precision}, {_workload(plan)}"
-        save_figure(time_by_length(measurements, title), directory, FIGURE)
-        files += f", {FIGURE}.png, {FIGURE}.svg"
-    else:
+    figures = benchmark_figures(result)
+    for name, figure in figures.items():
+        save_figure(figure, directory, name)
+        files += f", {name}.png, {name}.svg"
+    if not figures:
         files += " (no figure: it needs two sequence lengths)"
     console.print(f"\nwritten to {directory}: {files}", soft_wrap=True)
 
@@ -158,27 +107,21 @@ def _draw(plan: BenchmarkPlan, where: dict[str, Any], measurements: list[Measure
 # -- tables ------------------------------------------------------------------------------------------------
 
 
-def _workload(plan: BenchmarkPlan) -> str:
-    heads = f", {plan.heads} heads" if plan.heads > 1 else ""
-    return f"batch {plan.batch}{heads}, {'all n long' if plan.lengths == 'full' else f'lengths as in {plan.lengths}'}"
+def _show(result: BenchmarkResult) -> None:
+    from attnrec.speed.report import by_panel
 
-
-def _show(
-    plan: BenchmarkPlan, kind: str, where: dict[str, Any], measurements: list[Measurement], grown: list[Growth]
-) -> None:
-    from attnrec.benchmark.report import by_panel
-
+    plan, where, kind = result.plan, result.environment, result.device
     unit = 1e12 if kind == "cuda" else 1e9
     rate = where["ceiling_tflops"] * 1e12 / unit
     threads = "" if kind == "cuda" else f", {where['threads']} thread{'s' * (where['threads'] > 1)}"
     name = "TFLOP/s" if kind == "cuda" else "GFLOP/s"
-    console.print(f"{where['device']}{threads}, torch {where['torch']}, {plan.precision}; {_workload(plan)}")
-    console.print(f"ceilings: {rate:,.0f} {name} (matrix product), {where['ceiling_gbps']:,.0f} GB/s (copy)")
-    for (passes, d), panel in by_panel(measurements).items():
+    results.print(f"{where['device']}{threads}, torch {where['torch']}, {plan.precision}; {plan.workload}")
+    results.print(f"ceilings: {rate:,.0f} {name} (matrix product), {where['ceiling_gbps']:,.0f} GB/s (copy)")
+    for (passes, d), panel in by_panel(result.measurements).items():
         title = "forward and backward" if passes == BOTH else "forward"
-        console.print(f"\n{title}, d = {d}", style="bold")
-        console.print(_table(panel, name, unit))
-    console.print(
+        results.print(f"\n{title}, d = {d}", style="bold")
+        results.print(_table(panel, name, unit))
+    results.print(
         f"ms: median; IQR: interquartile range, in % of it. {name} and GB/s: the work of vanilla causal attention on "
         "the real items (half the square, no padding) over the time, for every operator alike. % of floor: the least "
         "time for that work by the ceilings (roofline), in % of the time; in a cache it can exceed 100."
@@ -186,9 +129,9 @@ def _show(
         + (" peak: most allocated on the GPU, over the inputs." if kind == "cuda" else ""),
         style="dim",
     )
-    for line in _notes(measurements):
-        console.print(line)
-    _show_growth(plan, grown)
+    for line in _notes(result.measurements):
+        results.print(line)
+    _show_growth(plan, result.growth)
 
 
 def _table(panel: list[Measurement], name: str, unit: float) -> Table:
@@ -223,12 +166,12 @@ def _table(panel: list[Measurement], name: str, unit: float) -> Table:
 
 
 def _plain_table() -> Table:
-    return Table(box=box.SIMPLE, padding=(0, 1 if console.width >= 80 else 0, 0, 0), show_edge=False)
+    return Table(box=box.SIMPLE, padding=(0, 1 if results.width >= 80 else 0, 0, 0), show_edge=False)
 
 
 def _foldable(operator: str) -> str:
     """Its options each on a line of its own where the terminal is narrow."""
-    return operator.replace(":", ":\n", 1).replace(",", ",\n") if "=" in operator and console.width < 80 else operator
+    return operator.replace(":", ":\n", 1).replace(",", ",\n") if "=" in operator and results.width < 80 else operator
 
 
 def _digits(value: float | None) -> str:
@@ -239,7 +182,7 @@ def _digits(value: float | None) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def _notes(measurements: list[Measurement]) -> list[str]:
+def _notes(measurements: Sequence[Measurement]) -> list[str]:
     """A line for each failure, and for what was prepared outside the measured time."""
     failures: dict[tuple[str, str], dict[str, None]] = {}
     for m in measurements:
@@ -255,8 +198,8 @@ def _notes(measurements: list[Measurement]) -> list[str]:
     ]
 
 
-def _show_growth(plan: BenchmarkPlan, grown: list[Growth]) -> None:
-    console.print("\nhow time and memory grow (the claim for attention: time ~ n² d, memory ~ n d)", style="bold")
+def _show_growth(plan: BenchmarkPlan, grown: Sequence[Growth]) -> None:
+    results.print("\nhow time and memory grow (the claim for attention: time ~ n² d, memory ~ n d)", style="bold")
     table = _plain_table()
     table.add_column("operator", overflow="fold", min_width=8)
     for header in ("pass", "time", "memory"):
@@ -265,22 +208,22 @@ def _show_growth(plan: BenchmarkPlan, grown: list[Growth]) -> None:
         if not g.why:
             table.add_row(_foldable(g.operator), g.passes, _powers(g.time), _powers(g.memory))
     if table.rows:
-        console.print(table)
-        console.print(
+        results.print(table)
+        results.print(
             "Least squares on logarithms over the sizes above. Short sequences, where softmax, memory and launching "
             "take the time, lower the exponents"
             + ("." if plan.lengths == "full" else "; so do lengths as in real data, which seldom reach n."),
             style="dim",
         )
     for why, names in _by_reason(grown).items():
-        console.print(f"none for {', '.join(names)}: {why}")
+        results.print(f"none for {', '.join(names)}: {why}")
 
 
 def _powers(exponents: dict[str, float]) -> str:
     return "  ".join(f"{size}^{round(exponent, 2) + 0.0:.2f}" for size, exponent in exponents.items()) or "-"
 
 
-def _by_reason(grown: list[Growth]) -> dict[str, list[str]]:
+def _by_reason(grown: Sequence[Growth]) -> dict[str, list[str]]:
     """The operators without exponents, by what is missing."""
     reasons: dict[str, list[str]] = {}
     for g in grown:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import typer
-from typer.core import TyperGroup
 
 from attnrec.cli.get import get
+from attnrec.cli.help import Command, Group
 from attnrec.cli.options import options_of, options_of_file, trust_code_option, with_options_of
-from attnrec.cli.output import console, plain_table, print_json, show_reading
+from attnrec.cli.output import console, plain_table, print_json, results, show_reading
+from attnrec.core.errors import InputError
 from attnrec.data.reading.form import ReadOptions
-from attnrec.errors import InputError
 
 if TYPE_CHECKING:
     from attnrec.data.interactions import Interactions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _TEST = "Shuffle test"
 
 
-class _Group(TyperGroup):
+class _Group(Group):
     """`attnrec data NAME` shows a data set, unless NAME is a subcommand."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -33,12 +33,14 @@ class _Group(TyperGroup):
 
 
 data = typer.Typer(
-    cls=_Group, help="Show what is in a data set (`attnrec data NAME|FILE`), its statistics, or get a public one."
+    cls=_Group,
+    rich_markup_mode=None,
+    help="Show what is in a data set (`attnrec data NAME|FILE`), its statistics, or get a public one.",
 )
-data.command()(get)
+data.command(cls=Command)(get)
 
 
-@data.command()
+@data.command(cls=Command)
 @with_options_of(ReadOptions)
 def show(
     dataset: str = typer.Argument("synthetic", help="`synthetic` or the path of an interaction file."),
@@ -73,7 +75,7 @@ def show(
         (name.replace("_", " "), f"{value:,}" if not isinstance(value, bool) else "yes" if value else "no")
         for name, value in figures.items()
     ]
-    console.print(plain_table((found.name, ""), rows, numbers=(1,)))
+    results.print(plain_table((found.name, ""), rows, numbers=(1,)))
     result: dict[str, Any] = {"dataset": found.name, **figures}
     if found.reading is not None:
         result["reading"] = asdict(found.reading)
@@ -85,7 +87,7 @@ def show(
         print_json(result)
 
 
-@data.command()
+@data.command(cls=Command)
 @with_options_of(ReadOptions)
 def stats(
     dataset: str = typer.Argument("synthetic", help="`synthetic` or the path of an interaction file."),
@@ -108,16 +110,16 @@ def stats(
         ("actions an item", f"{figures.mean_popularity:.1f}"),
         ("density", f"{figures.density:.3%}"),
     ]
-    console.print(plain_table((found.name, ""), rows, numbers=(1,)))
+    results.print(plain_table((found.name, ""), rows, numbers=(1,)))
     for title, bins in (("items in a history", figures.lengths), ("interactions of an item", figures.popularity)):
         most = max(count for _, count in bins)
         bars = [(label, f"{count:,}", "█" * round(16 * count / most)) for label, count in bins]
         who = "users" if title.startswith("items") else "items"
-        console.print(plain_table((title, who, ""), bars, numbers=(1,)))
+        results.print(plain_table((title, who, ""), bars, numbers=(1,)))
     if figures.tied is None:
-        console.print("no times: histories stand in the order of the file")
+        results.print("no times: histories stand in the order of the file")
     else:
-        console.print(
+        results.print(
             f"times from {figures.first} to {figures.last}; {figures.tied:,} interactions "
             f"({figures.tied / figures.interactions:.1%}) have the time of the user's one before, "
             "and keep the order of the file"
@@ -173,9 +175,9 @@ def _show(tested: ShuffleTest) -> None:
     """The tables of ``--shuffle-test``."""
     metrics = tuple(next(iter(tested.scores.values())))
     seeds = f"{len(tested.seeds)} seed{'s' * (len(tested.seeds) > 1)}"
-    console.print(f"\nShuffle test: test items, full ranking, {tested.users:,} users, {seeds}", style="bold")
+    results.print(f"\nShuffle test: test items, full ranking, {tested.users:,} users, {seeds}", style="bold")
     rows = [(_words(name), *(f"{values[metric]:.4f}" for metric in metrics)) for name, values in tested.scores.items()]
-    console.print(plain_table(("history", *metrics), rows, numbers=(1, 2)))
+    results.print(plain_table(("history", *metrics), rows, numbers=(1, 2)))
     conditions = dict.fromkeys(_words(loss.condition) for loss in tested.losses)
     rows = []
     for metric in metrics:
@@ -184,11 +186,11 @@ def _show(tested: ShuffleTest) -> None:
         rows.append(
             (f"{metric}, share", *(_interval(loss.relative, "{:.1%}") if loss.relative else "-" for loss in own))
         )
-    console.print(plain_table(("lost against in order", *conditions), rows, numbers=(1, 2)))
-    console.print("with 95 % intervals over users" + (" and seeds" if len(tested.seeds) > 1 else ""), style="dim")
-    console.print(tested.verdict)
+    results.print(plain_table(("lost against in order", *conditions), rows, numbers=(1, 2)))
+    results.print("with 95 % intervals over users" + (" and seeds" if len(tested.seeds) > 1 else ""), style="dim")
+    results.print(tested.verdict)
     for caution in tested.cautions:
-        console.print(caution, style="dim")
+        results.print(caution, style="dim")
 
 
 def _words(condition: str) -> str:

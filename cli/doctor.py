@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from attnrec.cli.output import console, print_json, show_warnings
+from attnrec.cli.output import console, print_json, results, show_warnings
 from attnrec.doctor import COMPILE_SECONDS
 
 if TYPE_CHECKING:
@@ -46,18 +46,18 @@ def _look_at(run: Path, json: bool) -> None:
     from attnrec.training.condition import condition_of
 
     found = condition_of(run)
-    console.print(f"{run}: {found.state}, {found.step:,} steps" + ("" if found.own else "; not written by you"))
+    results.print(f"{run}: {found.state}, {found.step:,} steps" + ("" if found.own else "; not written by you"))
     if found.in_use:
-        console.print(f"in use by {found.in_use}")
+        results.print(f"in use by {found.in_use}")
     table = Table.grid(padding=(0, 2, 0, 0))
     for name, problem in found.files.items():
         status = "no" if problem else "ok"
         table.add_row(Text(status, style=_STYLES[status]), name, problem)
-    console.print(table)
+    results.print(table)
     show_warnings(found.notes)
-    console.print("the run is whole" if found.whole else "the run is damaged", style="bold")
+    results.print("the run is whole" if found.whole else "the run is damaged", style="bold")
     if found.advice:
-        console.print(found.advice)
+        results.print(found.advice)
     if json:
         print_json(asdict(found) | {"whole": found.whole})
     if not found.whole:
@@ -67,9 +67,9 @@ def _look_at(run: Path, json: bool) -> None:
 def _show(report: Report) -> None:
     widest = max(len(finding.name) for finding in report.findings)
     for group, findings in groupby(report.findings, lambda finding: finding.group):
-        console.print(Text(group, style="bold"))
-        console.print(Padding(_lines(list(findings), widest), (0, 0, 1, 2)))
-    console.print(Text(report.summary(), style="bold green" if report.works else "bold red"))
+        results.print(Text(group, style="bold"))
+        results.print(Padding(_lines(list(findings), widest), (0, 0, 1, 2)))
+    results.print(Text(report.summary(), style="bold green" if report.works else "bold red"))
 
 
 def _lines(findings: list[Finding], widest: int) -> Table:

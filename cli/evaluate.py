@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from attnrec.cli.options import config_option, parse_cutoffs, trust_code_option
-from attnrec.cli.output import console, metrics_table, plain_table, print_json
+from attnrec.cli.output import metrics_table, plain_table, print_json, results
 from attnrec.cli.split_lines import of_left_out, of_split, of_targets, shown_cutoff
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ def evaluate(
     report = recommender.segments(**which) if segments else None
     metrics = recommender.evaluate(**which) if report is None else report.metrics
     columns = {"full ranking": metrics["full"], "sampled-100": metrics["sampled"]}
-    console.print(f"{run}, {part}:", style="bold")
+    results.print(f"{run}, {part}:", style="bold")
     about = (*of_split(metrics["split"], part), *of_left_out(metrics["left_out"], part)) if newer else ()
     for line in about:
-        console.print(line, soft_wrap=True)
-    console.print(metrics_table(columns))
+        results.print(line, soft_wrap=True)
+    results.print(metrics_table(columns))
     for line in of_targets(metrics, shown_cutoff(metrics["full"])):
-        console.print(line, soft_wrap=True)
+        results.print(line, soft_wrap=True)
     result: dict[str, Any] = {"run": str(run), "part": part, **metrics}
     if report is not None:
         _show(report, shown_cutoff(metrics["full"]))
@@ -65,7 +65,7 @@ def evaluate(
 
 def _show(report: SegmentReport, cutoff: int) -> None:
     """The tables of ``--segments``, with one cut-off of the metrics."""
-    console.print("\nFull ranking, by segment of the users", style="bold")
+    results.print("\nFull ranking, by segment of the users", style="bold")
     for title, header, found in (
         ("by items in the history", "items", report.by_history_length),
         ("by training interactions of the target", "interactions", report.by_target_popularity),
@@ -73,20 +73,20 @@ def _show(report: SegmentReport, cutoff: int) -> None:
         ("with and without targets that training never saw", "target", report.by_target_in_training),
     ):
         if found:
-            console.print(f"{title}:")
-            console.print(_segment_table(header, found, cutoff, report.metrics["full"]))
-    console.print("\nWhat the top-N lists hold:", style="bold")
+            results.print(f"{title}:")
+            results.print(_segment_table(header, found, cutoff, report.metrics["full"]))
+    results.print("\nWhat the top-N lists hold:", style="bold")
     rows = [(f"top {top.cutoff}", f"{top.coverage:.1%}", f"{top.mean_popularity:,.1f}") for top in report.top_lists]
     rows.append(("targets", "", f"{report.target_popularity:,.1f}"))
     rows.append(("catalogue", "", f"{report.catalogue_popularity:,.1f}"))
-    console.print(plain_table(("items", "coverage", "mean popularity"), rows, numbers=(1, 2)))
-    console.print(
+    results.print(plain_table(("items", "coverage", "mean popularity"), rows, numbers=(1, 2)))
+    results.print(
         "coverage: share of the catalogue in some user's list; popularity: training interactions of an item",
         style="dim",
     )
     ties = report.ties
     of_size = f", with {ties.mean_size:,.1f} other candidates in the mean" if ties.users else ""
-    console.print(f"\ntargets tied: {ties.users:,} ({ties.share:.2%} of users){of_size}; rule: {ties.rule}")
+    results.print(f"\ntargets tied: {ties.users:,} ({ties.share:.2%} of users){of_size}; rule: {ties.rule}")
 
 
 def _segment_table(header: str, segments: tuple[Segment, ...], cutoff: int, overall: dict[str, float]) -> Table:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Optional, Self
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
 
-from attnrec.cli.output import console, plain_table, print_json, show_prepared
+from attnrec.cli.output import console, plain_table, print_json, results, show_prepared
 from attnrec.cli.terminal import FieldsColumn
+from attnrec.core.errors import InputError
 from attnrec.data.public.download_observer import DownloadObserver
-from attnrec.errors import InputError
 
 if TYPE_CHECKING:
     from attnrec.data.public.catalogue import Entry
@@ -61,7 +61,7 @@ def _list(folder: Path | None, json: bool) -> None:
 
     for family, entries in groupby(catalogue(), lambda entry: entry.family):
         _show_family(family, list(entries))
-    console.print("`attnrec data get NAME` shows the terms and downloads; sizes with titles, counts as published.")
+    results.print("`attnrec data get NAME` shows the terms and downloads; sizes with titles, counts as published.")
     if json:
         rows = [
             {
@@ -82,7 +82,7 @@ def _show_family(family: str, entries: list[Entry]) -> None:
     prefix = entries[0].name.partition(":")[0] + ":"
     shared = prefix if entries[0].name.startswith(prefix) else ""
     title = f"{family}, as {shared}CATEGORY" if shared else family
-    console.print(f"\n{title} (licence: {entries[0].licence})", style="bold")
+    results.print(f"\n{title} (licence: {entries[0].licence})", style="bold")
     counts = [count for count in _COUNTS if any(count in entry.counts for entry in entries)]
     rows = [
         (
@@ -93,7 +93,7 @@ def _show_family(family: str, entries: list[Entry]) -> None:
         for entry in entries
     ]
     headers = ("name", *(_COUNTS[count] for count in counts), "size")
-    console.print(plain_table(headers, rows, numbers=range(1, len(headers))))
+    results.print(plain_table(headers, rows, numbers=range(1, len(headers))))
 
 
 def _short(number: int | None) -> str:

@@ -6,21 +6,36 @@ import contextlib
 import errno
 import sys
 import warnings
-from typing import NoReturn, TextIO
+from types import FrameType
+from typing import Any, NoReturn, TextIO
 
 import typer
 
 from attnrec.cli import bench, check, compare, data, doctor, evaluate, new, plot, prepare, recommend, train, variants
-from attnrec.cli.output import show_warnings
-from attnrec.cli.terminal import Surviving, discard, one_line, open_standard_streams
-from attnrec.errors import InputError, RunError, RunWarning
-from attnrec.training.interrupts import as_keyboard_interrupt, handle
+from attnrec.cli.help import Command, Group
+from attnrec.cli.output import lost_output, show_warnings
+from attnrec.cli.terminal import Surviving, discard, escaped, one_line, open_standard_streams
+from attnrec.core.errors import InputError, RunError, RunWarning, is_out_of_memory, told
+from attnrec.training.interrupts import handle
+
+
+class _Commands(Group):
+    """The subcommands; an interruption that none of them handles is said, where typer would end without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _fail("interrupted", 130)
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="attnrec",
     help="Train and compare attention variants for sequential recommendation.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # `cli/help.py` writes the help
     pretty_exceptions_enable=False,
 )
 for command in (
@@ -36,12 +51,13 @@ for command in (
     prepare.prepare,
     doctor.doctor,
 ):
-    app.command()(command)
+    app.command(cls=compare.InOrder if command is compare.compare else Command)(command)
 app.add_typer(data.data, name="data")
 
 _show_traceback = False
 _show_others = warnings.showwarning
 _shown: set[str] = set()
+_interrupted = False
 
 
 @app.callback()
@@ -51,12 +67,12 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
 
 
 def main() -> None:
-    """Run the command line; an error is one line, with exit code 2 for bad input and 1 for a failure."""
-    handle(as_keyboard_interrupt)
+    """Run the command line; an error is a line, and of one's own code its place; exit code 2 for bad input, else 1."""
+    handle(_on_signal)
     warnings.simplefilter("always", RunWarning)
     warnings.showwarning = _show_warning
     open_standard_streams()
-    with contextlib.redirect_stderr(Surviving(sys.stderr)):
+    with contextlib.redirect_stderr(Surviving(sys.stderr)), contextlib.redirect_stdout(Surviving(sys.stdout)):
         _run()
 
 
@@ -65,13 +81,29 @@ def _run() -> NoReturn:
         for argument in sys.argv[1:]:
             _check_encoding(argument)
         code = app(standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        _check_output()
     except Exception as error:  # noqa: BLE001  (what is not known below is raised again)
         _report(error)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_output() -> None:
+    """Raise what kept stdout from taking the results; the work is done by then."""
+    sys.stdout.flush()
+    failure = getattr(sys.stdout, "failure", None)
+    if isinstance(failure, BrokenPipeError):
+        raise failure
+    if failure is not None:
+        raise RunError(lost_output())
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    """End the program as Ctrl-C does; what a library makes of that, such as half an import, is not its error."""
+    global _interrupted
+    _interrupted = True
+    raise KeyboardInterrupt
 
 
 def _check_encoding(argument: str) -> None:
@@ -103,6 +135,8 @@ def _report(error: Exception) -> NoReturn:
     """Show an error as one line and exit; what is no error of use or of the machine is our defect, and raised."""
     if _show_traceback:
         raise error
+    if _interrupted:
+        _fail("interrupted", 130)
     if isinstance(error, OSError):
         discard(sys.stdout)  # where that is what failed, Python would try again while it closes
     if isinstance(error, BrokenPipeError):
@@ -110,19 +144,18 @@ def _report(error: Exception) -> NoReturn:
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         _fail(f"the name {str(error.filename)[:40]!r}... is too long", 2)
     if isinstance(error, InputError):
-        _fail(str(error), 2)
+        _fail("\n".join(map(one_line, told(error))), 2)
     if isinstance(error, RunError | OSError):
-        _fail(str(error), 1)
-    too_large = isinstance(error, RuntimeError) and any(part in str(error) for part in ("memory", "Storage size"))
-    if isinstance(error, MemoryError) or too_large:
+        _fail("\n".join(map(one_line, told(error))), 1)
+    if is_out_of_memory(error):
         _fail("out of memory; try a smaller --batch-size, --max-len or --dim", 1)
     if isinstance(error, typer.Exit | typer.Abort):
         sys.exit(getattr(error, "exit_code", 130))
     if hasattr(error, "format_message"):  # a usage error of the command-line parser
-        _fail(" ".join(error.format_message().split()), getattr(error, "exit_code", 2))
+        _fail(one_line(" ".join(error.format_message().split())), getattr(error, "exit_code", 2))
     raise error
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"attnrec: error: {one_line(message)}", file=sys.stderr)
+    print(f"attnrec: error: {escaped(message)}", file=sys.stderr)
     sys.exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import typer
 
 from attnrec.cli.output import console
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
 
 _STARTER = "StarterAttention"
 _IMPORTED = ("Tensor", "AttentionOperator", "SequenceContext")  # names that the starting file uses
@@ -21,11 +22,11 @@ def new(
 ) -> None:
     """Write a commented starting file for a variant of one's own, which passes `attnrec check` as it stands."""
     from attnrec import starter
-    from attnrec.files import write_atomically
+    from attnrec.core.files import write_atomically
 
     if file.suffix != ".py":
         raise InputError(f"{file} must end in .py")
-    if file.exists():
+    if os.path.lexists(file):  # a link that leads nowhere too
         raise InputError(f"{file} is there already; nothing is overwritten")
     if not file.parent.is_dir():
         raise InputError(f"there is no directory {file.parent}")

@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Optional, TypeVar, get_type_hints
 
 import typer
 
-from attnrec.errors import InputError
-from attnrec.options import check, flag, shown
-from attnrec.training.config import TrainConfig, read_toml
+from attnrec.core.errors import InputError
+from attnrec.core.options import check, flag, shown
+from attnrec.core.spec import Spec, Specs
+from attnrec.training.config import TrainConfig, declared, read_toml
 from attnrec.training.manifest import is_run_of_another
 from attnrec.training.presets import PRESETS
 
 T = TypeVar("T")
-_CODE = re.compile(r"[^:]*\.py(:|$)|[^:]+:[^\W\d]\w*(:|$)")  # FILE.py or MODULE:CLASS, and not name:option=value
 
 
 def with_config_options(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -28,41 +27,41 @@ def with_config_options(*, without: Collection[str] = ()) -> Callable[[Callable[
     An option that the user leaves out arrives as None, so that a configuration file can fill it. Fields named
     in ``without`` are left to the command itself.
     """
-    return _with_fields(TrainConfig, without, [_preset()])
+    return _with_options([(one.field, one.type) for one in declared().values()], without, [_preset()])
 
 
-def with_options_of(*declared: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options_of(*classes: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add an option for every field of some dataclasses to a command whose last parameter is ``**given``."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for kind in declared:
-            command = _with_fields(kind, (), [])(command)
+        for kind in classes:
+            types = get_type_hints(kind)
+            own = [(field, types[field.name]) for field in dataclasses.fields(kind)]
+            command = _with_options(own, (), [])(command)
         return command
 
     return decorate
 
 
-def options_of(declared: type[T], given: dict[str, Any]) -> T:
+def options_of(kind: type[T], given: dict[str, Any]) -> T:
     """The dataclass with what the user gave of its fields; InputError for a value outside its limits."""
     values = {}
-    for field in dataclasses.fields(declared):  # type: ignore[arg-type]
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if given.get(field.name) is not None:
             check(field, given[field.name])
             values[field.name] = given[field.name]
-    return declared(**values)
+    return kind(**values)
 
 
-def _with_fields(
-    declared: type, without: Collection[str], first: list[inspect.Parameter]
+def _with_options(
+    options: Sequence[tuple[dataclasses.Field[Any], Any]], without: Collection[str], first: list[inspect.Parameter]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add an option for each field, given with the type of its values, ``first`` before them."""
+
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in _parameters(command) if p.kind is not p.VAR_KEYWORD]
-        types = get_type_hints(declared)
-        inherited = {name for base in declared.__bases__ for name in getattr(base, "__dataclass_fields__", {})}
-        fields = [field for field in dataclasses.fields(declared) if field.name not in without]
-        fields.sort(key=lambda field: field.name in inherited)  # what a class adds comes first
         own_first = [p for p in own if p.name in without or p.kind is not p.KEYWORD_ONLY]
-        added = [_parameter(field, types[field.name]) for field in fields]
+        added = [_parameter(field, wanted) for field, wanted in options if field.name not in without]
         parameters = [*own_first, *first, *added, *(p for p in own if p not in own_first)]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -93,9 +92,9 @@ def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
 
 def config_option(name: str, before: str = "") -> Any:
     """The option of one field of `TrainConfig` for a command that takes few of them; ``before`` opens its help."""
-    (field,) = (field for field in dataclasses.fields(TrainConfig) if field.name == name)
-    text = field.metadata["help"]
-    return _option(field, get_type_hints(TrainConfig)[name], before + (text[0].lower() + text[1:] if before else text))
+    one = declared()[name]
+    text = one.field.metadata["help"]
+    return _option(one.field, one.type, before + (text[0].lower() + text[1:] if before else text))
 
 
 def _option(field: dataclasses.Field[Any], wanted: Any, text: str, **more: Any) -> Any:
@@ -106,6 +105,8 @@ def _option(field: dataclasses.Field[Any], wanted: Any, text: str, **more: Any) 
         metavar = "|".join(choices)
     elif wanted == tuple[int, ...]:
         metavar = "N,N,..."
+    elif wanted == tuple[str, ...]:
+        metavar = "NAME,NAME,..."
     default = field.default
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
     shown = meta.get("shown", shown)
@@ -124,7 +125,7 @@ def configured(file: Path | None, options: dict[str, Any], *, trust_code: bool =
     Both win over a preset that either of them names. Options of the model are those of the run to start from, if any.
     Raises InputError where the file is that of a run that somebody else wrote, and names code, unless ``trust_code``.
     """
-    values = (options_of_file(file, trust_code=trust_code or "attention" in options) if file else {}) | options
+    values = (options_of_file(file, trust_code=trust_code, but=options) if file else {}) | options
     if values.get("start_from"):
         from attnrec.training.setup import started_options  # with torch, which takes long to import
 
@@ -132,20 +133,27 @@ def configured(file: Path | None, options: dict[str, Any], *, trust_code: bool =
     return TrainConfig.from_mapping(values, str(file or "options"))
 
 
-def options_of_file(file: Path, *, trust_code: bool = False) -> dict[str, Any]:
-    """The options in a TOML file.
+def options_of_file(file: Path, *, trust_code: bool = False, but: Collection[str] = ()) -> dict[str, Any]:
+    """The options in a TOML file, without those named in ``but``.
 
     Raises InputError where it does not read, or lies in the run of somebody else and names code, unless ``trust_code``.
     """
-    values = read_toml(file)
-    attention = values.get("attention")
-    names_code = isinstance(attention, str) and any(_CODE.match(part) for part in attention.split("+"))
-    if names_code and not trust_code and is_run_of_another(file.resolve().parent):
+    values = {name: value for name, value in read_toml(file).items() if name not in but}
+    if {"variants", "seeds"} <= values.keys():
+        raise InputError(f"{file} is the plan of a comparison, not of a training: give the config.toml of a run in it")
+    code = [str(spec) for spec in _specs(values) if spec.is_source]
+    if code and not trust_code and is_run_of_another(file.resolve().parent):
         raise InputError(
-            f"{file} is of a run that was not written by you, and names code ({attention}): look at it first, and "
-            "give --trust-code if it may be executed"
+            f"{file} is of a run that was not written by you, and names code ({' and '.join(code)}): look at it first, "
+            "and give --trust-code if it may be executed"
         )
     return values
+
+
+def _specs(values: dict[str, Any]) -> list[Spec]:
+    """The components that options name."""
+    texts = [text for text in (values.get("model"), values.get("attention")) if isinstance(text, str)]
+    return [spec for text in texts for spec in Specs.parse(text).parts]
 
 
 def trust_code_option() -> Any:
@@ -171,6 +179,10 @@ def given_options(given: dict[str, Any]) -> dict[str, Any]:
     values = {name: value for name, value in given.items() if value is not None}
     if os.path.isfile(values.get("dataset", "")):
         values["dataset"] = str(Path(values["dataset"]).resolve())  # so that the run can be used from any folder
+    if values.get("features"):
+        values["features"] = str(Path(values["features"]).resolve())
+    if "feature_columns" in values:
+        values["feature_columns"] = tuple(filter(None, values["feature_columns"].split(",")))
     if "cutoffs" in values:
         values["cutoffs"] = parse_cutoffs(values["cutoffs"])
     return values

@@ -9,8 +9,8 @@ from typing import Optional
 import typer
 
 from attnrec.cli.options import trust_code_option
-from attnrec.cli.output import console, plain_table, print_json
-from attnrec.errors import InputError
+from attnrec.cli.output import plain_table, print_json, results
+from attnrec.core.errors import InputError
 
 
 def recommend(
@@ -46,7 +46,7 @@ def recommend(
         for place, (item, score) in enumerate(found, 1)
     ]
     headers = ("rank", "item", "title", "score") if titled else ("rank", "item", "score")
-    console.print(plain_table(headers, rows, numbers=(0, len(headers) - 1)))
+    results.print(plain_table(headers, rows, numbers=(0, len(headers) - 1)))
     if json:
         named = [
             {"item": item, **({"title": recommender.title(item)} if titled else {}), "score": score}

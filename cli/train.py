@@ -9,10 +9,10 @@ from typing import Any, Optional
 import typer
 
 from attnrec.cli.options import configured, given_options, trust_code_option, with_config_options
-from attnrec.cli.output import console, metrics_table, plain_table, print_json, show_warnings
+from attnrec.cli.output import console, metrics_table, plain_table, print_json, results, show_warnings
 from attnrec.cli.split_lines import of_targets, shown_cutoff
 from attnrec.cli.terminal import one_line
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
 
 
 @with_config_options()
@@ -66,11 +66,11 @@ def _replay(run: Path, trust_code: bool, json: bool) -> None:
     from attnrec.training.run import replay
 
     found = replay(run, trust_code=trust_code)
-    console.print(
+    results.print(
         f"step {found.step:,} (epoch {found.epoch}), {found.users:,} users: loss {found.loss:g}, "
         f"gradient norm {found.grad_norm:g}"
     )
-    console.print(f"not finite first in {found.first}" if found.first else "every value is finite this time")
+    results.print(f"not finite first in {found.first}" if found.first else "every value is finite this time")
     headers = ("layer", "largest output", "largest parameter", "largest gradient", "not finite")
     rows = []
     for layer in found.layers:
@@ -82,7 +82,7 @@ def _replay(run: Path, trust_code: bool, json: bool) -> None:
         ]
         largest = ("-" if own is None or math.isnan(own.largest) else f"{own.largest:.4g}" for own in columns.values())
         rows.append((layer.name, *largest, ", ".join(wrong) or "-"))
-    console.print(plain_table(headers, rows, numbers=(1, 2, 3)))
+    results.print(plain_table(headers, rows, numbers=(1, 2, 3)))
     if json:
         print_json(found.to_mapping())
 
@@ -95,17 +95,17 @@ def _report(summary: dict[str, Any]) -> None:
         heading = f"interrupted in epoch {summary['epochs']}; test of epoch {summary['best_epoch']}, as far as it came:"
     else:
         heading = f"test at epoch {summary['best_epoch']} of {summary['epochs']}, the best on validation:"
-    console.print(heading, style="bold")
+    results.print(heading, style="bold")
     test = summary["test"]
-    console.print(metrics_table({"full ranking": test["full"], "sampled-100": test["sampled"]}))
+    results.print(metrics_table({"full ranking": test["full"], "sampled-100": test["sampled"]}))
     for line in of_targets(summary, shown_cutoff(test["full"])):
-        console.print(line, soft_wrap=True)
+        results.print(line, soft_wrap=True)
     if summary["best_possible_ndcg10"] is not None:
-        console.print(
+        results.print(
             f"best achievable full-ranking NDCG@10 on this data: {summary['best_possible_ndcg10']:.4f} (in expectation)"
         )
     norm = summary["grad_norm"]
-    console.print(
+    results.print(
         f"gradient norm: mean {norm['mean']:.3f}, max {norm['max']:.3f}, last {norm['last']:.3f}; "
         + (f"{summary['seconds_per_epoch']:.2f} s an epoch; " if summary["seconds_per_epoch"] else "")
         + f"{summary['parameters']:,} parameters"

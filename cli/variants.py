@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, get_args, get_origin
 import typer
 from rich.padding import Padding
 
-from attnrec.cli.output import console, print_json
+from attnrec.cli.output import print_json, results
 from attnrec.cli.terminal import escaped, styled
+from attnrec.core.errors import InputError
 
 if TYPE_CHECKING:
-    from attnrec.attention import AttentionOperator, Variant
+    from attnrec.attention import Component
+    from attnrec.core.registry import Entry, Registry
 
 
 def variants(
@@ -21,83 +23,110 @@ def variants(
     ),
     json: bool = typer.Option(False, "--json", help="Print the list as the last line of stdout."),
 ) -> None:
-    """List the attention variants, or describe one."""
-    from attnrec.attention import Variant, attention_names, find_attention, parse_attention
-    from attnrec.attention import variants as all_variants
-
-    if name is None:
-        found = all_variants()
-    elif name in attention_names():
-        found = [variant for variant in all_variants() if variant.name == name]
-    else:
-        name = parse_attention(name).name
-        cls = find_attention(name)
-        found = [Variant(name, inspect.getsourcefile(cls) or cls.__module__, cls)]
+    """List the attention variants and the models, or describe one."""
+    found = _all() if name is None else [_one(name)]
     if json:
-        print_json({variant.name: _as_json(variant) for variant in found})
+        print_json({entry.name: _as_json(kind, entry) for kind, entry in found})
         return
-    for variant in found:
-        _show(variant)
-        if name is not None and variant.operator is not None:
-            _describe(variant.operator)
+    before = ""
+    for kind, entry in found:
+        if name is None and kind != before:
+            results.print(f"--{kind}", style="bold underline")
+        before = kind
+        _show(entry)
+        if name is not None and entry.component is not None:
+            _describe(entry.component)
 
 
-def _as_json(variant: Variant) -> dict[str, Any]:
-    shared: dict[str, Any] = {"source": variant.source}
-    if variant.operator is None:
-        return shared | {"error": variant.error}
-    cls = variant.operator
+def _registries() -> list[Registry[Any]]:
+    from attnrec.attention import ATTENTION
+    from attnrec.models.build import MODELS
+
+    return [ATTENTION, MODELS]
+
+
+def _all() -> list[tuple[str, Entry[Any]]]:
+    """Every component with a name, with the option that asks for it."""
+    return [(registry.option, entry) for registry in _registries() for entry in registry.entries()]
+
+
+def _one(name: str) -> tuple[str, Entry[Any]]:
+    """A variant or a model, by its name or in a file or module."""
+    from attnrec.core.registry import Entry
+    from attnrec.core.spec import Spec
+
+    for kind, entry in _all():
+        if entry.name == name:
+            return kind, entry
+    problem: InputError | None = None
+    for registry in _registries():
+        place = Spec.parse(name).name
+        try:
+            cls = registry.find(place)
+        except InputError as error:
+            problem = problem or error
+            continue
+        return registry.option, Entry(place, inspect.getsourcefile(cls) or cls.__module__, cls)
+    assert problem is not None
+    raise problem
+
+
+def _as_json(kind: str, entry: Entry[Any]) -> dict[str, Any]:
+    shared: dict[str, Any] = {"kind": kind, "source": entry.source}
+    if entry.component is None:
+        return shared | {"error": entry.error}
+    cls = entry.component
     return shared | {
         "summary": _summary(cls),
         "paper": cls.paper,
         "options": _options(cls),
-        "weights": cls.has_weights,
+        "weights": getattr(cls, "has_weights", False),
         "needs_timestamps": cls.needs_timestamps,
     }
 
 
-def _show(variant: Variant) -> None:
+def _show(entry: Entry[Any]) -> None:
     """A few lines: name and source, what it is, paper, what it can and needs, options."""
-    console.print(styled((variant.name, "bold"), (f"  {variant.source}", "dim")))
-    if variant.operator is None:
-        lines = [(f"cannot be used: {variant.error}", "red")]
+    results.print(styled((entry.name, "bold"), (f"  {entry.source}", "dim")))
+    if entry.component is None:
+        lines = [(f"cannot be used: {entry.error}", "red")]
     else:
-        cls = variant.operator
+        cls = entry.component
         facts = [cls.paper, _abilities(cls), *(f"{key}: {text}" for key, text in _option_texts(cls).items())]
         lines = [(_summary(cls), ""), *((fact, "dim") for fact in facts if fact)]
     for line, style in lines:
-        console.print(Padding(line, (0, 0, 0, 2)), style=style)
+        results.print(Padding(line, (0, 0, 0, 2)), style=style)
 
 
-def _describe(cls: type[AttentionOperator]) -> None:
+def _describe(cls: type[Component]) -> None:
     from rich.markdown import Markdown
 
-    console.print()
-    console.print(Markdown(escaped(inspect.getdoc(inspect.getmodule(cls)) or "")))
+    results.print()
+    results.print(Markdown(escaped(inspect.getdoc(inspect.getmodule(cls)) or "")))
     if own := (inspect.getdoc(cls) or "").partition("\n")[2].strip():
-        console.print(f"\n{own}", soft_wrap=True)
+        results.print(f"\n{own}", soft_wrap=True)
 
 
-def _summary(cls: type[AttentionOperator]) -> str:
+def _summary(cls: type[Component]) -> str:
     # a class without a docstring would inherit that of the interface
     return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
-def _abilities(cls: type[AttentionOperator]) -> str:
+def _abilities(cls: type[Component]) -> str:
     said = []
-    if not cls.has_weights:
+    if not getattr(cls, "has_weights", True):
         said.append("no matrix of weights to plot")
     if cls.needs_timestamps:
         said.append("needs timestamps")
     return ", ".join(said)
 
 
-def _options(cls: type[AttentionOperator]) -> dict[str, dict[str, Any]]:
-    from attnrec.attention import operator_options, option_type
+def _options(cls: type[Component]) -> dict[str, dict[str, Any]]:
+    from attnrec.core.registry import declared_options, option_type
 
     return {
         key: {"type": _type_text(option_type(option)), "default": option.default}
-        for key, option in operator_options(cls).items()
+        for key, option in declared_options(cls).items()
     }
 
 
@@ -107,5 +136,5 @@ def _type_text(kind: Any) -> str:
     return kind.__name__ if inspect.isclass(kind) else str(kind)
 
 
-def _option_texts(cls: type[AttentionOperator]) -> dict[str, str]:
+def _option_texts(cls: type[Component]) -> dict[str, str]:
     return {key: f"{option['type']} = {option['default']}" for key, option in _options(cls).items()}

@@ -34,7 +34,7 @@ def test_train_resume_and_plot(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_options_win_over_the_configuration() -> None:
-    config = attnrec.TrainConfig(epochs=9, **SMALL)
+    config = attnrec.TrainConfig.of(epochs=9, **SMALL)
     summary = attnrec.train(config, epochs=1, cutoffs=(2, 3))
     assert summary["epochs"] == 1
     assert {"NDCG@2", "NDCG@3"} <= set(summary["test"]["full"])
@@ -63,6 +63,7 @@ def test_resuming_with_another_model_is_refused() -> None:
         attnrec.train(out="run", resume=True, dim=16)
 
 
+@pytest.mark.slow
 def test_compare() -> None:
     variants = ["sdpa", "linear"]
     result = attnrec.compare(variants, out="compared", seeds=2, epochs=1, **SMALL)
@@ -78,3 +79,24 @@ def test_every_name_is_there() -> None:
     assert all(getattr(attnrec, name) is not None for name in attnrec.__all__)
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         attnrec.trian  # noqa: B018
+
+
+def test_bench(tmp_path: Path) -> None:
+    quick: dict[str, Any] = {"seq_lens": [8, 16], "dims": [4], "batch": 2, "seconds": 0.01, "device": "cpu"}
+    result = attnrec.bench(["sdpa", "alibi"], tmp_path / "out", passes=["forward"], **quick)
+    assert [(m.operator, m.n) for m in result.measurements] == [
+        *(("sdpa", 8), ("alibi", 8)),
+        *(("sdpa", 16), ("alibi", 16)),
+    ]
+    assert (tmp_path / "out/bench.csv").is_file()
+    assert result.as_json()["plan"]["seq_lens"] == (8, 16)
+    assert attnrec.bench(["sdpa"], passes=["forward"], **quick).out is None
+    with pytest.raises(attnrec.InputError, match="unknown option 'seq_len'; did you mean seq_lens"):
+        attnrec.bench(["sdpa"], seq_len=[8])
+
+
+def test_bench_measures_mixers_and_what_asks_for_more(tmp_path: Path) -> None:
+    mechanisms = Path(__file__).parent / "interface" / "mechanisms"
+    names = [str(mechanisms / f"{name}.py") for name in ("gated_output", "forgetting", "dif_sr")]
+    result = attnrec.bench(names, seq_lens=[8], dims=[4], heads=2, batch=2, seconds=0.01, device="cpu")
+    assert [m.error for m in result.measurements] == [""] * 6

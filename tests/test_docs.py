@@ -53,7 +53,7 @@ def run(source: str) -> dict[str, Any]:
 def test_the_guide_to_a_variant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its file, its commands and its Python, with fewer epochs and seeds."""
     monkeypatch.chdir(tmp_path)
-    operator, python = python_blocks("add-a-variant.md")
+    operator, _, python = python_blocks("add-a-variant.md")
     (tmp_path / "recency.py").write_text(operator)
     commands = shell_lines("add-a-variant.md")
     assert [line.split()[1] for line in commands] == ["check", "train", "plot", "compare", "bench"]
@@ -66,25 +66,50 @@ def test_the_guide_to_a_variant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert not names["result"].problems()
 
 
+def test_the_mixer_of_the_guide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, mixer, _ = python_blocks("add-a-variant.md")
+    (tmp_path / "gated.py").write_text(mixer)
+    attnrec("attnrec train --attention gated.py:operator=rotary --dim 8")
+
+
+@pytest.mark.slow
+def test_the_guide_to_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its file and its commands, with fewer epochs and seeds."""
+    monkeypatch.chdir(tmp_path)
+    (model,) = python_blocks("add-a-model.md")
+    (tmp_path / "gru.py").write_text(model)
+    commands = shell_lines("add-a-model.md")
+    assert [line.split()[1] for line in commands] == ["check", "train", "compare"]
+    for line in commands:
+        attnrec(line)
+    assert (tmp_path / "runs/gru/summary.json").is_file()
+    assert (tmp_path / "runs/gru-or-attention/comparison.md").is_file()
+
+
 def test_the_leak_that_the_guide_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    operator, _ = python_blocks("add-a-variant.md")
+    operator, *_ = python_blocks("add-a-variant.md")
     (tmp_path / "careless.py").write_text(operator.replace("masked_softmax(scores, ctx.mask())", "scores.softmax(-1)"))
     (result,) = check_operator("careless.py", only=["no future leak"]).results
     shown = f"{result.name}: {result.fault}\n      hint: {result.hint}"
     assert shown in (DOCS / "add-a-variant.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_python_interface(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    (block,) = python_blocks("command-line.md")
+    block, classes = python_blocks("command-line.md")
     names = run(shortened(block))
     assert names["summary"]["epochs"] == 1
     assert len(names["recommender"].recommend(["item1", "item7"], top=5)) == 5
     assert list(names["figures"]) == ["training"]
     assert not names["result"].problems()
+    names = run(shortened(classes))
+    assert set(names["history"].steps["epoch"]) == {1}
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_readme(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for line in shell_lines("../README.md"):

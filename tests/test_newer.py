@@ -13,9 +13,9 @@ import torch
 
 import attnrec
 from attnrec import starter
+from attnrec.core.errors import InputError
 from attnrec.data.load import load_interactions
 from attnrec.data.splits import leave_one_out, make_split
-from attnrec.errors import InputError
 from attnrec.recommender import load
 from attnrec.training import loop
 from attnrec.training.config import TrainConfig
@@ -58,7 +58,9 @@ def newer(rows: list[Row], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(old: Path) -> TrainConfig:
-    return TrainConfig(dataset=str(old), epochs=3, dim=8, max_len=10, batch_size=8, lr=0.01, cutoffs=(5,), eval_every=1)
+    return TrainConfig.of(
+        dataset=str(old), epochs=3, dim=8, max_len=10, batch_size=8, lr=0.01, cutoffs=(5,), eval_every=1
+    )
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_what_is_refused_on_newer_data(run: Path, config: TrainConfig, newer: Pa
     ):
         with pytest.raises(InputError, match=message):
             recommender.evaluate(dataset=str(newer), **options)
-    train(replace(config, user_vector=True, epochs=1), tmp_path / "users")
+    train(config.changed(user_vector=True, epochs=1), tmp_path / "users")
     with pytest.raises(InputError, match=r"newer has 10 users that the model does not know, such as 'u3\d'"):
         load(tmp_path / "users").evaluate(dataset=str(newer), newer=True)
 
@@ -145,7 +147,7 @@ def test_training_further(run: Path, old: Path, newer: Path, tmp_path: Path) -> 
     assert summary["left_out"]["items"] == len({f"i{n}" for n in range(20, 25)} - known) > 0
     further = RunDirectory(tmp_path / "further")
     assert further.vocabulary().items == RunDirectory(run).vocabulary().items
-    assert further.config().dim == 8
+    assert further.config().model.dim == 8
     # at so small a rate the weights stay what they were
     for name, tensor in RunDirectory(run).weights().items():
         torch.testing.assert_close(further.weights()[name], tensor, rtol=0, atol=1e-9)
@@ -184,7 +186,7 @@ def test_training_further_can_be_resumed(
     run: Path, newer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "_FLUSH_EVERY", 1)
-    config = replace(RunDirectory(run).config(), dataset=str(newer), start_from=str(run), split="time", loss="bce")
+    config = RunDirectory(run).config().changed(dataset=str(newer), start_from=str(run), split="time", loss="bce")
     whole = train(config, tmp_path / "whole")
     stopped = train(config, tmp_path / "stopped", StopAt(2, 1))
     assert stopped["interrupted"]
@@ -200,7 +202,7 @@ def test_a_variant_of_ones_own_is_the_one_that_the_run_kept(config: TrainConfig,
     own = tmp_path / "own.py"
     source = Path(starter.__file__).read_text()
     own.write_text(source)
-    train(replace(config, attention=f"{own}", epochs=1), tmp_path / "run")
+    train(config.changed(attention=f"{own}", epochs=1), tmp_path / "run")
     own.write_text("nothing of use")
     summary = attnrec.train(start_from=str(tmp_path / "run"), dataset=str(newer), out=tmp_path / "further", epochs=1)
     assert summary["attention"] == f"{own}"
@@ -210,7 +212,7 @@ def test_a_variant_of_ones_own_is_the_one_that_the_run_kept(config: TrainConfig,
 
 
 def test_user_vectors_stay_with_their_users(config: TrainConfig, rows: list[Row], newer: Path, tmp_path: Path) -> None:
-    train(replace(config, user_vector=True, epochs=1), tmp_path / "run")
+    train(config.changed(user_vector=True, epochs=1), tmp_path / "run")
     shuffled = [row for row in rows if int(row[0][1:]) < 30][::-1]  # other numbers for the same users
     data = written(tmp_path / "shuffled.txt", shuffled)
     further = attnrec.train(
@@ -230,7 +232,7 @@ def test_what_cannot_be_started_from(run: Path, newer: Path, tmp_path: Path) -> 
         ({"dim": 16}, "--start-from: the run's model has --dim 8, not 16"),
         ({"attention": "alibi"}, "--start-from: the run's model has --attention sdpa, not alibi"),
         ({"start_from": str(tmp_path / "nowhere")}, "there is no run directory"),
-        ({"config": TrainConfig(max_len=20)}, "the run's model has --max-len 10, not 20"),
+        ({"config": TrainConfig.of(max_len=20)}, "the run's model has --max-len 10, not 20"),
         ({"out": run}, "already holds a run"),
     ):
         with pytest.raises(InputError, match=message):
@@ -247,11 +249,11 @@ def test_a_preset_leaves_the_model_to_the_run(run: Path, newer: Path, tmp_path: 
         start_from=str(run), dataset=str(newer), out=tmp_path / "further", preset="strong", epochs=1, cutoffs=[5]
     )
     found = RunDirectory(tmp_path / "further").config()
-    assert (found.dim, found.batch_size) == (8, 256)
+    assert (found.model.dim, found.training.batch_size) == (8, 256)
 
 
 def test_a_split_by_time_trains_and_is_recorded(config: TrainConfig, newer: Path, tmp_path: Path) -> None:
-    config = replace(config, dataset=str(newer), split="time", loss="bce")
+    config = config.changed(dataset=str(newer), split="time", loss="bce")
     data = load_interactions(str(newer))
     summary = train(config, tmp_path / "run")
     split = make_split(data, "time")
@@ -280,23 +282,23 @@ def test_a_split_by_time_trains_and_is_recorded(config: TrainConfig, newer: Path
 
 def test_other_times_are_other_data(config: TrainConfig, newer: Path, rows: list[Row], tmp_path: Path) -> None:
     """The items and their order are the same, but what is held out is not."""
-    config = replace(config, dataset=str(newer), split="time", valid_from="600", test_from="800", epochs=1)
+    config = config.changed(dataset=str(newer), split="time", valid_from="600", test_from="800", epochs=1)
     train(config, tmp_path / "run")
     assert load(tmp_path / "run").evaluate(cutoffs=(5,))
     written(newer, [(user, item, time + 100) for user, item, time in rows])
     with pytest.raises(InputError, match="is not the data that"):
         load(tmp_path / "run").evaluate(cutoffs=(5,))
     with pytest.raises(InputError, match="has changed since"):
-        train(replace(config, epochs=2), tmp_path / "run", resume=True)
+        train(config.changed(epochs=2), tmp_path / "run", resume=True)
 
 
 def test_the_best_possible_score_is_known_of_leave_one_out_alone(tmp_path: Path) -> None:
-    config = TrainConfig(epochs=1, dim=4, blocks=0, split="time", batch_size=512)
+    config = TrainConfig.of(epochs=1, dim=4, blocks=0, split="time", batch_size=512)
     assert train(config, tmp_path / "run")["best_possible_ndcg10"] is None
 
 
 def test_auto_is_resolved_in_the_run(run: Path) -> None:
-    assert RunDirectory(run).config().split == "leave-one-out"
+    assert RunDirectory(run).config().data.split == "leave-one-out"
     assert 'split = "leave-one-out"' in (run / "config.toml").read_text()
 
 
@@ -306,7 +308,8 @@ def test_the_first_users_of_beauty_and_then_all(tmp_path: Path) -> None:
     for name, part in (("old", lines[:3000]), ("newer", lines[:4000])):
         (tmp_path / f"{name}.txt").write_text("".join(part))
     train(
-        TrainConfig(dataset=str(tmp_path / "old.txt"), epochs=1, dim=16, batch_size=256, loss="bce"), tmp_path / "run"
+        TrainConfig.of(dataset=str(tmp_path / "old.txt"), epochs=1, dim=16, batch_size=256, loss="bce"),
+        tmp_path / "run",
     )
     recommender = load(tmp_path / "run")
     found = recommender.evaluate(dataset=str(tmp_path / "newer.txt"), newer=True)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from attnrec.attention import parse_attention
-from attnrec.attention.spec import resolved_options
+from attnrec.attention import ATTENTION
+from attnrec.core.errors import InputError
+from attnrec.core.spec import Spec, Specs
 from attnrec.data.preparation import Preparation, split_options
-from attnrec.errors import InputError
-from attnrec.training.config import TrainConfig, read_toml, to_toml
+from attnrec.training.config import TrainConfig, declared, read_toml, to_toml
 
-NUMBERS = [field.name for field in dataclasses.fields(TrainConfig) if isinstance(field.default, float)]
-COUNTS = [field.name for field in dataclasses.fields(TrainConfig) if type(field.default) is int]
-TEXTS = [field.name for field in dataclasses.fields(TrainConfig) if isinstance(field.default, str)]
+DEFAULTS = {name: one.field.default for name, one in declared().items()}
+NUMBERS = [name for name, default in DEFAULTS.items() if isinstance(default, float)]
+COUNTS = [name for name, default in DEFAULTS.items() if type(default) is int]
+TEXTS = [name for name, default in DEFAULTS.items() if isinstance(default, str | Spec | Specs)]
+
+
+def test_there_are_options() -> None:
+    assert min(len(NUMBERS), len(COUNTS), len(TEXTS)) > 5
 
 
 def refused(values: dict[str, Any]) -> str:
@@ -61,9 +65,9 @@ def test_preparation() -> None:
 def test_numbers_of_an_operator(value: str) -> None:
     for text in (f"awr:temperature={value}", f"awr:init_scale={value}", f"rotary:base={value}"):
         with pytest.raises(InputError, match="is not a number of at most"):
-            resolved_options(parse_attention(text))
+            ATTENTION.options(Spec.parse(text))
     with pytest.raises(InputError, match="whole number"):
-        resolved_options(parse_attention(f"awr:width={value}"))
+        ATTENTION.options(Spec.parse(f"awr:width={value}"))
 
 
 @pytest.mark.parametrize(

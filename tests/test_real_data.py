@@ -28,6 +28,6 @@ def test_the_file_is_read_as_documented(name: str) -> None:
 @pytest.mark.real_data
 def test_a_short_training_learns(tmp_path: Path) -> None:
     path = real_file("beauty-5core.txt")
-    config = TrainConfig(dataset=str(path), epochs=1, batch_size=256, dim=16, loss="bce")
+    config = TrainConfig.of(dataset=str(path), epochs=1, batch_size=256, dim=16, loss="bce")
     summary = train(config, tmp_path / "run")
     assert summary["test"]["sampled"]["Hit@10"] > 0.15  # 10 of 101 at random

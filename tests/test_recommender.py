@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from attnrec.core.errors import InputError, RunError
 from attnrec.data.batches import batch_from_histories
-from attnrec.errors import InputError, RunError
 from attnrec.recommender import load
 from attnrec.training.config import TrainConfig
 from attnrec.training.run import train
@@ -17,7 +16,7 @@ from attnrec.training.run import train
 
 @pytest.fixture
 def config(small_file: Path) -> TrainConfig:
-    return TrainConfig(dataset=str(small_file), epochs=2, dim=8, max_len=10, cutoffs=(5,))
+    return TrainConfig.of(dataset=str(small_file), epochs=2, dim=8, max_len=10, cutoffs=(5,))
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def test_recommendations_and_evaluation_agree(run: Path, config: TrainConfig) ->
     from attnrec.data.splits import leave_one_out
 
     recommender = load(run)
-    data = load_interactions(config.dataset)
+    data = load_interactions(config.data.dataset)
     hits = []
     for user in leave_one_out(data).users("test"):
         *shown, true = [data.item_ids[item - 1] for item in data.history(int(user))]
@@ -86,13 +85,13 @@ def test_bad_histories(run: Path, history: list[str], message: str) -> None:
 def test_numbers_are_taken_as_ids(tmp_path: Path) -> None:
     path = tmp_path / "n.txt"
     path.write_text("".join(f"{u} {i}\n" for u in range(5) for i in range(u, u + 6)))
-    train(TrainConfig(dataset=str(path), epochs=1, dim=4, cutoffs=(1,)), tmp_path / "run")
+    train(TrainConfig.of(dataset=str(path), epochs=1, dim=4, cutoffs=(1,)), tmp_path / "run")
     recommender = load(tmp_path / "run")
     assert recommender.recommend([1, 2]) == recommender.recommend(["1", "2"])
 
 
 def test_user_vectors_need_a_user(config: TrainConfig, tmp_path: Path) -> None:
-    train(replace(config, user_vector=True), tmp_path / "run")
+    train(config.changed(user_vector=True), tmp_path / "run")
     recommender = load(tmp_path / "run")
     assert recommender.recommend(["i1"], user="u5") != recommender.recommend(["i1"], user="u6")
     with pytest.raises(InputError, match="a user id is needed"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attnrec import signing
+from attnrec.core import signing
 
 
 def test_only_the_key_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 from attnrec.analysis.attention_maps import slot_maps
-from attnrec.attention import SequenceContext, register_attention
-from attnrec.attention import operator as operator_module
+from attnrec.attention import ATTENTION, SequenceContext, register_attention
 from attnrec.attention.dense import DenseAttention
 from attnrec.cli import main as entry
+from attnrec.core.errors import InputError
 from attnrec.data.batches import SequenceBatch, TrainingBatches, batch_from_histories, evaluation_batches
+from attnrec.data.catalogue import Catalogue
 from attnrec.data.interactions import DataError, Interactions
 from attnrec.data.load import load_interactions
 from attnrec.data.splits import leave_one_out
-from attnrec.errors import InputError
 from attnrec.experiments.compare import plan
+from attnrec.models.build import build_model
 from attnrec.recommender import load
 from attnrec.training.config import TrainConfig
 from attnrec.training.run import train
-from attnrec.training.setup import build_model
 
 TIMED = ("ti:max_interval=9", "hstu:time=true", "sdpa+ti")
 
@@ -43,13 +43,13 @@ def timed_file(small: Interactions, tmp_path: Path) -> Path:
 
 
 def options(dataset: Path, attention: str = "ti:max_interval=9") -> TrainConfig:
-    return TrainConfig(dataset=str(dataset), attention=attention, epochs=1, dim=8, max_len=10, cutoffs=(5,))
+    return TrainConfig.of(dataset=str(dataset), attention=attention, epochs=1, dim=8, max_len=10, cutoffs=(5,))
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Times of the real slots of every batch that an operator named ``probe`` meets, one history after another."""
-    monkeypatch.setattr(operator_module, "_registry", dict(operator_module._registry))
+    monkeypatch.setattr(ATTENTION, "_registered", ATTENTION.registered())
     found: list[Tensor] = []
 
     @register_attention("probe")
@@ -84,7 +84,9 @@ def check_rows(batch: SequenceBatch, data: Interactions) -> None:
 def test_every_pass_of_the_trunk_has_the_times_of_its_items(timed_file: Path, seen: list[Tensor]) -> None:
     data = load_interactions(str(timed_file))
     split = leave_one_out(data)
-    model = build_model(options(timed_file, "probe"), data.num_items, data.num_users, torch.device("cpu"))
+    model = build_model(
+        options(timed_file, "probe").model, Catalogue(data.num_items, data.num_users), torch.device("cpu"), "the data"
+    )
     batches = list(TrainingBatches(split, 10, 7, seed=0).epoch(1))
     batches += [batch for part in ("valid", "test") for _, batch in evaluation_batches(split, part, 10, 16)]
     assert len(batches) > 8

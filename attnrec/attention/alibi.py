@@ -47,6 +47,8 @@ class AlibiAttention(AttentionOperator):
 
     paper = "Press, Smith & Lewis, Train Short, Test Long, ICLR 2022"
 
+    takes_any_value_width = True
+
     slopes: Tensor
 
     def __init__(self, num_heads: int, head_dim: int, max_len: int, dropout: float, *, scale: float = 1.0) -> None:

@@ -71,6 +71,8 @@ class AttentionWeightRefinement(AttentionOperator):
 
     paper = "Liu, Liu & Liu, Pay Attention to Attention for Sequential Recommendation, RecSys 2024"
 
+    takes_any_value_width = True
+
     def __init__(
         self,
         num_heads: int,

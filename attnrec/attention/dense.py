@@ -14,6 +14,8 @@ from attnrec.attention.packing import SequenceContext
 class DenseAttention(AttentionOperator):
     """output = Drop(A) V with A formed as a whole; a variant defines `causal_weights`."""
 
+    takes_any_value_width = True
+
     @abstractmethod
     def causal_weights(self, q: Tensor, k: Tensor, ctx: SequenceContext) -> Tensor:
         """A [B, H, T, T] for q and k [B, H, T, D] that are zero at padding; zero outside ``ctx.mask()``."""

@@ -36,6 +36,7 @@ class LinearAttention(AttentionOperator):
     paper = "Katharopoulos et al., Transformers are RNNs, ICML 2020"
 
     has_weights = False
+    takes_any_value_width = True
 
     def __init__(self, num_heads: int, head_dim: int, max_len: int, dropout: float, *, chunk: int = 64) -> None:
         super().__init__(num_heads, head_dim, max_len, dropout)

@@ -7,17 +7,19 @@ Dv width of its values, N real items of the batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from attnrec.attention.component import Sublayer
 from attnrec.attention.packing import Packing, SequenceContext, pack, pad
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
+from attnrec.core.registry import Registry
+from attnrec.core.spec import Spec
 
 
-class AttentionOperator(nn.Module, ABC):
+class AttentionOperator(Sublayer, ABC):
     """Mixes values along a sequence; projections, residuals and norms belong to the block around it.
 
     A variant defines `forward`, and `weights` if it has a weights matrix. Its options are keyword-only
@@ -30,16 +32,12 @@ class AttentionOperator(nn.Module, ABC):
         dropout: probability of dropping an attention weight in training.
     """
 
-    has_weights: ClassVar[bool] = True
-    """False for an operator that never forms a [T, T] matrix of weights, such as linear attention."""
     weights_sum_to_one: bool = True
     """Whether each row of ``weights`` that belongs to an item sums to one."""
     weights_give_output: bool = True
     """Whether ``weights(q, k, ctx) @ v`` is the output, without dropout."""
-    needs_timestamps: bool = False
-    """Whether ``ctx.timestamps`` must be given."""
-    paper: ClassVar[str] = ""
-    """Where the idea was published, as it would be cited in a line; shown by ``attnrec variants``."""
+    takes_any_value_width: bool = False
+    """Whether values may have another width Dv than the D of queries and keys; the trunk gives Dv = D."""
 
     def __init__(self, num_heads: int, head_dim: int, max_len: int, dropout: float) -> None:
         super().__init__()
@@ -54,7 +52,7 @@ class AttentionOperator(nn.Module, ABC):
 
         Args:
             q, k: [B, H, T, D].
-            v: [B, H, T, Dv].
+            v: [B, H, T, Dv]; Dv is D unless ``takes_any_value_width``.
             ctx: which slots are real, and what is known of them.
 
         Returns:
@@ -74,9 +72,6 @@ class AttentionOperator(nn.Module, ABC):
         Raises NotImplementedError where the variant has none.
         """
         return {"weights": self.weights(q, k, ctx)}
-
-    def check_device(self, device: torch.device) -> None:
-        """Raise InputError, saying what to use instead, where the operator cannot run on ``device``."""
 
     def forward_packed(self, q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
         """Mix values given without padding; this is what the trunk calls.
@@ -118,22 +113,35 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0.0)
 
 
-_registry: dict[str, type[AttentionOperator]] = {}
-_Operator = TypeVar("_Operator", bound=AttentionOperator)
+ATTENTION: Registry[Sublayer] = Registry(
+    "attention",
+    "attention variant",
+    Sublayer,
+    "AttentionOperator (attnrec.attention) or Mixer (attnrec.mixers)",
+)
+"""What ``--attention`` may name."""
+register_attention = ATTENTION.register
 
 
-def register_attention(name: str) -> Callable[[type[_Operator]], type[_Operator]]:
-    """Class decorator that makes an operator available under ``name``; a name taken is a ValueError."""
+def build_attention(
+    spec: Spec | str,
+    num_heads: int,
+    head_dim: int,
+    max_len: int,
+    dropout: float,
+    features: Mapping[str, int] | None = None,
+) -> AttentionOperator:
+    """Construct the operator that ``spec`` names; ``features`` are the numbers of values of the items' features.
 
-    def register(cls: type[_Operator]) -> type[_Operator]:
-        if name in _registry:
-            raise ValueError(f"the attention operator {name!r} is already registered by {_registry[name]}")
-        _registry[name] = cls
-        return cls
-
-    return register
-
-
-def registered() -> dict[str, type[AttentionOperator]]:
-    """The registered operators by name."""
-    return dict(_registry)
+    Raises InputError for an unknown operator or option, a value of the wrong type, or one that the operator refuses.
+    """
+    if isinstance(spec, str):
+        spec = Spec.parse(spec)
+    cls = ATTENTION.find(spec.name)
+    if not issubclass(cls, AttentionOperator):
+        raise InputError(f"{spec} is a mixer, and an operator is wanted here")
+    shared = num_heads, head_dim, max_len, dropout
+    further = {"features": dict(features or {})} if cls.needs_features else {}
+    built = ATTENTION.build(spec, *shared, called_with="(num_heads, head_dim, max_len, dropout)", **further)
+    assert isinstance(built, AttentionOperator)
+    return built

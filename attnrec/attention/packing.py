@@ -6,7 +6,7 @@ Packed: the N real items only, one history after another, nothing computed for p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from attnrec.attention.component import Sublayer
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +28,19 @@ class SequenceContext:
         width: T, the number of columns.
         offset: slot of the first column: ``max_len - T`` when left padding has been trimmed to T columns.
         timestamps: float64 [B, T], 0 at padding, or None where the data has none.
+        inputs: [B, T, d], what the sub-layer was given, 0 at padding; None unless the operator ``needs_inputs``.
+        items: int64 [B, T], item numbers, 0 at padding; None unless it ``needs_items``.
+        features: int64 [B, T, K] by name, the numbers of the items' values, 0 where an item has fewer than K, and at
+            padding; None unless it ``needs_features``.
     """
 
     lengths: Tensor
     width: int
     offset: int = 0
     timestamps: Tensor | None = None
+    inputs: Tensor | None = None
+    items: Tensor | None = None
+    features: Mapping[str, Tensor] | None = None
 
     def real(self) -> Tensor:
         """bool [B, T], True where a slot holds an item."""
@@ -74,10 +83,34 @@ class Packing:
     Attributes:
         groups: the batch in order, cut into groups of similar length.
         slots: int64 [N], slot of each row, counted so that the last item of a history is in ``max_len - 1``.
+        items: int64 [N], item numbers; None where nobody said them.
+        features: int64 [N, K] by name, the numbers of the items' values, 0 where an item has fewer than K; None unless
+            a component asks for them.
+        inputs: [N, d], what the sub-layer was given; for an operator that asks for it.
     """
 
     groups: tuple[Group, ...]
     slots: Tensor
+    items: Tensor | None = None
+    features: Mapping[str, Tensor] | None = None
+    inputs: Tensor | None = None
+
+    def seen_by(self, part: Sublayer, inputs: Tensor) -> Packing:
+        """The packing whose groups hold what ``part`` asks for; ``inputs`` [N, d] are those of its sub-layer."""
+        if not (part.needs_inputs or part.needs_items or part.needs_features):
+            return self
+        groups = tuple(replace(group, ctx=self._asked_for(part, group, inputs)) for group in self.groups)
+        return replace(self, groups=groups, inputs=inputs if part.needs_inputs else None)
+
+    def _asked_for(self, part: Sublayer, group: Group, inputs: Tensor) -> SequenceContext:
+        ctx = group.ctx
+        if part.needs_inputs:
+            ctx = replace(ctx, inputs=_padded(inputs, group))
+        if part.needs_items and self.items is not None:
+            ctx = replace(ctx, items=_padded(self.items, group))
+        if part.needs_features and self.features is not None:
+            ctx = replace(ctx, features={name: _padded(own, group) for name, own in self.features.items()})
+        return ctx
 
 
 def make_packing(
@@ -120,10 +153,16 @@ def make_packing(
         ctx = SequenceContext(all_lengths[first : first + size], widest, max_len - widest)
         group = Group(rows, ctx, cells=moved[2, rows], start_cells=moved[1, rows])
         if timestamps is not None:
-            times = pad(timestamps[rows, None, None], group)[:, 0, :, 0]
-            group = replace(group, ctx=replace(ctx, timestamps=times))
+            group = replace(group, ctx=replace(ctx, timestamps=_padded(timestamps, group)))
         parts.append(group)
     return Packing(tuple(parts), moved[0])
+
+
+def _padded(x: Tensor, group: Group) -> Tensor:
+    """Packed [N] or [N, D] to padded [B, T] or [B, T, D], zero at padding."""
+    rows = x[group.rows]
+    padded = pad(rows.reshape(len(rows), 1, -1), group)[:, 0]
+    return padded if x.ndim > 1 else padded[..., 0]
 
 
 class _Pad(torch.autograd.Function):

@@ -26,6 +26,8 @@ class ScaledDotProductAttention(AttentionOperator):
 
     paper = "Vaswani et al., Attention Is All You Need, NeurIPS 2017; in SASRec, Kang & McAuley, ICDM 2018"
 
+    takes_any_value_width = True
+
     def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
         return mix_at_start(self._causal, (q, k, v), ctx)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from attnrec.attention.packing import SequenceContext
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
 
 
 def timestamps_for(variant: str, ctx: SequenceContext) -> Tensor:

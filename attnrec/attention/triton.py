@@ -14,7 +14,7 @@ from torch import Tensor
 from attnrec.attention.operator import register_attention
 from attnrec.attention.packing import Packing, SequenceContext
 from attnrec.attention.sdpa import ScaledDotProductAttention
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
 
 
 def require_kernels(variant: str, device: torch.device, *widths: int) -> None:

@@ -41,6 +41,21 @@ class SequenceBatch:
         """The row of the last item of each history, int64 [B]."""
         return torch.from_numpy(np.cumsum(self.lengths) - 1).to(self.items.device)
 
+    def rectangle(self, rows: Tensor) -> Tensor:
+        """Rows [N, d] as [B, T, d], each history from the left end, zeros after it; T is the longest of the batch."""
+        width = int(self.lengths.max())
+        padded = rows.new_zeros(len(self.lengths) * width, rows.shape[1])
+        return padded.index_copy(0, self._cells(width), rows).view(-1, width, rows.shape[1])
+
+    def rows(self, rectangle: Tensor) -> Tensor:
+        """The inverse of `rectangle`: [B, T, d] as [N, d]."""
+        return rectangle.flatten(0, 1).index_select(0, self._cells(rectangle.shape[1]))
+
+    def _cells(self, width: int) -> Tensor:
+        """The cell of each row in a rectangle of ``width`` columns, int64 [N]."""
+        cells = ragged_arange(np.arange(len(self.lengths)) * width, self.lengths)
+        return torch.from_numpy(cells).to(self.items.device)
+
     def of_user(self, user: int) -> SequenceBatch:
         """The same histories as those of one given user."""
         return replace(self, users=torch.full_like(self.users, user))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from attnrec.core.errors import InputError
 from attnrec.data.reading.form import Reading
-from attnrec.errors import InputError
 
 ALL_PARTS = ("train", "valid", "test")
 CATEGORY_SEPARATOR = "|"

@@ -6,13 +6,13 @@ import errno
 import zlib
 from pathlib import Path
 
+from attnrec.core.errors import nearest
+from attnrec.core.options import shown
 from attnrec.data import synthetic
 from attnrec.data.interactions import DataError, Interactions
 from attnrec.data.reading.cache import cached
 from attnrec.data.reading.form import ReadOptions
 from attnrec.data.reading.read import read_interactions
-from attnrec.errors import nearest
-from attnrec.options import shown
 
 
 def load_interactions(dataset: str, options: ReadOptions = ReadOptions()) -> Interactions:  # noqa: B008

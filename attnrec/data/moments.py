@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
+from attnrec.core.errors import InputError
 from attnrec.data.interactions import DataError
-from attnrec.errors import InputError
 
 _Floats = npt.NDArray[np.float64]
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from attnrec.core.errors import InputError, nearest
+from attnrec.core.options import check, option
 from attnrec.data.reading.form import ReadOptions
-from attnrec.errors import InputError, nearest
-from attnrec.options import check, option
 
 RECIPES: dict[str, dict[str, Any]] = {
     "sasrec": {"min_user": 5, "min_item": 5, "core": "once"},

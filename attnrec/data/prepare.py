@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from attnrec.core.options import flag
 from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, in_file_order
 from attnrec.data.moments import read_moment, ticks_per_second
 from attnrec.data.preparation import Preparation
@@ -27,7 +28,6 @@ from attnrec.data.reading.frames import is_frame
 from attnrec.data.reading.items import read_items, with_items
 from attnrec.data.reading.read import ROLES, dataset_name, judged, read_file, read_frame
 from attnrec.data.reading.source import content_hash
-from attnrec.options import flag
 
 
 def kept_frame(frame: Any, options: ReadOptions) -> Path:
@@ -110,6 +110,8 @@ def prepare_sources(
     called = name or (dataset_name(Path(first)) if isinstance(first, str | Path) else "frame")
     data = in_file_order(to_interactions(_tied(together, options), called))
     data = judged(data, readings[0], forms[0], reading)
+    if data.reading is not None:
+        readings[0] = data.reading  # with what was found odd
     if items is not None:
         data = with_items(data, read_items(items))
     return Prepared(data, tuple(readings), tuple(steps), options, _held_out_and_trained_on(together))

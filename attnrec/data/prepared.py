@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from attnrec.core.files import write_atomically
 from attnrec.data.interactions import ALL_PARTS, CATEGORY_SEPARATOR, DataError, Interactions
 from attnrec.data.reading.assemble import numbered
-from attnrec.files import write_atomically
 
 _KEY = b"attnrec"
 
@@ -44,6 +46,17 @@ def parquet_bytes(data: Interactions, account: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
+
+
+def check_target(path: Path, sources: Sequence[Any], *, force: bool) -> None:
+    """InputError where no file may be written at ``path``: what it would replace is a source, or is not given up."""
+    if path.suffix != ".parquet":
+        raise DataError(f"{path}: the file is written as Parquet, so its name must end in .parquet")
+    for source in sources:
+        if isinstance(source, str | Path) and path.exists() and Path(source).exists() and path.samefile(source):
+            raise DataError(f"{path} is one of the files to be read; a source is never replaced: choose another --out")
+    if os.path.lexists(path) and not force:  # a link that leads nowhere is something of the user's too
+        raise DataError(f"{path} is there already; --force replaces it")
 
 
 def write_prepared(data: Interactions, account: dict[str, Any], path: Path) -> None:

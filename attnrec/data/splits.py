@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from attnrec.core.errors import InputError
 from attnrec.data.interactions import DataError, Interactions
 from attnrec.data.moments import held_out_from, shown_moment
-from attnrec.errors import InputError
 
 PARTS = ("valid", "test")
 KINDS = ("leave-one-out", "time", "given")

@@ -95,18 +95,20 @@ def _bf16() -> Iterator[Finding]:
 
 
 def _plug_ins() -> Iterator[Finding]:
-    """One for each operator that an installed package offers."""
-    from attnrec.attention import variants
-    from attnrec.attention.discovery import GROUP
+    """One for each variant or model that an installed package offers."""
+    from attnrec.attention import ATTENTION
+    from attnrec.models.base import MODELS
 
-    offered = [variant for variant in variants() if variant.source not in ("built-in", "registered")]
-    if not offered:
-        yield Finding(PLUG_INS, "attention", "not here", f"no package here offers any (entry points {GROUP})")
-    for variant in offered:
-        if variant.operator is not None:
-            yield Finding(PLUG_INS, variant.name, "ok", f"from {variant.source}")
-        else:
-            yield Finding(PLUG_INS, variant.name, "no", variant.error, f"update or remove {variant.source}")
+    for registry in (ATTENTION, MODELS):
+        offered = [entry for entry in registry.entries() if entry.source not in ("built-in", "registered")]
+        if not offered:
+            none = f"no package here offers any (entry points {registry.group})"
+            yield Finding(PLUG_INS, registry.option, "not here", none)
+        for entry in offered:
+            if entry.component is not None:
+                yield Finding(PLUG_INS, entry.name, "ok", f"from {entry.source}")
+            else:
+                yield Finding(PLUG_INS, entry.name, "no", entry.error, f"update or remove {entry.source}")
 
 
 TRIALS = {

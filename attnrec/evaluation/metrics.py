@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
 
 DEFAULT_CUTOFFS = (1, 5, 10, 20)
 

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attnrec.core.errors import RunError
 from attnrec.data.batches import SequenceBatch, evaluation_batches, ragged_arange
 from attnrec.data.negatives import UnseenItems
 from attnrec.data.splits import Split
-from attnrec.errors import RunError
 from attnrec.evaluation.metrics import Ranks, mean_metrics
+from attnrec.models.base import with_one
 
 NUM_SAMPLED = 100
 _CHUNK_ELEMENTS = 1 << 21  # scores in memory at once; stays near the processor's cache
@@ -37,6 +38,11 @@ class Scorer(Protocol):
     @property
     def item_vectors(self) -> Tensor:
         """[num_items + 1, d]; row 0 is padding and is never ranked."""
+        ...
+
+    @property
+    def item_bias(self) -> Tensor | None:
+        """What is added to an item's score, [num_items + 1], or None."""
         ...
 
 
@@ -114,12 +120,16 @@ class Evaluator:
 
         Raises RunError when an output, an item vector or a score is not finite.
         """
-        vectors = model.item_vectors[1:].T.contiguous()
+        bias = model.item_bias
+        columns = model.item_vectors if bias is None else torch.cat([model.item_vectors, bias[:, None]], 1)
+        vectors = columns[1:].T.contiguous()
         dim, num_items = vectors.shape
         largest = _largest(vectors, "item vectors")
         chunk = max(1, _CHUNK_ELEMENTS // num_items)
         buffer = vectors.new_empty(chunk, num_items)
         for places, outputs in self._outputs(model, device or torch.device("cpu")):
+            if bias is not None:
+                outputs = with_one(outputs)
             # no partial sum of a score exceeds this, so that most models need no look at the scores themselves
             bound = dim * largest * _largest(outputs, "outputs")
             for part, where in zip(outputs.split(chunk), places.split(chunk), strict=True):

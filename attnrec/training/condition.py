@@ -6,8 +6,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnrec.errors import RunWarning
-from attnrec.locks import holder
+from attnrec.core.errors import RunWarning
+from attnrec.core.locks import holder
 from attnrec.training.manifest import problem_of_previous
 from attnrec.training.run_directory import NONFINITE, SUMMARY, TEST_RANKS, WEIGHTS, RunDirectory
 

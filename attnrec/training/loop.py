@@ -15,23 +15,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attnrec.core.devices import choose_device, keep_freed_memory
+from attnrec.core.errors import InputError, RunError, RunWarning
 from attnrec.data.batches import SequenceBatch, TrainingBatches
 from attnrec.data.interactions import Interactions
-from attnrec.errors import InputError, RunError, RunWarning
 from attnrec.evaluation.metrics import check_cutoffs
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.evaluation.targets import training_popularity
+from attnrec.models.base import with_bias
 from attnrec.training.config import TrainConfig
 from attnrec.training.gradients import GradientNormStatistics, global_gradient_norm
 from attnrec.training.interrupts import InterruptRequest
-from attnrec.training.kept_variants import Variants, named_variants
+from attnrec.training.kept_sources import Sources, named_sources
 from attnrec.training.manifest import Snapshot
 from attnrec.training.memory import TrainingSize, check_memory
 from attnrec.training.nonfinite import NotFinite, keep_step
 from attnrec.training.objective import Objective
 from attnrec.training.observer import Metrics, Observer, Progress
+from attnrec.training.optimizer import build_optimizer, learning_rate
 from attnrec.training.run_directory import RunDirectory, Vocabulary
-from attnrec.training.setup import build_model, choose_device, keep_freed_memory, split_of
+from attnrec.training.setup import build_for, split_of
 from attnrec.training.state import restore_state, state_of
 from attnrec.training.summary import summarised
 from attnrec.training.tensors import from_bytes, to_bytes
@@ -48,10 +51,10 @@ class Trainer:
     Args:
         config: all options.
         run: the run directory that it writes to.
-        data: the interactions that ``config.dataset`` names.
+        data: the interactions that ``config.data.dataset`` names.
         observer: is told of steps and evaluations.
         vocabulary: of the run that it starts from; items that are not in it are left out.
-        variants: what the operators are built from, where that is not what ``config.attention`` names now.
+        sources: what the model is built from, where that is not what ``config.model`` names now.
     """
 
     def __init__(
@@ -61,33 +64,33 @@ class Trainer:
         data: Interactions,
         observer: Observer,
         vocabulary: Vocabulary | None = None,
-        variants: Variants | None = None,
+        sources: Sources | None = None,
     ) -> None:
         self.config, self.run, self.observer = config, run, observer
         keep_freed_memory()
-        self.device = choose_device(config.device)
-        torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+        self.device = choose_device(config.machine.device)
+        torch.set_float32_matmul_precision("high" if config.machine.precision == "tf32" else "highest")
         self.split = split_of(config, data, vocabulary)
         self.data = data = self.split.data
         self.trained = training_popularity(self.split) > 0
         if vocabulary is not None:
             self.trained |= vocabulary.trained()
-        self.batches = TrainingBatches(self.split, config.max_len, config.batch_size, config.seed)
+        self.batches = TrainingBatches(
+            self.split, config.model.max_len, config.training.batch_size, config.training.seed
+        )
         check_memory(config, TrainingSize.of(self.batches, data), self.device)
         self.objective = Objective(config, self.split, self.device)
-        self.cutoffs = check_cutoffs(sorted({*config.cutoffs, min(10, data.num_items)}), data.num_items)
+        self.cutoffs = check_cutoffs(sorted({*config.evaluation.cutoffs, min(10, data.num_items)}), data.num_items)
         self.selected = f"NDCG@{min(10, data.num_items)}"
-        torch.manual_seed(config.seed)
-        timed = data.timestamps is not None
-        self.variants = variants or named_variants(config.attention)
-        sizes = data.num_items, data.num_users
-        self.model = build_model(config, *sizes, self.device, timestamps=timed, variants=self.variants)
-        torch.manual_seed(config.seed)  # so that dropout does not depend on how much a variant's start has drawn
-        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-        self.optimizer = optimizer(
-            self.model.parameters(), config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay, fused=True
-        )
-        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        torch.manual_seed(config.training.seed)
+        self.sources = sources or named_sources(config.model)
+        self.model = build_for(config, data, self.device, self.sources)
+        self.model.fit_counts(self.split)
+        # so that dropout does not depend on how much a variant's start has drawn
+        torch.manual_seed(config.training.seed)
+        self.optimizer = build_optimizer(config.training, self.model.parameters())
+        self.learns = any(parameter.requires_grad for parameter in self.model.parameters())
+        self.generator = torch.Generator(self.device).manual_seed(config.training.seed)
         self.progress = Progress()
         self.gradients = GradientNormStatistics()
         self.last_batch_gradients = GradientNormStatistics()
@@ -102,8 +105,8 @@ class Trainer:
         """The ids of the data in the model's order, and which items it does not learn."""
         items = self.data.item_ids
         untrained = tuple(item for item, known in zip(items, self.trained[1:].tolist(), strict=True) if not known)
-        users = self.data.user_ids if self.config.user_vector else ()
-        return Vocabulary(items, users, untrained, self.data.item_titles or ())
+        users = self.data.user_ids if self.config.model.user_vector else ()
+        return Vocabulary(items, users, untrained, self.data.item_titles or (), self.model.kept_features())
 
     # -- the run ---------------------------------------------------------------------------------------
 
@@ -143,7 +146,7 @@ class Trainer:
         while not (self._finished() or self._stopping()):
             if not self._train_epoch():
                 return
-            if progress.epoch % config.eval_every == 0 or progress.epoch == config.epochs:
+            if progress.epoch % config.evaluation.eval_every == 0 or progress.epoch == config.training.epochs:
                 self._validate()
             progress.epoch += 1
             progress.step = 0
@@ -158,10 +161,10 @@ class Trainer:
         return self.interrupt.requested or self.steps_done == self.last_step
 
     def _finished(self) -> bool:
-        return self.progress.epoch > self.config.epochs or self.out_of_patience()
+        return self.progress.epoch > self.config.training.epochs or self.out_of_patience() or not self.learns
 
     def out_of_patience(self) -> bool:
-        return 0 < self.config.patience <= self.progress.waited
+        return 0 < self.config.evaluation.patience <= self.progress.waited
 
     def _train_epoch(self) -> bool:
         """The steps left of the current epoch; False when interrupted before its end."""
@@ -199,7 +202,7 @@ class Trainer:
         """One optimiser step; the loss and the gradient norm, [2], and whether the step was skipped for them."""
         values = self.backward(batch)
         # to ask for each step's values is to wait for a GPU, so only where it was wanted
-        skipped = self.progress.skipped < self.config.skip_nonfinite and not bool(values.isfinite().all())
+        skipped = self.progress.skipped < self.config.training.skip_nonfinite and not bool(values.isfinite().all())
         if skipped:
             self.progress.skipped += 1
         else:
@@ -208,25 +211,21 @@ class Trainer:
 
     def backward(self, batch: SequenceBatch) -> Tensor:
         """The gradients of a batch, clipped, in the parameters; the loss, and their norm before, [2]."""
+        config, steps = self.config.training, len(self.batches)
+        step = (self.progress.epoch - 1) * steps + self.progress.step
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
+            group["lr"] = learning_rate(config, step, config.epochs * steps, self.progress.falls)
         self.optimizer.zero_grad()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            outputs = self.model(batch)
-        loss = self.objective(outputs.float(), self.model.item_vectors, batch, self.generator)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.machine.precision == "bf16"):
+            outputs = self.model.states(batch)
+        states, vectors = with_bias(outputs.float(), self.model.item_vectors, self.model.item_bias)
+        loss = self.objective(states, vectors, batch, self.generator)
+        extra = self.model.auxiliary_loss(outputs, batch)
+        if extra is not None:
+            loss = loss + extra
         loss.backward()
-        norm = global_gradient_norm(self.model.parameters(), self.config.clip_norm)
+        norm = global_gradient_norm(self.model.parameters(), self.config.training.clip_norm)
         return torch.stack([loss.detach(), norm])
-
-    def _learning_rate(self) -> float:
-        config = self.config
-        step = (self.progress.epoch - 1) * len(self.batches) + self.progress.step
-        rate = config.lr * min(1.0, (step + 1) / max(1, config.warmup))
-        if config.schedule == "plateau":
-            rate *= config.lr_factor**self.progress.falls
-        if config.schedule == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * step / (config.epochs * len(self.batches))))
-        return rate
 
     def _read(self, pending: list[tuple[Tensor, bool]]) -> None:
         """Log the losses and norms gathered since the last reading; NotFinite if one is not."""
@@ -255,13 +254,13 @@ class Trainer:
         return (self.progress.epoch - 1) * len(self.batches) + self.progress.step
 
     def _diverged(self, what: str, step: int) -> NotFinite:
-        advice = f"try a smaller --lr than {self.config.lr:g}, --clip-norm 1, or --warmup 100"
+        advice = f"try a smaller --lr than {self.config.training.lr:g}, --clip-norm 1, or --warmup 100"
         return NotFinite(f"{what} (epoch {self.progress.epoch}); {advice}", step)
 
     # -- evaluation ------------------------------------------------------------------------------------
 
     def _evaluator(self, part: str) -> Evaluator:
-        return Evaluator(self.split, part, self.config.max_len)
+        return Evaluator(self.split, part, self.config.model.max_len)
 
     def _evaluate(self, evaluator: Evaluator) -> Metrics:
         self.model.eval()
@@ -273,14 +272,14 @@ class Trainer:
             metrics = self._evaluate(self.validator)
         except RunError as error:
             raise self._diverged(str(error), self.steps_done) from error
-        score = metrics[self.config.select][self.selected]
+        score = metrics[self.config.evaluation.select][self.selected]
         if score > progress.best_score:
             progress.best_epoch, progress.best_score, progress.waited = progress.epoch, score, 0
             self.best_metrics = metrics
             self.best_weights = to_bytes(self.model.state_dict())
         else:
             progress.waited += 1
-            if self.config.schedule == "plateau" and progress.waited % self.config.lr_patience == 0:
+            if self.config.training.schedule == "plateau" and progress.waited % self.config.training.lr_patience == 0:
                 progress.falls += 1
         if logged:
             self.writer.log.write({"epoch": progress.epoch, "seconds": progress.training_seconds, "valid": metrics})
@@ -348,5 +347,9 @@ class Trainer:
         """Raise InputError where the data are not those that a run was started with."""
         own, known = self.vocabulary, run.vocabulary()
         ids_are_known = (own.items, own.users, own.untrained) == (known.items, known.users, known.untrained)
+        if own.features != known.features:
+            raise InputError(f"the features of the items have changed since {run} was started")
         if run.manifest.data != self.split.checksum or not ids_are_known:
-            raise InputError(f"{self.config.dataset} has changed since {run} was started (items, order, times or ids)")
+            raise InputError(
+                f"{self.config.data.dataset} has changed since {run} was started (items, order, times or ids)"
+            )

@@ -1,8 +1,8 @@
 """`manifest.json`: which files make up a run, each with its SHA-256; written last, so that it never names what is not
 there. What it does not name is not part of the run.
 
-It has a checksum of itself, and a signature by which the user who wrote it knows it again (`attnrec.signing`). The one
-before it is kept as `manifest.previous.json`, for the day when the newer one is damaged.
+It has a checksum of itself, and a signature by which the user who wrote it knows it again (`attnrec.core.signing`). The
+one before it is kept as `manifest.previous.json`, for the day when the newer one is damaged.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attnrec.errors import RunError, RunWarning
-from attnrec.files import replace_file, sha256, write_atomically
-from attnrec.inputs import instead_of_file
-from attnrec.signing import is_own, signature
+from attnrec.core.errors import RunError, RunWarning
+from attnrec.core.files import replace_file, sha256, write_atomically
+from attnrec.core.inputs import instead_of_file
+from attnrec.core.signing import is_own, signature
 
 MANIFEST, PREVIOUS = "manifest.json", "manifest.previous.json"
 _FORMAT = 1
@@ -62,7 +62,8 @@ class Manifest:
         changing: a new SHA-256 by name, while such a file is being replaced.
         snapshots: newest first, two at most.
         result: SHA-256 by name, of what the end of a training wrote; empty while it goes on.
-        diverged: why the training ended, where a loss, gradient or score was not finite; "" otherwise.
+        diverged: why the training ended, where a loss, gradient or score was not finite, or a variant of one's own
+            failed before the first evaluation; "" otherwise.
         nonfinite: SHA-256 by name, of what was kept of that step; empty where nothing was.
         own: whether this user wrote it.
     """
@@ -120,7 +121,8 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
 
 def is_run_of_another(folder: Path) -> bool:
     """Whether a folder looks like a run, and not like one that this user wrote."""
-    names = (MANIFEST, PREVIOUS, "vocabulary.json")
+    # an incomplete copy has some of what a training leaves, and no manifest to say whose it is
+    names = (MANIFEST, PREVIOUS, "vocabulary.json", "metrics.jsonl", "weights.safetensors", "state", "variants")
     if not any((folder / name).exists() for name in names):
         return False
     try:

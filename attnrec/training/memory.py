@@ -7,26 +7,23 @@ nothing that fits is refused.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from attnrec.core.memory import refuse_more
+from attnrec.core.options import flag
 from attnrec.data.batches import TrainingBatches
 from attnrec.data.interactions import Interactions
-from attnrec.errors import InputError
-from attnrec.options import flag
+from attnrec.models.options import ModelOptions
 from attnrec.training.config import TrainConfig
 
 _FLOAT, _LONG = 4, 8  # bytes
 _WITH_GRADIENT_AND_AVERAGES = 4
 _KEPT_BY_A_BLOCK = 5  # rows of width d: the input of attention, queries, keys, values, and what the ReLU gives
 _SIZES = ("dim", "blocks", "max_len", "negatives", "batch_size", "user_vector")
-_LIMITS_OF_CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,9 @@ class TrainingSize:
 
 
 def least_parameters(config: TrainConfig, size: TrainingSize, **other: Any) -> int:
-    """Parameters of the model without those of its operators; ``other``: options with another value."""
+    """Parameters of SASRec without its operators', 0 of another model; ``other``: options with another value."""
+    if config.model.model != ModelOptions().model:
+        return 0  # another model may have none
     value = _reader(config, other)
     d, blocks, bias = value("dim"), value("blocks"), int(value("bias"))
     tables = (size.items + 1) * (1 if value("shared_embedding") else 2)
@@ -81,47 +80,15 @@ def least_bytes(config: TrainConfig, size: TrainingSize, **other: Any) -> int:
 def check_memory(config: TrainConfig, size: TrainingSize, device: torch.device) -> None:
     """InputError, with the option to lower, where a training cannot fit in the memory of the device."""
     needed = least_bytes(config, size)
-    usual = {field.name: field.default for field in fields(config) if field.name in _SIZES}
+    usual = {name: TrainConfig().value(name) for name in _SIZES}
     with_usual = {name: least_bytes(config, size, **{name: value}) for name, value in usual.items()}
     culprit = min(with_usual, key=with_usual.__getitem__)
     if with_usual[culprit] == needed:
         what = f"a model of {size.items:,} items"
     else:
-        what = flag(culprit) if culprit == "user_vector" else f"{flag(culprit)} {getattr(config, culprit)}"
+        what = flag(culprit) if culprit == "user_vector" else f"{flag(culprit)} {config.value(culprit)}"
     refuse_more(needed, device, what)
 
 
-def refuse_more(needed: int, device: torch.device, what: str) -> None:
-    """InputError where ``what`` needs more bytes than there are."""
-    if needed > (there := memory_of(device)):
-        where = "the GPU" if device.type == "cuda" else "this machine"
-        raise InputError(f"{what} needs at least {_shown(needed)} of memory, and {where} has {_shown(there)}")
-
-
-def memory_of(device: torch.device) -> int:
-    """All memory of a GPU; of the host what the system or its container has, with what it can swap out."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if hasattr(os, "sysconf") else []
-    for path in map(Path, _LIMITS_OF_CONTAINERS):
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it says `max`
-            limits.append(int(path.read_text()))
-    return min(limits, default=1 << 62) + _swap()
-
-
-def _swap() -> int:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        text = Path("/proc/meminfo").read_text()
-        return int(text.split("SwapTotal:")[1].split()[0]) << 10
-    return 0
-
-
 def _reader(config: TrainConfig, other: dict[str, Any]) -> Callable[[str], Any]:
-    return lambda name: other.get(name, getattr(config, name))
-
-
-def _shown(size: int) -> str:
-    for unit, letters in ((1 << 60, "EiB"), (1 << 50, "PiB"), (1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB")):
-        if size >= unit:
-            return f"{size / unit:,.1f} {letters}"
-    return f"{size:,} bytes"
+    return lambda name: other.get(name, config.value(name))

@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from attnrec.errors import RunError
-from attnrec.files import NO_LINKS, cannot_write, replace_file, write_all
+from attnrec.core.errors import RunError
+from attnrec.core.files import NO_LINKS, cannot_write, replace_file, write_all
 
 _BUFFER = 1 << 16  # bytes
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from attnrec.core.errors import InputError, RunError
 from attnrec.data.batches import SequenceBatch
-from attnrec.errors import InputError, RunError
 from attnrec.training.observer import Observer
 from attnrec.training.run_directory import RunDirectory
 from attnrec.training.state import restore_state, state_of

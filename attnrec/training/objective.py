@@ -20,16 +20,16 @@ class Objective:
     """
 
     def __init__(self, config: TrainConfig, split: Split, device: torch.device) -> None:
-        self.loss = config.loss
-        self.negatives = config.negatives
+        self.loss = config.training.loss
+        self.negatives = config.training.negatives
         self.positive_weight = 1.0
-        if config.loss == "gbce":
-            self.positive_weight = gbce_beta(config.negatives, split.data.num_items, config.gbce_t)
-        if config.loss != "ce":
+        if config.training.loss == "gbce":
+            self.positive_weight = gbce_beta(config.training.negatives, split.data.num_items, config.training.gbce_t)
+        if config.training.loss != "ce":
             rows = ragged_arange(split.data.offsets[:-1], split.train_lengths)
             unseen = UnseenItems(split.data.items[rows], split.train_lengths, split.data.num_items)
             users = (split.train_lengths >= 2).nonzero()[0]
-            unseen.require(1, users, f"--loss {config.loss} has no negative to draw; use --loss ce")
+            unseen.require(1, users, f"--loss {config.training.loss} has no negative to draw; use --loss ce")
             self.unseen = unseen.to(device)
 
     def __call__(self, outputs: Tensor, table: Tensor, batch: SequenceBatch, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from attnrec.errors import InputError, nearest
+from attnrec.core.errors import InputError, nearest
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from attnrec.core.errors import InputError, RunError
+from attnrec.core.locks import FolderLock
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import load_interactions
 from attnrec.data.splits import resolved_kind
-from attnrec.errors import InputError, RunError
-from attnrec.locks import FolderLock
 from attnrec.training.config import TrainConfig
-from attnrec.training.kept_variants import error_of_variant, kept_variants
+from attnrec.training.kept_sources import error_of_own_code, kept_sources
 from attnrec.training.loop import Trainer
 from attnrec.training.nonfinite import Replay, replay_step
 from attnrec.training.observer import Observer
@@ -27,6 +26,7 @@ def train(
     observer: Observer | None = None,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     trust_code: bool = False,
 ) -> dict[str, Any]:
     """Train a model and leave a run directory.
@@ -36,6 +36,7 @@ def train(
         out: the run directory: new or empty, or with ``resume`` an existing run.
         observer: is told of steps and evaluations.
         resume: continue the run at ``out`` to the same weights as if it had never stopped.
+        overwrite: replace the run at ``out``, which is removed when the new one has its result.
         trust_code: execute the variants of a run that somebody else wrote, where it is resumed or started from.
 
     Returns:
@@ -45,25 +46,25 @@ def train(
         InputError: data, options or directory cannot be used, or the run is in use; nothing is written then.
         RunError: the training failed (loss not finite, disk full), or what is to be resumed is damaged.
     """
-    data = load_interactions(config.dataset, config)
-    config = replace(config, split=resolved_kind(config.split, data))
+    data = load_interactions(config.data.dataset, config.data)
+    config = config.changed(split=resolved_kind(config.data.split, data))
     watcher = observer or Observer()
     if resume:
         return _resumed(config, RunDirectory.open(out), data, watcher, trust_code)
-    start = RunDirectory.open(config.start_from) if config.start_from else None
+    start = RunDirectory.open(config.training.start_from) if config.training.start_from else None
     if start is not None:
         check_start(config, start.config())
-    variants = kept_variants(start, config.attention, trust_code=trust_code) if start else None
-    trainer = Trainer(config, RunDirectory(out), data, watcher, start.vocabulary() if start else None, variants)
+    sources = kept_sources(start, config.model, trust_code=trust_code) if start else None
+    trainer = Trainer(config, RunDirectory(out), data, watcher, start.vocabulary() if start else None, sources)
     if start is not None:
         trainer.start_from(start)
-    return fit_new(trainer)
+    return fit_new(trainer, overwrite=overwrite)
 
 
-def fit_new(trainer: Trainer) -> dict[str, Any]:
+def fit_new(trainer: Trainer, *, overwrite: bool = False) -> dict[str, Any]:
     """Begin a run where the trainer is to have it, and train; raises as `train`."""
-    start = trainer.run.path, trainer.config, trainer.vocabulary, trainer.variants.sources, trainer.split.checksum
-    with RunWriter.create(*start) as writer:
+    start = trainer.run.path, trainer.config, trainer.vocabulary, trainer.sources.files, trainer.split.checksum
+    with RunWriter.create(*start, overwrite=overwrite) as writer:
         return _fit(trainer, writer)
 
 
@@ -74,9 +75,11 @@ def _fit(trainer: Trainer, writer: RunWriter) -> dict[str, Any]:
     except (InputError, RunError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        own = error_of_variant(trainer, error)
+        own = error_of_own_code(trainer, error)
         if own is None:
             raise
+        if writer.log.end and trainer.best_weights is None:
+            writer.diverged(str(own))  # there is no model yet: once the file is mended, it begins again in this folder
         raise own from error
 
 
@@ -103,7 +106,7 @@ def replay(path: str | Path, *, trust_code: bool = False) -> Replay:
     run = RunDirectory.open(path)
     state = run.nonfinite()
     config = run.config()
-    trainer = _trainer(config, run, load_interactions(config.dataset, config), Observer(), trust_code)
+    trainer = _trainer(config, run, load_interactions(config.data.dataset, config.data), Observer(), trust_code)
     trainer.check_data(run)
     return replay_step(trainer, state)
 
@@ -112,6 +115,6 @@ def _trainer(
     config: TrainConfig, run: RunDirectory, data: Interactions, observer: Observer, trust_code: bool
 ) -> Trainer:
     """The trainer of an existing run, as at its beginning."""
-    vocabulary = run.vocabulary() if config.start_from else None
-    variants = kept_variants(run, config.attention, trust_code=trust_code)
-    return Trainer(config, run, data, observer, vocabulary, variants)
+    vocabulary = run.vocabulary() if config.training.start_from else None
+    sources = kept_sources(run, config.model, trust_code=trust_code)
+    return Trainer(config, run, data, observer, vocabulary, sources)

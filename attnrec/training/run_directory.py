@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from attnrec.errors import InputError, RunError, RunWarning
+from attnrec.core.errors import InputError, RunError, RunWarning
+from attnrec.core.files import sha256
+from attnrec.data.catalogue import Catalogue, ItemFeatures
 from attnrec.evaluation.metrics import Ranks
 from attnrec.evaluation.ranking import Evaluation
-from attnrec.files import sha256
 from attnrec.training.config import TrainConfig, parse_toml
 from attnrec.training.manifest import MANIFEST, PREVIOUS, Manifest, Snapshot, StoredFile, read_manifest
 from attnrec.training.tensors import from_bytes
@@ -51,13 +52,20 @@ class Vocabulary:
     """Original ids: item i of the model is ``items[i - 1]``; ``users`` is empty unless the model knows users.
 
     ``untrained`` are the items that occur in no training history; ``titles`` are those of the items, "" for one
-    without, and empty where the data bring none.
+    without, and empty where the data bring none; ``features`` by name are the values of each item, and empty unless the
+    model uses them.
     """
 
     items: tuple[str, ...]
     users: tuple[str, ...] = ()
     untrained: tuple[str, ...] = ()
     titles: tuple[str, ...] = ()
+    features: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+
+    def catalogue(self) -> Catalogue:
+        """The sizes that the run's model was built for."""
+        features = ItemFeatures.of(self.features) if self.features else None
+        return Catalogue(len(self.items), len(self.users), features=features)
 
     def trained(self) -> npt.NDArray[np.bool_]:
         """Which items the model was trained on, [num_items + 1]; number 0 is padding."""
@@ -117,7 +125,8 @@ class RunDirectory:
     def vocabulary(self) -> Vocabulary:
         content = self._json(VOCABULARY)
         try:
-            return Vocabulary(*(tuple(content[name]) for name in ("items", "users", "untrained", "titles")))
+            lists = {name: tuple(content[name]) for name in ("items", "users", "untrained", "titles")}
+            return Vocabulary(**lists, features=dict(content["features"]))
         except (KeyError, TypeError) as error:
             raise RunError(f"{self.path / VOCABULARY} is of another version of attnrec") from error
 

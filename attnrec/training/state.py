@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from attnrec.errors import RunError
+from attnrec.core.errors import RunError
 from attnrec.training.gradients import GradientNormStatistics
 from attnrec.training.observer import Progress
 from attnrec.training.tensors import from_bytes, to_bytes
@@ -40,7 +40,7 @@ def state_of(trainer: Trainer, others: dict[str, Tensor] | None = None, **more: 
     try:
         return to_bytes(tensors, values | more)
     except ValueError as error:
-        raise RunError(f"the state of --attention {trainer.config.attention} cannot be saved: {error}") from error
+        raise RunError(f"the state of --attention {trainer.config.model.attention} cannot be saved: {error}") from error
 
 
 def restore_state(trainer: Trainer, content: bytes) -> None:
@@ -64,8 +64,8 @@ def restore_state(trainer: Trainer, content: bytes) -> None:
             if trainer.device.type == "cuda":
                 torch.cuda.set_rng_state(tensors["cuda_generator"], trainer.device)
         else:  # generators of a GPU and of a CPU draw other numbers anyway
-            trainer.generator.manual_seed(trainer.config.seed + trainer.steps_done)
-            torch.manual_seed(trainer.config.seed + trainer.steps_done)
+            trainer.generator.manual_seed(trainer.config.training.seed + trainer.steps_done)
+            torch.manual_seed(trainer.config.training.seed + trainer.steps_done)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"the state of {trainer.run} is of another version ({error})") from error
 

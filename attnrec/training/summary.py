@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from attnrec.core.devices import peak_memory
 from attnrec.data.load import fingerprint
 from attnrec.evaluation.ranking import Evaluation, Evaluator
 from attnrec.evaluation.targets import report
-from attnrec.training.setup import peak_memory
 
 if TYPE_CHECKING:
     from attnrec.training.loop import Trainer
@@ -31,7 +31,8 @@ def summarised(trainer: Trainer, evaluator: Evaluator, test: Evaluation, interru
     of_test = report(evaluator, test, trainer.cutoffs, trainer.trained)
     return {
         "run": str(trainer.run.path),
-        "attention": config.attention,
+        "model": str(config.model.model),
+        "attention": str(config.model.attention),
         "dataset": trainer.data.name,
         "epochs": math.ceil(trainer.steps_done / len(trainer.batches)),
         "best_epoch": progress.best_epoch,
@@ -44,7 +45,7 @@ def summarised(trainer: Trainer, evaluator: Evaluator, test: Evaluation, interru
         "grad_norm_last_batch_of_epoch": trainer.last_batch_gradients.summary(),
         "peak_memory_bytes": peak_memory(trainer.device),
         "split": split.description(),
-        "start_from": config.start_from or None,
+        "start_from": config.training.start_from or None,
         "left_out": None if split.unknown is None else asdict(split.unknown),
         "valid": trainer.best_metrics,
         "test": {protocol: of_test.pop(protocol) for protocol in ("full", "sampled")},

@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-from collections.abc import Iterable
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -19,18 +18,28 @@ from typing import Any
 
 from torch import Tensor
 
-from attnrec.errors import InputError, RunError
+from attnrec.core.errors import RunWarning
+from attnrec.core.files import make_folder, replace_file, sha256, sync_folder
+from attnrec.core.locks import FolderLock
 from attnrec.evaluation.ranking import Evaluation
-from attnrec.files import make_folder, make_folders, replace_file, sha256, sync_folder
-from attnrec.locks import LOCK, FolderLock
+from attnrec.training.claiming import (
+    DIVERGED,
+    REPLACED,
+    claimed,
+    discard,
+    is_of_state,
+    is_own,
+    remove_run,
+    run_aside,
+    run_back,
+)
 from attnrec.training.config import TrainConfig, to_toml
-from attnrec.training.manifest import MANIFEST, PREVIOUS, Manifest, Snapshot, StoredFile, read_manifest, write_manifest
+from attnrec.training.manifest import Manifest, Snapshot, StoredFile, read_manifest, write_manifest
 from attnrec.training.metrics_log import MetricsLog
 from attnrec.training.run_directory import (
     CONFIG,
     METRICS,
     NONFINITE,
-    OWN_NAMES,
     STATE,
     SUMMARY,
     TEST_RANKS,
@@ -60,6 +69,7 @@ class RunWriter:
     ) -> None:
         self.path, self.lock, self.manifest, self._content, self._signed = path, lock, manifest, content, signed
         self._is_new = content is None
+        self._replaced: Path | None = None  # where the run is that was here before
         self._result_step = max((one.step for one in manifest.snapshots), default=0) if manifest.result else 0
         self._best: tuple[bytes, StoredFile] | None = None
         self._number = max((one.number for one in manifest.snapshots), default=-1)  # of the last snapshot
@@ -67,7 +77,14 @@ class RunWriter:
 
     @classmethod
     def create(
-        cls, path: Path, config: TrainConfig, vocabulary: Vocabulary, sources: dict[str, bytes], data: str
+        cls,
+        path: Path,
+        config: TrainConfig,
+        vocabulary: Vocabulary,
+        sources: dict[str, bytes],
+        data: str,
+        *,
+        overwrite: bool = False,
     ) -> RunWriter:
         """Start a run, which becomes one with its first snapshot.
 
@@ -77,14 +94,15 @@ class RunWriter:
             vocabulary: of the model.
             sources: name and content of one's own variants' files.
             data: checksum of the data.
+            overwrite: a run that is there is moved aside, and removed when this one has its result.
 
         Raises:
             InputError: the folder holds something else, or is in use.
             RunError: it cannot be written.
         """
-        lock = _claimed(path)
+        lock = claimed(path, overwrite=overwrite)
         try:
-            _move_diverged_run(path)
+            aside = run_aside(path, REPLACED if overwrite else DIVERGED)
         except BaseException:
             lock.release()
             raise
@@ -100,9 +118,13 @@ class RunWriter:
             if sources:
                 sync_folder(path / VARIANTS)
             sums = {name: sha256(content) for name, content in contents.items()}
-            return cls(path, lock, Manifest(data, sums, ()))
+            writer = cls(path, lock, Manifest(data, sums, ()))
+            writer._replaced = aside if overwrite else None
+            return writer
         except BaseException:
-            _discard(path, contents)
+            discard(path, contents)
+            if overwrite and aside is not None:
+                run_back(path, aside)
             lock.release()
             raise
 
@@ -195,6 +217,9 @@ class RunWriter:
             replace_file(self.path / name, content)
         self._commit(replace(self.manifest, result={name: sha256(content) for name, content in contents.items()}))
         self._clear()
+        if self._replaced is not None and not summary["interrupted"]:
+            remove_run(self._replaced)
+            self._replaced = None
 
     def close(self) -> None:
         """Close the log and give the folder free."""
@@ -212,9 +237,14 @@ class RunWriter:
     ) -> None:
         nothing_done = self._is_new and not self.log.end and not self.manifest.diverged
         if self._content is None or (isinstance(error, Exception) and nothing_done):
-            _discard(self.path, self.manifest.files)
+            discard(self.path, self.manifest.files)
             self._content = None
+            if self._replaced is not None:
+                run_back(self.path, self._replaced)
+                self._replaced = None
         self.close()
+        if self._replaced is not None:
+            warnings.warn(f"the run that was in {self.path} is in {self._replaced}", RunWarning, stacklevel=2)
 
     # -- parts -----------------------------------------------------------------------------------------
 
@@ -229,83 +259,11 @@ class RunWriter:
     def _clear(self) -> None:
         """Remove snapshots that no manifest names, and what a killed process left half written."""
         named = {file.name for one in self.manifest.snapshots for file in (one.state, one.weights) if file}
-        state = [path for path in (self.path / STATE).iterdir() if _is_of_state(path.name)]
+        state = [path for path in (self.path / STATE).iterdir() if is_of_state(path.name)]
         useless = [path for path in state if f"{STATE}/{path.name}" not in named]
-        useless += [path for path in self.path.glob(".*.tmp") if _is_own(path.name)]
+        useless += [path for path in self.path.glob(".*.tmp") if is_own(path.name)]
         if not self.manifest.nonfinite:
             useless.append(self.path / NONFINITE)
         for path in useless:
             with contextlib.suppress(OSError):  # it is tried again after the next snapshot
                 os.unlink(path)
-
-
-def _discard(path: Path, written: Iterable[str]) -> None:
-    """Remove a run that never began, the files ``written`` at its start included; what is not ours stays."""
-    state = path / STATE
-    snapshots = [] if state.is_symlink() or not state.is_dir() else [*state.iterdir()]
-    own = [file for file in snapshots if _is_of_state(file.name)]
-    for file in (path / MANIFEST, path / PREVIOUS, path / METRICS, *(path / name for name in written), *own):
-        with contextlib.suppress(OSError):
-            file.unlink(missing_ok=True)
-    for folder in (state, path / VARIANTS):
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # unless there is something of the user's in it, or it is a link
-
-
-def _claimed(path: Path) -> FolderLock:
-    """The lock of a folder in which a run may be started."""
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is not a directory")
-    _check_free(path)  # before anything is written there
-    make_folders(path)
-    lock = FolderLock(path).acquire()
-    try:
-        _check_free(path)  # another process may have been faster
-    except BaseException:
-        lock.release()
-        raise
-    return lock
-
-
-def _check_free(path: Path) -> None:
-    """InputError unless a run may be started in a folder: an empty one, or one where that has been tried in vain."""
-    found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    run = RunDirectory(path)
-    if not found or (run.is_run() and run.manifest.diverged):
-        return
-    begun_again = any(name.startswith("diverged-") and RunDirectory(path / name).is_run() for name in found)
-    tried = LOCK in found or not found & OWN_NAMES
-    if not run.is_run() and tried and (begun_again or all(map(_is_own, found))):
-        return  # a training ended before its first snapshot; nothing of value is there
-    what = "a run; continue it with --resume, or" if run.is_run() else "files;"
-    raise InputError(f"{path} already holds {what} choose another --out")
-
-
-def _is_own(name: str) -> bool:
-    half_written = name.startswith(".") and name.endswith(".tmp")
-    if name.startswith((".diverged-", "diverged-")):
-        return True
-    return name == LOCK or (name[1:].rsplit(".", 2)[0] if half_written else name) in OWN_NAMES
-
-
-def _is_of_state(name: str) -> bool:
-    """Whether a file in ``state`` is ours, half written or whole."""
-    return re.fullmatch(r"\.?[0-9]+(-weights)?\.safetensors(\.[0-9]+\.tmp)?", name) is not None
-
-
-def _move_diverged_run(path: Path) -> None:
-    """Make room for a new run where one diverged: its files go to a folder ``diverged-N``, others stay."""
-    if not (RunDirectory(path).is_run() or any(path.glob(".diverged-*"))):
-        return
-    number = next(n for n in range(1, 1 << 20) if not (path / f"diverged-{n}").exists())
-    hidden = path / f".diverged-{number}"  # of a killed attempt, perhaps, with a part of the files
-    make_folder(hidden)
-    try:
-        # the manifest last: until it has gone, the run is still the one here
-        for name in sorted(OWN_NAMES & {entry.name for entry in path.iterdir()}, key=lambda name: name == MANIFEST):
-            os.replace(path / name, hidden / name)
-        sync_folder(hidden)
-        os.replace(hidden, path / f"diverged-{number}")
-        sync_folder(path)
-    except OSError as error:
-        raise RunError(f"cannot move the files of {path} to {hidden}: {error.strerror or error}") from error

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from attnrec.attention import AttentionOperator, SequenceContext, build_attention, parse_attention
+from attnrec.attention import AttentionOperator, SequenceContext, build_attention
 
 MAX_LEN, DIM = 20, 6
 Inputs = tuple[Tensor, Tensor, Tensor]
@@ -16,7 +16,7 @@ Inputs = tuple[Tensor, Tensor, Tensor]
 def build(text: str, heads: int = 2, dropout: float = 0.0, dtype: torch.dtype = torch.float64) -> AttentionOperator:
     """An operator whose parameters are not where they start, so that no zero or identity hides a fault."""
     torch.manual_seed(1)
-    operator = build_attention(parse_attention(text), heads, DIM, MAX_LEN, dropout)
+    operator = build_attention(text, heads, DIM, MAX_LEN, dropout)
     with torch.no_grad():
         for parameter in operator.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.3)

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attnrec.attention import SequenceContext, build_attention, parse_attention
+from attnrec.attention import SequenceContext, build_attention
 from attnrec.attention.awr import AttentionWeightRefinement
 from attnrec.attention.packing import make_packing
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
 
 VARIANTS: list[dict[str, Any]] = [
     *({"refinement": name} for name in ("simple", "value", "additive")),
@@ -242,7 +242,7 @@ def test_a_fixed_temperature_is_not_trained() -> None:
 )
 def test_bad_options(text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        build_attention(parse_attention(text), 1, 8, 10, 0.0)
+        build_attention(text, 1, 8, 10, 0.0)
     assert message in str(caught.value)
 
 

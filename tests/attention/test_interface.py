@@ -8,24 +8,22 @@ import torch
 from torch import Tensor
 
 from attnrec.attention import (
+    ATTENTION,
     AttentionOperator,
-    OperatorSpec,
     SequenceContext,
     build_attention,
-    find_attention,
-    operator_options,
-    parse_attention,
     register_attention,
 )
-from attnrec.attention import operator as operator_module
 from attnrec.attention.packing import make_packing, pack, pad
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
+from attnrec.core.registry import declared_options
+from attnrec.core.spec import Spec
 
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registrations of a test do not outlive it."""
-    monkeypatch.setattr(operator_module, "_registry", dict(operator_module._registry))
+    monkeypatch.setattr(ATTENTION, "_registered", ATTENTION.registered())
 
 
 class Scaled(AttentionOperator):
@@ -57,14 +55,14 @@ class Scaled(AttentionOperator):
 @pytest.mark.usefixtures("registry")
 def test_options_reach_the_constructor() -> None:
     register_attention("scaled")(Scaled)
-    spec = parse_attention("scaled:factor=0.5,times=3,negate=true,mode=double")
+    spec = Spec.parse("scaled:factor=0.5,times=3,negate=true,mode=double")
     assert str(spec) == "scaled:factor=0.5,times=3,negate=true,mode=double"
     built = build_attention(spec, 2, 4, 10, 0.1)
     assert isinstance(built, Scaled)
     assert built.factor == -3.0
     assert (built.num_heads, built.head_dim, built.max_len, built.dropout) == (2, 4, 10, 0.1)
-    assert list(operator_options(Scaled)) == ["factor", "times", "negate", "mode"]
-    assert operator_options(Scaled)["times"].annotation is int
+    assert list(declared_options(Scaled)) == ["factor", "times", "negate", "mode"]
+    assert declared_options(Scaled)["times"].annotation is int
 
 
 @pytest.mark.usefixtures("registry")
@@ -87,7 +85,7 @@ def test_options_reach_the_constructor() -> None:
 def test_bad_names_and_options(text: str, message: str) -> None:
     register_attention("scaled")(Scaled)
     with pytest.raises(InputError) as caught:
-        build_attention(parse_attention(text), 1, 4, 10, 0.0)
+        build_attention(text, 1, 4, 10, 0.0)
     assert message in str(caught.value)
 
 
@@ -96,7 +94,7 @@ def test_a_name_is_taken_once() -> None:
     register_attention("scaled")(Scaled)
     with pytest.raises(ValueError, match="already registered"):
         register_attention("scaled")(Scaled)
-    assert find_attention("scaled") is Scaled
+    assert ATTENTION.find("scaled") is Scaled
 
 
 def test_an_operator_without_weights_says_so() -> None:
@@ -151,4 +149,4 @@ def test_timestamps_are_padded_like_the_items() -> None:
 
 
 def test_spec_without_options_is_its_name() -> None:
-    assert str(OperatorSpec("sdpa")) == "sdpa"
+    assert str(Spec("sdpa")) == "sdpa"

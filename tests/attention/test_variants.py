@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnrec.attention import AttentionOperator, SequenceContext, build_attention, parse_attention
+from attnrec.attention import AttentionOperator, SequenceContext, build_attention
 from attnrec.attention.packing import make_packing
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
 from tests.attention.conftest import DIM, MAX_LEN, build, close, context, inputs, trimmed
 
 VARIANTS = (
@@ -244,7 +244,7 @@ def test_the_rest_do_without_timestamps() -> None:
 )
 def test_bad_options(text: str, dim: int, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        build_attention(parse_attention(text), 1, dim, 10, 0.0)
+        build_attention(text, 1, dim, 10, 0.0)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

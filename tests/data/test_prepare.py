@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import attnrec
+from attnrec.core.errors import InputError
 from attnrec.data.interactions import DataError, from_codes
 from attnrec.data.load import fingerprint, load_interactions
 from attnrec.data.prepared import account_of
@@ -23,7 +24,6 @@ from attnrec.data.reading import cache
 from attnrec.data.reading.form import ReadOptions
 from attnrec.data.reading.read import read_interactions
 from attnrec.data.statistics import statistics
-from attnrec.errors import InputError
 from tests.conftest import real_file
 from tests.data.reading.raw_forms import FORMS, Raw, histories, interactions, write_form
 from tests.data.reading.test_raw_forms import read_histories
@@ -267,6 +267,38 @@ def test_ties_by_item() -> None:
     rows = [Raw("a", item, 5, 1_300_000_000) for item in ("z", "y", "x")]
     assert read_histories(attnrec.prepare(frame(rows)).data) == {"a": ["z", "y", "x"]}
     assert read_histories(attnrec.prepare(frame(rows), ties="item").data) == {"a": ["x", "y", "z"]}
+
+
+def test_a_source_is_never_replaced(tmp_path: Path) -> None:
+    source, link, other = tmp_path / "a.parquet", tmp_path / "b.parquet", tmp_path / "c.parquet"
+    attnrec.prepare(frame(), source)
+    attnrec.prepare(frame(), other)
+    before = source.read_bytes()
+    link.symlink_to(source)
+    for given, out in ((source, source), (source, link), (link, source)):
+        for force in (False, True):
+            with pytest.raises(InputError, match="is one of the files to be read"):
+                attnrec.prepare([other, given], out, force=force)
+    with pytest.raises(InputError, match="is one of the files to be read"):
+        attnrec.prepare(frame(), source, items=source, force=True)
+    assert source.read_bytes() == before
+    assert link.is_symlink()
+
+
+def test_a_link_that_leads_nowhere_is_not_replaced_unasked(tmp_path: Path) -> None:
+    link = tmp_path / "b.parquet"
+    link.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is there already; --force replaces it"):
+        attnrec.prepare(frame(), link)
+    assert link.is_symlink()
+    attnrec.prepare(frame(), link, force=True)
+    assert link.is_file()
+
+
+def test_items_that_are_no_text(tmp_path: Path) -> None:
+    attnrec.prepare(frame(), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet is not a text file"):
+        attnrec.prepare(frame(), items=tmp_path / "a.parquet")
 
 
 def test_bad_options() -> None:

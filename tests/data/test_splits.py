@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attnrec.core.errors import InputError
 from attnrec.data.batches import TrainingBatches, evaluation_batches
 from attnrec.data.interactions import DataError, Interactions, from_codes
 from attnrec.data.moments import held_out_from, read_moment, shown_moment, ticks_per_second
 from attnrec.data.reading.read import read_interactions
 from attnrec.data.splits import KINDS, PARTS, leave_one_out, make_split, resolved_kind
 from attnrec.data.synthetic import synthetic
-from attnrec.errors import InputError
-from attnrec.training.config import TrainConfig
+from attnrec.training.config import TrainConfig, declared
 from tests.conftest import real_file
 
 # by user: (item, time); validation from 10, test from 20
@@ -140,12 +140,11 @@ def test_leave_one_out_is_what_it_was(small: Interactions) -> None:
 
 
 def test_kinds() -> None:
-    (field,) = (field for name, field in TrainConfig.__dataclass_fields__.items() if name == "split")
-    assert field.metadata["choices"] == ("auto", *KINDS)
+    assert declared()["split"].field.metadata["choices"] == ("auto", *KINDS)
     assert resolved_kind("auto", by_hand()) == "leave-one-out"
     with pytest.raises(InputError, match="--split 'tim' is not one of auto, leave-one-out, time, given"):
         resolved_kind("tim", by_hand())
-    for function in (lambda: make_split(by_hand(), "auto", "10"), lambda: TrainConfig(test_from="10")):
+    for function in (lambda: make_split(by_hand(), "auto", "10"), lambda: TrainConfig.of(test_from="10")):
         with pytest.raises(InputError, match="--valid-from and --test-from belong to --split time"):
             function()
 

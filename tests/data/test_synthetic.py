@@ -130,10 +130,10 @@ def shuffled_before_the_target(data: Interactions) -> Interactions:
 
 def test_only_a_model_that_looks_back_in_order_learns_it(data: Interactions, tmp_path: Path) -> None:
     assert data.best_ndcg is not None
-    small = TrainConfig(loss="ce", dim=32, batch_size=32, lr=5e-3, dropout=0.1, max_len=20, epochs=5, eval_every=5)
+    small = TrainConfig.of(loss="ce", dim=32, batch_size=32, lr=5e-3, dropout=0.1, max_len=20, epochs=5, eval_every=5)
     reached = {}
     for blocks in (0, 1):
-        summary = train(replace(small, blocks=blocks), tmp_path / str(blocks))
+        summary = train(small.changed(blocks=blocks), tmp_path / str(blocks))
         reached[blocks] = summary["test"]["full"]["NDCG@10"] / data.best_ndcg
     assert reached[1] > 0.8
     assert reached[1] > 2 * reached[0]

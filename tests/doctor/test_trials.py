@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from attnrec.attention import AttentionOperator, Variant
+from attnrec.attention import ATTENTION, AttentionOperator
+from attnrec.core.registry import Entry
 from attnrec.doctor import compilers, gpus, processes, trials
 from attnrec.doctor.findings import Finding
 from attnrec.doctor.processes import Process
@@ -112,11 +113,12 @@ def test_a_training_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("plug-ins")["attention"].status == "not here"
     variants = [
-        Variant("good", "package 1.0", AttentionOperator),
-        Variant("bad", "other 2.0", None, "it cannot be loaded"),
+        Entry("good", "package 1.0", AttentionOperator),
+        Entry("bad", "other 2.0", None, "it cannot be loaded"),
     ]
-    monkeypatch.setattr("attnrec.attention.variants", lambda: variants)
-    good, bad = found("plug-ins").values()
+    monkeypatch.setattr(ATTENTION, "entries", lambda: variants)
+    good, bad, models = found("plug-ins").values()
+    assert models.status == "not here"
     assert (good.status, good.text) == ("ok", "from package 1.0")
     assert (bad.status, bad.text, bad.advice) == ("no", "it cannot be loaded", "update or remove other 2.0")
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from attnrec.core.errors import InputError, RunError
 from attnrec.data.batches import SequenceBatch
 from attnrec.data.interactions import Interactions, from_codes
 from attnrec.data.splits import PARTS, leave_one_out
-from attnrec.errors import InputError, RunError
 from attnrec.evaluation import ranking
 from attnrec.evaluation.metrics import Ranks, check_cutoffs, mean_metrics, per_user_metrics
 from attnrec.evaluation.ranking import Evaluator
@@ -20,6 +20,8 @@ from attnrec.evaluation.ranking import Evaluator
 
 class FixedScorer:
     """Outputs that depend on the history through its items' sum and length."""
+
+    item_bias = None
 
     def __init__(self, num_items: int, dim: int = 5, levels: int | None = None) -> None:
         generator = torch.Generator().manual_seed(3)

@@ -25,6 +25,8 @@ CUTOFFS = (1, 5)
 class Scorer:
     """Scores whole numbers, so that ties are exact: output of a history times the vector of an item."""
 
+    item_bias = None
+
     def __init__(self, num_items: int) -> None:
         generator = torch.Generator().manual_seed(5)
         self.item_vectors = torch.randint(-2, 3, (num_items + 1, 4), generator=generator).float()

@@ -23,6 +23,8 @@ from tests.conftest import real_file
 class Scorer:
     """Scores items by fixed numbers."""
 
+    item_bias = None
+
     def __init__(self, scores: list[float]) -> None:
         self.item_vectors = torch.tensor([0.0, *scores])[:, None]
 

@@ -16,7 +16,7 @@ from attnrec.training.run_directory import RunDirectory
 
 @pytest.fixture
 def config(small_file: Path) -> TrainConfig:
-    return TrainConfig(
+    return TrainConfig.of(
         dataset=str(small_file),
         epochs=2,
         batch_size=16,

@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-MODULES = ("attnrec.files", "attnrec.locks", "attnrec.training.metrics_log", "attnrec.training.writer")
+MODULES = (
+    "attnrec.core.files",
+    "attnrec.core.locks",
+    "attnrec.training.claiming",
+    "attnrec.training.metrics_log",
+    "attnrec.training.writer",
+)
 _CHANGES = ("open", "write", "ftruncate", "fsync", "replace", "unlink", "mkdir")
 
 

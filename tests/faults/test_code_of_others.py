@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 import attnrec
+from attnrec.attention import ATTENTION
 from attnrec.cli.options import options_of_file
-from attnrec.errors import InputError, RunError, RunWarning
-from attnrec.files import sha256
+from attnrec.core.errors import InputError, RunError, RunWarning
+from attnrec.core.files import sha256
 from attnrec.training.config import TrainConfig
 from attnrec.training.manifest import MANIFEST, PREVIOUS, _canonical
 from attnrec.training.run import train
@@ -47,8 +48,8 @@ def run(config: TrainConfig, tmp_path: Path, trace: Path, monkeypatch: pytest.Mo
         train(TrainConfig.from_mapping(values), tmp_path / "run")
         attnrec.load(tmp_path / "run")  # who wrote it is not asked
     trace.unlink()
-    monkeypatch.setattr("attnrec.attention.discovery._loaded", {})
-    monkeypatch.setattr("attnrec.attention.discovery._of_sources", {})
+    monkeypatch.setattr("attnrec.core.loading._loaded", {})
+    monkeypatch.setattr(ATTENTION, "_of_sources", {})
     return tmp_path / "run"
 
 
@@ -74,7 +75,7 @@ def test_it_is_refused(run: Path, trace: Path) -> None:
 def test_it_is_executed_when_trusted(run: Path, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run.parent / "mine.py").write_text("raise SystemExit('the file outside the run was executed')")
     for action in actions(run, trust_code=True):
-        monkeypatch.setattr("attnrec.attention.discovery._of_sources", {})
+        monkeypatch.setattr(ATTENTION, "_of_sources", {})
         action()
         assert trace.exists()
         trace.unlink()
@@ -237,7 +238,7 @@ def test_modules_of_the_current_folder_are_not_taken_for_pythons(
     (tmp_path / "here").mkdir()
     for name in ("statistics", "json", "torch", "pandas", "random", "queue"):
         (tmp_path / "here" / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
-    options = ["--epochs=1", "--dim=4", "--max-len=5", "--cutoffs=5", "--dataset", config.dataset, "--out=out"]
+    options = ["--epochs=1", "--dim=4", "--max-len=5", "--cutoffs=5", "--dataset", config.data.dataset, "--out=out"]
     subprocess.run(
         [sys.executable, "-m", "attnrec", *command, *options],
         cwd=tmp_path / "here",
@@ -282,6 +283,17 @@ def test_a_configuration_of_ones_own(config: TrainConfig, tmp_path: Path, trace:
     (tmp_path / "run/manifest.json").write_text("{}")
     with pytest.raises(InputError, match="not written by you"):
         options_of_file(tmp_path / "run/config.toml")
+
+
+@pytest.mark.parametrize("kept", ["state", "variants", "metrics.jsonl", "weights.safetensors"])
+def test_a_part_of_somebodys_run_is_known_for_one(run: Path, tmp_path: Path, kept: str) -> None:
+    """As a copy that has no manifest."""
+    (tmp_path / "part").mkdir()
+    shutil.copy(run / "config.toml", tmp_path / "part")
+    options_of_file(tmp_path / "part/config.toml")
+    (shutil.copytree if (run / kept).is_dir() else shutil.copy)(run / kept, tmp_path / "part" / kept)
+    with pytest.raises(InputError, match="not written by you"):
+        options_of_file(tmp_path / "part/config.toml")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from attnrec import load, plot
-from attnrec.errors import InputError, RunError, RunWarning
+from attnrec.core.errors import InputError, RunError, RunWarning
 from attnrec.training import loop
 from attnrec.training.condition import condition_of
 from attnrec.training.config import TrainConfig
@@ -204,7 +204,7 @@ def test_an_edited_configuration(config: TrainConfig, run: Path, before: str, af
 @pytest.mark.parametrize("change", ["an item", "a time", "an id"])
 def test_other_data(config: TrainConfig, tmp_path: Path, change: str) -> None:
     path = tmp_path / "timed.txt"
-    rows = [line.split() for line in Path(config.dataset).read_text().splitlines()]
+    rows = [line.split() for line in Path(config.data.dataset).read_text().splitlines()]
     lines = [f"{user} {item} {1_500_000_000 + 60 * place}\n" for place, (user, item) in enumerate(rows)]
     path.write_text("user item time\n" + "".join(lines))
     timed = TrainConfig.from_mapping(config.to_mapping() | {"dataset": str(path)})

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from attnrec.errors import InputError, RunError
+from attnrec.core.errors import InputError, RunError
 from attnrec.training.config import TrainConfig
 from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
@@ -17,7 +16,10 @@ from tests.faults.conftest import Outcome, go_on
 from tests.faults.file_system import Disk, FaultyOS
 
 ALL_OR_SOME = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 11])
-pytestmark = [pytest.mark.usefixtures("_every_step"), pytest.mark.filterwarnings("ignore::attnrec.errors.RunWarning")]
+pytestmark = [
+    pytest.mark.usefixtures("_every_step"),
+    pytest.mark.filterwarnings("ignore::attnrec.core.errors.RunWarning"),
+]
 
 
 @pytest.fixture(params=["new", "resumed"])
@@ -25,7 +27,7 @@ def traced(config: TrainConfig, tmp_path: Path, request: pytest.FixtureRequest) 
     """All calls of one training: from the beginning, or of a finished run that goes on for another epoch."""
     system, run = FaultyOS(tmp_path / "traced"), tmp_path / "traced"
     if request.param == "resumed":
-        train(replace(config, epochs=1), run)
+        train(config.changed(epochs=1), run)
         system.remember()
     with pytest.MonkeyPatch.context() as patch:
         system.install(patch)

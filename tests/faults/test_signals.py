@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from attnrec.errors import RunError
+from attnrec.core.errors import RunError
 from attnrec.training.config import TrainConfig
 from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
@@ -29,9 +28,9 @@ main()
 
 
 def command(config: TrainConfig, out: Path, *more: str) -> list[str]:
-    options = [f"--{name.replace('_', '-')}={getattr(config, name)}" for name in ("epochs", "dim", "blocks", "lr")]
+    options = [f"--{name.replace('_', '-')}={config.value(name)}" for name in ("epochs", "dim", "blocks", "lr")]
     options += ["--batch-size=16", "--max-len=5", "--eval-every=20", "--cutoffs=5", "--patience=0", *more]
-    return [sys.executable, "-c", _TRAIN, "train", "--dataset", config.dataset, "--out", str(out), *options]
+    return [sys.executable, "-c", _TRAIN, "train", "--dataset", config.data.dataset, "--out", str(out), *options]
 
 
 def start(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
@@ -53,7 +52,7 @@ def wait_for_steps(out: Path, steps: int) -> None:
 @pytest.fixture
 def long(config: TrainConfig) -> TrainConfig:
     """Some seconds of training."""
-    return replace(config, epochs=400, eval_every=20, patience=0)
+    return config.changed(epochs=400, eval_every=20, patience=0)
 
 
 @pytest.mark.slow
@@ -103,7 +102,7 @@ def test_nohup(long: TrainConfig, tmp_path: Path) -> None:
     """Where SIGHUP is ignored, it stays so."""
     out = tmp_path / "run"
     process = start(
-        command(replace(long, epochs=100), out), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        command(long.changed(epochs=100), out), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
     )
     wait_for_steps(out, 10)
     process.send_signal(signal.SIGHUP)
@@ -115,7 +114,7 @@ def test_nohup(long: TrainConfig, tmp_path: Path) -> None:
 def test_the_reader_of_the_output_goes_and_ctrl_c_follows(long: TrainConfig, tmp_path: Path) -> None:
     """As `2>&1 | tee log` and Ctrl-C, which ends both: the state is saved, the best model tested."""
     out = tmp_path / "run"
-    process = start(command(replace(long, eval_every=1), out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = start(command(long.changed(eval_every=1), out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     wait_for_steps(out, 10)
     assert process.stdout is not None
     process.stdout.close()
@@ -139,7 +138,7 @@ def test_nothing_can_be_printed(config: TrainConfig, tmp_path: Path) -> None:
 def test_workers_do_not_outlive_their_comparison(long: TrainConfig, tmp_path: Path) -> None:
     """Killed, a comparison takes its workers with it; SIGTERM lets them save; and it goes on afterwards."""
     out = tmp_path / "compared"
-    base = command(replace(long, epochs=2000), out)
+    base = command(long.changed(epochs=2000), out)
     variants = ["--attention=sdpa", "--attention=alibi", "--seeds=1", "--jobs=2"]
     arguments = [*base[:3], "compare", *variants, *base[4:]]
     runs = [out / "runs" / name / "seed-0" for name in ("sdpa", "alibi")]

@@ -8,7 +8,6 @@ import shutil
 import stat
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ import pytest
 from attnrec import compare, plot
 from attnrec import train as train_from_python
 from attnrec.analysis.style import save_figure
-from attnrec.errors import InputError, RunError, RunWarning
-from attnrec.locks import LOCK, FolderLock
+from attnrec.core.errors import InputError, RunError, RunWarning
+from attnrec.core.locks import LOCK, FolderLock
 from attnrec.training.config import TrainConfig
 from attnrec.training.observer import Observer
 from attnrec.training.run import train
@@ -34,7 +33,7 @@ class Mine(AttentionOperator):
 _HOLDER = """
 import sys
 from pathlib import Path
-from attnrec.locks import FolderLock
+from attnrec.core.locks import FolderLock
 with FolderLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -101,9 +100,9 @@ def test_a_file_system_without_locks_and_folder_syncs(
         raise OSError(code, os.strerror(code))
 
     usual = os.fsync
-    monkeypatch.setattr("attnrec.locks.fcntl.flock", unsupported)
+    monkeypatch.setattr("attnrec.core.locks.fcntl.flock", unsupported)
     monkeypatch.setattr(
-        "attnrec.files.os.fsync",
+        "attnrec.core.files.os.fsync",
         lambda descriptor: unsupported() if stat.S_ISDIR(os.fstat(descriptor).st_mode) else usual(descriptor),
     )
     with pytest.warns(RunWarning, match="the file system has no locks"):
@@ -174,8 +173,8 @@ def test_a_variant_that_fails_later_is_named_and_the_run_kept(config: TrainConfi
     fails = f"\n        Mine.calls += 1\n        if Mine.calls > 40: raise {name}(0)\n        return v * 1.0"
     text = _VARIANT.replace("    def weights", "    calls = 0\n    def weights").replace("return v[0]", fails)
     (tmp_path / "mine.py").write_text(text)
-    own = replace(config, attention=str(tmp_path / "mine.py"), epochs=50)
-    with pytest.raises(RunError, match=rf"mine\.py: {name}: 0 \(mine\.py, line 8, after step"):
+    own = config.changed(attention=str(tmp_path / "mine.py"), epochs=50)
+    with pytest.raises(RunError, match=rf"mine\.py: {name}: 0\n.*mine\.py, line 8, in forward, after step"):
         train(own, tmp_path / "run")
     assert RunDirectory.open(tmp_path / "run").log()
 
@@ -236,7 +235,7 @@ def test_a_prepared_folder_leads_nowhere_else(config: TrainConfig, tmp_path: Pat
     (tmp_path / "run" / name).symlink_to(tmp_path / "precious")
     (tmp_path / "mine.py").write_text(_VARIANT)
     with pytest.raises(RunError, match="is a link; a run has files of its own"):
-        train(replace(config, attention=str(tmp_path / "mine.py")), tmp_path / "run")
+        train(config.changed(attention=str(tmp_path / "mine.py")), tmp_path / "run")
     assert (tmp_path / "precious" / "1-model.safetensors").read_text() == "mine"
     assert len(list((tmp_path / "precious").iterdir())) == 1
 
@@ -261,16 +260,16 @@ def test_a_backup_of_hard_links_keeps_what_it_has(config: TrainConfig, tmp_path:
     train(config, run)
     shutil.copytree(run, tmp_path / "backup", copy_function=os.link)
     before = {path: path.read_bytes() for path in (tmp_path / "backup").rglob("*") if path.is_file()}
-    train(replace(config, epochs=4), run, resume=True)
+    train(config.changed(epochs=4), run, resume=True)
     assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_run_whose_data_have_moved(config: TrainConfig, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(config, run)
-    moved = Path(config.dataset).rename(tmp_path / "moved.txt")
+    moved = Path(config.data.dataset).rename(tmp_path / "moved.txt")
     train_from_python(out=run, resume=True, epochs=3, dataset=str(moved))
-    assert RunDirectory.open(run).config().dataset == str(moved)
+    assert RunDirectory.open(run).config().data.dataset == str(moved)
 
 
 def test_a_training_that_fails_at_once_leaves_nothing(config: TrainConfig, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 pytest.importorskip("triton")
-from attnrec.attention import SequenceContext, build_attention, parse_attention
+from attnrec.attention import SequenceContext, build_attention
 from attnrec.attention.packing import make_packing
 from attnrec.kernels import awr_attention, packed_awr_attention
 from attnrec.kernels.awr_attention import awr_attention_reference
@@ -99,6 +99,7 @@ def test_widths_and_types(dim: int, rank: int, dtype: torch.dtype) -> None:
     check(*inputs([70, 33], 1, 70, dim, dim, rank, dtype=dtype))
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 35), min_size=1, max_size=3),
@@ -211,7 +212,7 @@ def test_the_operator(form: str) -> None:
     """`awr:impl=triton` is `impl=reference` in float64, forward and every gradient, padded and packed."""
     lengths, width = [2, 5, 40], 40
     ours, plain = (
-        build_attention(parse_attention(f"awr:refinement={form},width=12,impl={impl}"), 2, 16, 64, 0.0).to(DEVICE)
+        build_attention(f"awr:refinement={form},width=12,impl={impl}", 2, 16, 64, 0.0).to(DEVICE)
         for impl in ("triton", "reference")
     )
     plain.load_state_dict(ours.state_dict())

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 triton = pytest.importorskip("triton")
-from attnrec.attention import SequenceContext, build_attention, parse_attention  # noqa: E402
+from attnrec.attention import SequenceContext, build_attention  # noqa: E402
 from attnrec.attention.packing import make_packing  # noqa: E402
-from attnrec.errors import InputError  # noqa: E402
+from attnrec.core.errors import InputError  # noqa: E402
 from attnrec.kernels.causal_attention import (  # noqa: E402
     causal_attention,
     causal_attention_reference,
@@ -97,6 +97,7 @@ def test_lengths_around_the_tiles(width: int, lengths: list[int]) -> None:
     check(*inputs(lengths, 1, width, 16, 32))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=3),
@@ -255,7 +256,7 @@ def test_the_operator_is_sdpa() -> None:
     lengths = [2, 5, 9]
     packing = make_packing(torch.tensor(lengths).numpy(), 12, 2, device=DEVICE)
     q, k, v = (torch.randn(16, 2, 8, device=DEVICE) for _ in range(3))
-    ours, theirs = (build_attention(parse_attention(name), 2, 8, 12, 0.0) for name in ("triton", "sdpa"))
+    ours, theirs = (build_attention(name, 2, 8, 12, 0.0) for name in ("triton", "sdpa"))
     torch.testing.assert_close(ours.forward_packed(q, k, v, packing), theirs.forward_packed(q, k, v, packing))
     q, k, v = (torch.randn(3, 2, 10, 8, device=DEVICE) for _ in range(3))
     ctx = SequenceContext(torch.tensor(lengths, device=DEVICE), 10)
@@ -267,7 +268,7 @@ def test_the_operator_is_sdpa() -> None:
     [("triton", 130, 130), ("awr:impl=triton", 130, 130), ("awr:impl=triton,width=129", 16, 129)],
 )
 def test_widths_that_the_kernels_do_not_take(spec: str, head_dim: int, width: int) -> None:
-    operator = build_attention(parse_attention(spec), 1, head_dim, 10, 0.0)
+    operator = build_attention(spec, 1, head_dim, 10, 0.0)
     with pytest.raises(InputError, match=f"width {width} is above 128"):
         operator.check_device(DEVICE)
 

@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnrec.attention import parse_attention
+from attnrec.core.errors import InputError
+from attnrec.core.spec import Specs
 from attnrec.data.batches import SequenceBatch, batch_from_histories
-from attnrec.errors import InputError
+from attnrec.data.catalogue import Catalogue
+from attnrec.mixers import AttentionMixer
 from attnrec.models.dropout import dropout_masks
-from attnrec.models.sasrec import Block, SASRec, SASRecConfig
+from attnrec.models.options import ModelOptions
+from attnrec.models.sasrec import Block, SASRec
 from attnrec.training.gradients import global_gradient_norm
 
 HISTORIES = [[3], [5, 5, 1], [2, 4, 6, 8, 10], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
-BASE = SASRecConfig(
-    num_items=12,
-    num_users=4,
+CATALOGUE = Catalogue(12, 4)
+BASE = ModelOptions(
     max_len=10,
     dim=8,
     blocks=2,
@@ -52,7 +54,7 @@ ABLATIONS: list[dict[str, Any]] = [
 
 
 def build(**changes: Any) -> SASRec:
-    model = SASRec(replace(BASE, **changes)).double()
+    model = SASRec(CATALOGUE, replace(BASE, **changes)).double()
     with torch.no_grad():  # LayerNorm starts as the identity map, which would hide a mistake
         for name, parameter in model.named_parameters():
             if "norm" in name or "bias" in name:
@@ -65,19 +67,25 @@ def norm(x: Tensor, layer: Any) -> Tensor:
     return centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-8).sqrt() * layer.weight + layer.bias
 
 
+def projections(block: Any) -> AttentionMixer:
+    assert isinstance(block.mixer, AttentionMixer)
+    return block.mixer
+
+
 def attend(block: Block, for_queries: Tensor, for_keys: Tensor) -> Tensor:
     """Causal attention of one unpadded history [L, d]."""
-    sources = (for_queries, for_keys, for_keys), block.qkv.weight.chunk(3)
-    biases = (0.0, 0.0, 0.0) if block.qkv.bias is None else block.qkv.bias.chunk(3)
+    mixer = projections(block)
+    sources = (for_queries, for_keys, for_keys), mixer.qkv.weight.chunk(3)
+    biases = (0.0, 0.0, 0.0) if mixer.qkv.bias is None else mixer.qkv.bias.chunk(3)
     heads = []
     for q, k, v in zip(
-        *((x @ w.T + b).chunk(block.heads, -1) for x, w, b in zip(*sources, biases, strict=True)),
+        *((x @ w.T + b).chunk(mixer.shape.heads, -1) for x, w, b in zip(*sources, biases, strict=True)),
         strict=True,
     ):
         scores = (q @ k.T) / q.shape[-1] ** 0.5
         scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf)
         heads.append(scores.softmax(-1) @ v)
-    return block.out(torch.cat(heads, -1))
+    return mixer.out(torch.cat(heads, -1))
 
 
 def oracle(model: SASRec, history: list[int], user: int) -> Tensor:
@@ -156,7 +164,7 @@ def test_the_future_is_not_seen_and_the_past_is() -> None:
 
 def test_tables_have_a_row_an_item_and_a_padding_row_of_zeros() -> None:
     for shared in (True, False):
-        model = SASRec(replace(BASE, shared_embedding=shared, init_std=1.0))
+        model = SASRec(CATALOGUE, replace(BASE, shared_embedding=shared, init_std=1.0))
         for table in (model.item_embedding.weight, model.item_vectors):
             assert table.shape == (13, 8)
             assert (table[0] == 0).all()
@@ -164,55 +172,56 @@ def test_tables_have_a_row_an_item_and_a_padding_row_of_zeros() -> None:
 
 
 def test_initialisation_of_the_embedding() -> None:
-    model = SASRec(SASRecConfig(num_items=4000, dim=50, init_std=0.5))
+    model = SASRec(Catalogue(4000), ModelOptions(dim=50, init_std=0.5))
     assert 0.48 < float(model.item_embedding.weight.detach()[1:].std()) < 0.52
 
 
 @pytest.mark.parametrize("norm", ["pre", "post", "original"])
 def test_zero_init_makes_every_branch_add_nothing_and_lets_it_learn(norm: str) -> None:
-    model = SASRec(replace(BASE, norm=norm, zero_init=True))
+    model = SASRec(CATALOGUE, replace(BASE, norm=norm, zero_init=True))
     batch = batch_from_histories(HISTORIES, 10)
-    alone = SASRec(replace(BASE, norm=norm, blocks=0))
+    alone = SASRec(CATALOGUE, replace(BASE, norm=norm, blocks=0))
     alone.load_state_dict(model.state_dict(), strict=False)
     # LayerNorm of LayerNorm is the same as one, while its weights are the initial ones
     torch.testing.assert_close(model(batch), alone(batch), rtol=1e-5, atol=1e-5)
     (model(batch) @ torch.randn(8)).sum().backward()
     for block in model.trunk:
         assert isinstance(block, Block)
-        of_attention = block.out if isinstance(block.out, torch.nn.Linear) else block.qkv
-        assert (of_attention is block.qkv) == (norm == "original")
+        mixer = projections(block)
+        of_attention = mixer.out if isinstance(mixer.out, torch.nn.Linear) else mixer.qkv
+        assert (of_attention is mixer.qkv) == (norm == "original")
         for layer in (of_attention, block.feed_forward[2]):
             assert isinstance(layer, torch.nn.Linear)
             assert (layer.weight[-8:] == 0).all()
             assert layer.weight.grad is not None
             assert layer.weight.grad[-8:].abs().sum() > 0
-        assert block.qkv.weight[:16].abs().min() > 0
+        assert mixer.qkv.weight[:16].abs().min() > 0
 
 
 def test_an_operator_that_normalises_its_output_does_not_start_from_zero_values() -> None:
-    specs = {name: (parse_attention(name),) for name in ("sdpa", "differential")}
+    specs = {name: Specs.parse(name) for name in ("sdpa", "differential")}
     norms = {}
     for name, attention in specs.items():
         torch.manual_seed(0)
-        model = SASRec(replace(BASE, norm="original", zero_init=True, attention=attention))
+        model = SASRec(CATALOGUE, replace(BASE, norm="original", zero_init=True, attention=attention))
         (model(batch_from_histories(HISTORIES, 10)) @ torch.randn(8)).sum().backward()
         norms[name] = float(global_gradient_norm(model.parameters()))
     assert norms["differential"] < 3 * norms["sdpa"]
 
 
 def test_zero_init_needs_residuals() -> None:
-    replace(BASE, zero_init=True, residual=False, blocks=0)
+    SASRec(CATALOGUE, replace(BASE, zero_init=True, residual=False, blocks=0))
     with pytest.raises(InputError, match="--zero-init needs the residual connections"):
-        replace(BASE, zero_init=True, residual=False)
+        SASRec(CATALOGUE, replace(BASE, zero_init=True, residual=False))
 
 
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(InputError, match="--heads 3 does not divide --dim 8"):
-        SASRec(replace(BASE, heads=3))
+        SASRec(CATALOGUE, replace(BASE, heads=3))
 
 
 def test_dropout_acts_in_training_alone() -> None:
-    model = SASRec(replace(BASE, dropout=0.5))
+    model = SASRec(CATALOGUE, replace(BASE, dropout=0.5))
     batch = batch_from_histories(HISTORIES, 10)
     assert not model(batch).equal(model(batch))
     model.eval()
@@ -257,14 +266,14 @@ def test_a_plain_softmax_layer_agrees_with_torchs_own_block() -> None:
     assert isinstance(block, Block)
     reference = torch.nn.MultiheadAttention(8, 2, bias=False, batch_first=True).double()
     with torch.no_grad():
-        reference.in_proj_weight.copy_(block.qkv.weight)
-        reference.out_proj.weight.copy_(block.out.weight)  # type: ignore[arg-type]
+        reference.in_proj_weight.copy_(projections(block).qkv.weight)
+        reference.out_proj.weight.copy_(projections(block).get_parameter("out.weight"))
     x = torch.randn(1, 6, 8, dtype=torch.float64)
     causal = torch.ones(6, 6).triu(1).bool()
     expected = reference(x, x, x, attn_mask=causal)[0][0]
     batch = SequenceBatch(torch.ones(6, dtype=torch.int64), np.array([6]), torch.zeros(6, dtype=torch.int64))
     from attnrec.attention.packing import make_packing
 
-    found = block._attend(x[0], x[0], make_packing(batch.lengths, 10))
+    found = block.mixer(x[0], x[0], make_packing(batch.lengths, 10))
     torch.testing.assert_close(found, expected)
     assert F.mse_loss(found, expected) < 1e-20

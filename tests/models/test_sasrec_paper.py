@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnrec.data.batches import batch_from_histories
+from attnrec.data.catalogue import Catalogue
 from attnrec.models import sasrec
+from attnrec.models.build import build_model
 from attnrec.models.sasrec import SASRec
 from attnrec.training.config import TrainConfig
 from attnrec.training.losses import sampled_loss
-from attnrec.training.setup import build_model
 
 HISTORIES = [[3], [5, 7, 1], [2, 4, 6, 8, 10], [1, 2, 3, 4, 5, 6, 7, 8, 9]]  # shortest first, as in a batch
 TARGETS = [[4], [2, 3, 9], [1, 3, 5, 7, 9], [2, 3, 4, 5, 6, 7, 8, 9, 10]]
@@ -29,11 +30,12 @@ SLOTS, ITEMS, P = 10, 12, 0.5
 
 def paper_model(heads: int) -> SASRec:
     config = TrainConfig.from_mapping({"preset": "sasrec-paper", "dim": 8, "heads": heads, "max_len": SLOTS})
-    model = build_model(config, ITEMS, 4, torch.device("cpu")).double()
+    model = build_model(config.model, Catalogue(ITEMS, 4), torch.device("cpu"), "the data").double()
     with torch.no_grad():  # biases start at 0 and LayerNorm as the identity, which would hide a mistake
         for name, parameter in model.named_parameters():
             if "norm" in name or "bias" in name:
                 parameter.add_(torch.randn_like(parameter) * 0.3)
+    assert isinstance(model, SASRec)
     return model
 
 
@@ -64,10 +66,10 @@ def one_sequence(model: SASRec, history: list[int], dropout: dict[str, Tensor]) 
 
 def attention(block: Any, queries: Tensor, keys: Tensor, real: Tensor, dropout: Tensor) -> Tensor:
     """Heads side by side, [n, d]; ``dropout`` [heads, n, n] is applied to the weights."""
-    parts = zip((queries, keys, keys), block.qkv.weight.chunk(3), block.qkv.bias.chunk(3), strict=True)
+    parts = zip((queries, keys, keys), block.mixer.qkv.weight.chunk(3), block.mixer.qkv.bias.chunk(3), strict=True)
     q, k, v = (x @ w.T + b for x, w, b in parts)
     outputs = []
-    for head, (qh, kh, vh) in enumerate(zip(*(x.chunk(block.heads, -1) for x in (q, k, v)), strict=True)):
+    for head, (qh, kh, vh) in enumerate(zip(*(x.chunk(block.mixer.shape.heads, -1) for x in (q, k, v)), strict=True)):
         scores = qh @ kh.T / math.sqrt(kh.shape[1])
         scores = torch.where(real[:, 0] > 0, scores, -(2.0**32) + 1)
         scores = torch.where(torch.ones_like(scores).tril() > 0, scores, -(2.0**32) + 1)
@@ -159,7 +161,7 @@ def test_the_preset_is_the_authors_model(heads: int, training: bool, monkeypatch
 def test_the_presets_initial_values_are_the_authors() -> None:
     """Glorot's uniform law for every matrix and table, a table of I + 1 rows counted as such; zeros for biases."""
     config = TrainConfig.from_mapping({"preset": "sasrec-paper"})
-    model = build_model(config, 3000, 4, torch.device("cpu"))
+    model = build_model(config.model, Catalogue(3000, 4), torch.device("cpu"), "the data")
     for name, parameter in model.named_parameters():
         values = parameter.detach()
         if values.ndim == 1:

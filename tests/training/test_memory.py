@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from attnrec.errors import InputError
-from attnrec.training import memory
+from attnrec.core import memory
+from attnrec.core.errors import InputError
+from attnrec.core.memory import memory_of, refuse_more
+from attnrec.data.catalogue import Catalogue
+from attnrec.models.build import build_model
 from attnrec.training.config import TrainConfig
-from attnrec.training.memory import TrainingSize, check_memory, least_bytes, least_parameters, memory_of, refuse_more
-from attnrec.training.setup import build_model
+from attnrec.training.memory import TrainingSize, check_memory, least_bytes, least_parameters
 
 CPU = torch.device("cpu")
 SIZE = TrainingSize(items=3000, users=2000, trained=1900, history=12.0)
@@ -29,11 +31,11 @@ SIZE = TrainingSize(items=3000, users=2000, trained=1900, history=12.0)
     ids=str,
 )
 def test_the_parameters_are_those_of_the_model(options: dict[str, Any]) -> None:
-    config = TrainConfig(**options)
-    model = build_model(config, SIZE.items, SIZE.users, CPU)
+    config = TrainConfig.of(**options)
+    model = build_model(config.model, Catalogue(SIZE.items, SIZE.users), CPU, "the data")
     assert least_parameters(config, SIZE) == sum(parameter.numel() for parameter in model.parameters())
-    with_own = dataclasses.replace(config, attention="awr")  # an operator's own parameters are not counted
-    own = build_model(with_own, SIZE.items, SIZE.users, CPU)
+    with_own = config.changed(attention="awr")  # an operator's own parameters are not counted
+    own = build_model(with_own.model, Catalogue(SIZE.items, SIZE.users), CPU, "the data")
     assert least_parameters(with_own, SIZE) <= sum(parameter.numel() for parameter in own.parameters())
 
 
@@ -52,7 +54,7 @@ def test_the_parameters_are_those_of_the_model(options: dict[str, Any]) -> None:
 def test_what_cannot_fit_is_refused(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str) -> None:
     monkeypatch.setattr(memory, "memory_of", lambda device: 8 << 30)
     with pytest.raises(InputError) as caught:
-        check_memory(TrainConfig(**options), SIZE, CPU)
+        check_memory(TrainConfig.of(**options), SIZE, CPU)
     assert str(caught.value).startswith(message)
     assert str(caught.value).endswith("B of memory, and this machine has 8.0 GiB")
 
@@ -84,9 +86,9 @@ def test_a_step_takes_no_less(monkeypatch: pytest.MonkeyPatch) -> None:
     """The estimate of what is kept for the backward pass, against what autograd really keeps."""
     from attnrec.data.batches import batch_from_histories
 
-    config = TrainConfig(dim=32, blocks=3, batch_size=40, norm="pre")
+    config = TrainConfig.of(dim=32, blocks=3, batch_size=40, norm="pre")
     size = TrainingSize(50, 40, 40, 20.0)
-    model = build_model(config, 50, 40, CPU)
+    model = build_model(config.model, Catalogue(50, 40), CPU, "the data")
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 
 import attnrec
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import Trainer
 from attnrec.training.nonfinite import NotFinite
@@ -33,7 +32,7 @@ def _every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def config(small_file: Path) -> TrainConfig:
     """Five steps an epoch."""
-    return TrainConfig(
+    return TrainConfig.of(
         dataset=str(small_file), epochs=6, batch_size=8, dim=8, blocks=1, max_len=10, eval_every=2, cutoffs=(5,)
     )
 
@@ -59,7 +58,7 @@ class Poison(Observer):
 
 def diverged(config: TrainConfig, run: Path) -> NotFinite:
     with pytest.raises(NotFinite) as caught:
-        train(replace(config, lr=1e30), run)
+        train(config.changed(lr=1e30), run)
     return caught.value
 
 
@@ -88,13 +87,13 @@ def test_the_figures_of_a_layer_are_right(config: TrainConfig, tmp_path: Path) -
     """Against the parameters and gradients themselves, at a step that is found again in the middle of an epoch."""
     run = tmp_path / "run"
     with pytest.raises(NotFinite) as caught:
-        train(replace(config, epochs=2), run, Poison(7, once=True))
+        train(config.changed(epochs=2), run, Poison(7, once=True))
     assert caught.value.step == 7
     tensors, _ = from_bytes(RunDirectory.open(run).nonfinite())
     found = replay(run)
     assert (found.step, found.epoch, found.first) == (7, 2, "")  # the poison is not there any more
-    layer = {own.name: own for own in found.layers}["trunk.0.qkv"]
-    values = torch.cat([tensors[f"model/trunk.0.qkv.{name}"].reshape(-1).double() for name in ("weight", "bias")])
+    layer = {own.name: own for own in found.layers}["trunk.0.mixer.qkv"]
+    values = torch.cat([tensors[f"model/trunk.0.mixer.qkv.{name}"].reshape(-1).double() for name in ("weight", "bias")])
     assert layer.parameters is not None
     assert layer.parameters.largest == pytest.approx(float(values.abs().max()))
     assert layer.parameters.rms == pytest.approx(float(values.square().mean().sqrt()))
@@ -108,7 +107,7 @@ def test_a_diverged_run_goes_on_with_another_rate(config: TrainConfig, tmp_path:
         attnrec.train(out=run, resume=True)
     summary = attnrec.train(out=run, resume=True, lr=0.01)
     assert not summary["interrupted"]
-    assert RunDirectory.open(run).config().lr == 0.01
+    assert RunDirectory.open(run).config().training.lr == 0.01
     assert not (run / "nonfinite.safetensors").exists()
     lines = [line["step"] for line in RunDirectory.open(run).log() if "loss" in line]
     assert lines == list(range(1, 31))
@@ -156,7 +155,7 @@ def test_a_variant_changed_after_a_divergence_is_used(config: TrainConfig, tmp_p
     )
     path, run = tmp_path / "mine.py", tmp_path / "run"
     path.write_text(text)
-    own = replace(config, attention=str(path))
+    own = config.changed(attention=str(path))
     with pytest.raises(NotFinite):
         train(own, run)
     path.write_text(text.replace("float('nan')", "0.01"))
@@ -198,7 +197,7 @@ def test_the_log_until_then_is_kept(config: TrainConfig, tmp_path: Path) -> None
 
 
 def test_steps_may_be_left_out(config: TrainConfig, tmp_path: Path) -> None:
-    summary = train(replace(config, skip_nonfinite=2), tmp_path / "run", Poison(3, 9))
+    summary = train(config.changed(skip_nonfinite=2), tmp_path / "run", Poison(3, 9))
     assert summary["skipped_steps"] == 2
     lines = [line for line in RunDirectory.open(tmp_path / "run").log() if "step" in line]
     assert [line["step"] for line in lines] == list(range(1, 31))
@@ -209,13 +208,13 @@ def test_steps_may_be_left_out(config: TrainConfig, tmp_path: Path) -> None:
 
 def test_no_more_are_left_out_than_asked_for(config: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(NotFinite) as caught:
-        train(replace(config, skip_nonfinite=2), tmp_path / "run", Poison(3, 9, 11))
+        train(config.changed(skip_nonfinite=2), tmp_path / "run", Poison(3, 9, 11))
     assert caught.value.step == 11
 
 
 def test_a_step_left_out_changes_nothing(config: TrainConfig, tmp_path: Path) -> None:
     """All steps left out: the weights are those of the start."""
-    settings = replace(config, epochs=1, skip_nonfinite=5, eval_every=1)
+    settings = config.changed(epochs=1, skip_nonfinite=5, eval_every=1)
     train(settings, tmp_path / "run", Poison(1, 2, 3, 4, 5))
     data = attnrec.load(tmp_path / "run").interactions()
     trainer = Trainer(settings, RunDirectory(tmp_path / "none"), data, Observer())

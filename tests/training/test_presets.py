@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import attnrec
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
 from attnrec.training.config import TrainConfig
 from attnrec.training.presets import PRESETS
 
@@ -17,15 +17,15 @@ from attnrec.training.presets import PRESETS
 def test_a_preset_sets_what_it_says(name: str) -> None:
     config = TrainConfig.from_mapping({"preset": name})
     for option, value in PRESETS[name].options.items():
-        assert getattr(config, option) == (config.dropout if value is None else value), option
+        assert config.value(option) == (config.model.dropout if value is None else value), option
 
 
 def test_what_is_given_wins_and_carries_what_follows_it() -> None:
     config = TrainConfig.from_mapping({"preset": "sasrec-paper", "dropout": 0.2, "lr": 5e-4})
-    assert (config.dropout, config.attention_dropout, config.feed_forward_dropout) == (0.2, 0.2, 0.2)
-    assert (config.lr, config.norm) == (5e-4, "original")
+    assert (config.model.dropout, config.model.attention_dropout, config.model.feed_forward_dropout) == (0.2, 0.2, 0.2)
+    assert (config.training.lr, config.model.norm) == (5e-4, "original")
     config = TrainConfig.from_mapping({"preset": "sasrec-paper", "attention_dropout": 0.0})
-    assert (config.dropout, config.attention_dropout, config.feed_forward_dropout) == (0.5, 0.0, 0.5)
+    assert (config.model.dropout, config.model.attention_dropout, config.model.feed_forward_dropout) == (0.5, 0.0, 0.5)
 
 
 def test_an_unknown_preset_is_refused() -> None:

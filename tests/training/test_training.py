@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 import torch
 
 import attnrec
+from attnrec.core.errors import InputError, RunError
 from attnrec.data.load import load_interactions
-from attnrec.errors import InputError, RunError
 from attnrec.training import loop
 from attnrec.training.config import TrainConfig
 from attnrec.training.gradients import global_gradient_norm
@@ -27,7 +26,7 @@ from attnrec.training.tensors import from_bytes
 
 @pytest.fixture
 def config(small_file: Path) -> TrainConfig:
-    return TrainConfig(
+    return TrainConfig.of(
         dataset=str(small_file),
         loss="bce",
         epochs=6,
@@ -96,7 +95,7 @@ def test_a_run_leaves_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
     assert summary["best_epoch"] == best["epoch"]
     assert summary["valid"] == best["valid"]
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
-    assert RunDirectory.open(tmp_path / "run").config() == replace(config, split="leave-one-out")  # what auto means
+    assert RunDirectory.open(tmp_path / "run").config() == config.changed(split="leave-one-out")  # what auto means
     assert steps[0]["loss"] == pytest.approx(2 * math.log(2), rel=0.3)
     assert steps[-1]["loss"] < steps[0]["loss"]
 
@@ -123,7 +122,7 @@ def test_a_run_leaves_what_it_promises(config: TrainConfig, tmp_path: Path) -> N
     ids=str,
 )
 def test_every_option_trains(config: TrainConfig, tmp_path: Path, changes: dict[str, Any]) -> None:
-    given = {name: value for name, value in config.to_mapping().items() if value != getattr(TrainConfig(), name)}
+    given = {name: value for name, value in config.to_mapping().items() if value != TrainConfig().to_mapping()[name]}
     summary = train(TrainConfig.from_mapping(given | changes), tmp_path / "run")
     lines = [line for line in log_lines(tmp_path / "run") if "loss" in line]
     first, last = (sum(line["loss"] for line in part) for part in (lines[:5], lines[-5:]))
@@ -137,7 +136,7 @@ def test_every_option_trains(config: TrainConfig, tmp_path: Path, changes: dict[
 def test_the_padding_row_is_never_trained(config: TrainConfig, tmp_path: Path) -> None:
     for shared in (True, False):
         out = tmp_path / f"run{shared}"
-        train(replace(config, shared_embedding=shared), out)
+        train(config.changed(shared_embedding=shared), out)
         for name, tensor in RunDirectory(out).weights().items():
             if name in ("item_embedding.weight", "output_embedding.weight"):
                 assert (tensor[0] == 0).all()
@@ -151,7 +150,7 @@ def test_the_padding_row_is_never_trained(config: TrainConfig, tmp_path: Path) -
 def test_stop_and_resume_gives_the_same_weights(
     config: TrainConfig, tmp_path: Path, at: tuple[int, int], schedule: dict[str, Any]
 ) -> None:
-    config = replace(config, warmup=4, patience=0, **schedule)
+    config = config.changed(warmup=4, patience=0, **schedule)
     whole = train(config, tmp_path / "whole")
     stopped = train(config, tmp_path / "stopped", StopAt(*at))
     assert stopped["interrupted"]
@@ -172,7 +171,7 @@ def test_stop_and_resume_gives_the_same_weights(
 @pytest.mark.usefixtures("_read_every_step")
 def test_a_stop_at_the_end_of_an_epoch_keeps_its_evaluation(config: TrainConfig, tmp_path: Path) -> None:
     """The log, the last snapshot and the result tell of the same evaluations."""
-    for epoch in (2, config.epochs):
+    for epoch in (2, config.training.epochs):
         out = tmp_path / str(epoch)
         summary = train(config, out, StopAt(epoch, 5))
         evaluated = [line["epoch"] for line in RunDirectory.open(out).log() if "valid" in line]
@@ -184,7 +183,7 @@ def test_a_stop_at_the_end_of_an_epoch_keeps_its_evaluation(config: TrainConfig,
 
 def test_more_epochs_can_be_added(config: TrainConfig, tmp_path: Path) -> None:
     train(config, tmp_path / "whole")
-    train(replace(config, epochs=4), tmp_path / "longer")
+    train(config.changed(epochs=4), tmp_path / "longer")
     train(config, tmp_path / "longer", resume=True)
     one, other = (state(tmp_path / name) for name in ("whole", "longer"))
     assert all(tensor.equal(other[name]) for name, tensor in one.items())
@@ -193,11 +192,11 @@ def test_more_epochs_can_be_added(config: TrainConfig, tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_run(config: TrainConfig, tmp_path: Path) -> None:
     one = train(config, tmp_path / "a")
     assert train(config, tmp_path / "b")["test"] == one["test"]
-    assert train(replace(config, seed=1), tmp_path / "c")["grad_norm"] != one["grad_norm"]
+    assert train(config.changed(seed=1), tmp_path / "c")["grad_norm"] != one["grad_norm"]
 
 
 def test_early_stopping(config: TrainConfig, tmp_path: Path) -> None:
-    summary = train(replace(config, epochs=100, lr=1e-12, eval_every=1, patience=3), tmp_path / "run")
+    summary = train(config.changed(epochs=100, lr=1e-12, eval_every=1, patience=3), tmp_path / "run")
     assert summary["stopped_early"]
     assert summary["epochs"] == summary["best_epoch"] + 3 < 100
 
@@ -218,7 +217,7 @@ def test_the_learning_rate_falls_when_validation_stalls(config: TrainConfig, tmp
         "eval_every": 1,
         "patience": 0,
     }
-    train(replace(config, **plateau), tmp_path / "run", Watch())
+    train(config.changed(**plateau), tmp_path / "run", Watch())
     assert rates == pytest.approx([1e-12] * 3 + [1e-13] * 2 + [1e-14], rel=1e-6)
 
 
@@ -227,9 +226,9 @@ def test_weight_decay_is_the_optimizers_own(config: TrainConfig, tmp_path: Path)
     moved = {}
     for optimizer in ("adam", "adamw"):
         run = RunDirectory(tmp_path / optimizer)
-        settings = replace(config, optimizer=optimizer, lr=1e-3, weight_decay=0.1)
-        trainer = Trainer(settings, run, load_interactions(config.dataset), Observer())
-        weight = trainer.model.item_embedding.weight
+        settings = config.changed(optimizer=optimizer, lr=1e-3, weight_decay=0.1)
+        trainer = Trainer(settings, run, load_interactions(config.data.dataset), Observer())
+        weight = trainer.model.item_vectors
         with torch.no_grad():
             weight[5] = 2.0
         weight.grad = torch.zeros_like(weight)
@@ -253,7 +252,7 @@ def test_the_gradient_norm_is_that_of_all_gradients_before_clipping() -> None:
 
 def test_a_loss_that_is_not_finite_stops_with_advice(config: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"is (nan|inf) at step \d+ \(epoch \d+\); try a smaller --lr than 1e\+30"):
-        train(replace(config, lr=1e30), tmp_path / "run")
+        train(config.changed(lr=1e30), tmp_path / "run")
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
@@ -269,7 +268,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice(config: TrainConfig, tmp_pa
 )
 def test_bad_input_writes_nothing(config: TrainConfig, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        train(replace(config, **changes), tmp_path / "run")
+        train(config.changed(**changes), tmp_path / "run")
     assert message in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -277,7 +276,7 @@ def test_bad_input_writes_nothing(config: TrainConfig, tmp_path: Path, changes: 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_without_a_gpu(config: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--device cuda: no CUDA GPU"):
-        train(replace(config, device="cuda"), tmp_path / "run")
+        train(config.changed(device="cuda"), tmp_path / "run")
 
 
 def test_a_directory_with_something_in_it_is_left_alone(config: TrainConfig, tmp_path: Path) -> None:
@@ -301,14 +300,14 @@ def test_resuming_what_cannot_be_resumed(config: TrainConfig, tmp_path: Path) ->
         train(config, tmp_path, resume=True)
     run = tmp_path / "run"
     train(config, run, StopAt(2, 1))
-    path = Path(config.dataset)
+    path = Path(config.data.dataset)
     path.write_text(path.read_text() + "u0 i1\n")
     with pytest.raises(InputError, match="has changed since"):
         train(config, run, resume=True)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attnrec import files
+    from attnrec.core import files
 
     path = tmp_path / "file"
     files.write_atomically(path, b"old")

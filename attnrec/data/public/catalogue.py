@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import PurePosixPath
 
+from attnrec.core.errors import InputError, nearest
 from attnrec.data.public.amazon import AMAZON_2014, AMAZON_2018, AMAZON_2023
 from attnrec.data.reading.form import ReadOptions
-from attnrec.errors import InputError, nearest
 
 _GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"

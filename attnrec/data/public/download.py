@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from attnrec.core.errors import InputError, RunError
 from attnrec.data.public.catalogue import Entry, File, Source, find
 from attnrec.data.public.download_observer import DownloadObserver
 from attnrec.data.public.transfer import fetch, need_space, verified
 from attnrec.data.public.unpack import unpack
 from attnrec.data.reading.cache import CACHE, cache_folder
-from attnrec.errors import InputError, RunError
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attnrec.core.errors import InputError
 from attnrec.data.preparation import split_options
 from attnrec.data.prepare import Prepared, described, prepare_sources
 from attnrec.data.prepared import has_titles, write_prepared
 from attnrec.data.public.catalogue import find
 from attnrec.data.public.download import get, home_of
 from attnrec.data.public.download_observer import DownloadObserver
-from attnrec.errors import InputError
 
 RECIPE = "sasrec"
 """How a public data set is prepared that is used by its name."""

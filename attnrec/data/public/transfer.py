@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx
 
+from attnrec.core.errors import InputError, RunError
 from attnrec.data.public.catalogue import Source
 from attnrec.data.public.download_observer import DownloadObserver
-from attnrec.errors import InputError, RunError
 
 TIMEOUT = 30.0
 """Seconds to wait for a connection, and for any next bytes of an answer."""

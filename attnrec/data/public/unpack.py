@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from attnrec.errors import RunError
+from attnrec.core.errors import RunError
 
 MAX_MEMBERS = 10_000
 MAX_RATIO = 100  # text packs to between a third and a twentieth

@@ -40,7 +40,7 @@ _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_VERSION = 1  # of what is kept and of how files are read; a change of either makes old entries unused
+_VERSION = 2  # of what is kept and of how files are read; a change of either makes old entries unused
 _SMALLEST = 1 << 22
 _MOST = 8 << 30
 _ARRAYS = ("items", "offsets", "timestamps", "parts")

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from attnrec.core.errors import nearest
+from attnrec.core.options import flag
 from attnrec.data.interactions import DataError
 from attnrec.data.reading.form import NO_COLUMN, ROLES, ReadOptions
-from attnrec.errors import nearest
-from attnrec.options import flag
 
 KNOWN = {
     "user": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from attnrec.options import option
+from attnrec.core.options import option
 
 FORMATS = ("auto", "pairs", "sequences", "csv", "tsv", "json", "literals", "parquet")
 SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "bar": "|", "space": ""}

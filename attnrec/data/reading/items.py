@@ -15,11 +15,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from attnrec.core.errors import nearest
 from attnrec.data.interactions import CATEGORY_SEPARATOR, DataError, Interactions
 from attnrec.data.reading.columns import KNOWN, plain, short
 from attnrec.data.reading.records import parse_record
 from attnrec.data.reading.source import blocks
-from attnrec.errors import nearest
 
 _TITLES = (*KNOWN["title"], "title", "name", "appname", "booktitle")
 _CATEGORIES = (*KNOWN["categories"], "category", "categories", "genres", "genre", "maincategory")
@@ -85,17 +85,36 @@ def read_categories(path: str | Path, column: str, item_ids: Sequence[str]) -> l
     Raises:
         DataError: the file cannot be read, lacks the column, or knows none of the items.
     """
-    path = Path(path)
-    columns, rows = _table(path)
-    if column not in columns[1:]:
-        raise DataError(f"{path} has no column {column!r}{nearest(column, columns[1:])}")
-    place = columns.index(column)
-    found: dict[str, tuple[str, ...]] = {}
-    for item, row in _by_item(path, [plain(name) for name in columns], rows):
-        found.setdefault(item, _categories(row[place]))
+    found = read_columns(Path(path), [column])
     if not found.keys() & set(item_ids):
         raise DataError(f"{path} knows none of the items; its first column must hold their original ids")
-    return [found.get(item, ()) for item in item_ids]
+    return [found[item][0] if item in found else () for item in item_ids]
+
+
+def read_columns(path: Path, wanted: Sequence[str]) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """The values of some columns by original item id; an item may have several in one, joined by ``|``.
+
+    Raises DataError where the file cannot be read or lacks a column.
+    """
+    columns, rows = _table(path)
+    for column in wanted:
+        if column not in columns[1:]:
+            raise DataError(f"{path} has no column {column!r}{nearest(column, columns[1:])}")
+    places = [columns.index(column) for column in wanted]
+    found: dict[str, tuple[tuple[str, ...], ...]] = {}
+    for item, row in _by_item(path, [plain(name) for name in columns], rows):
+        found.setdefault(item, tuple(_categories(row[place]) for place in places))
+    return found
+
+
+def category_column(path: Path) -> str:
+    """The column of a file of items that its name says holds their categories; DataError where there is none."""
+    columns, _ = _table(path)
+    place = _place([plain(name) for name in columns], _CATEGORIES)
+    if place is None:
+        shown = ", ".join(map(short, columns[:12]))
+        raise DataError(f"{path} has no column of categories; name one of its columns ({shown})")
+    return columns[place]
 
 
 def _place(names: Sequence[str], known: Sequence[str]) -> int | None:
@@ -178,6 +197,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     encoding = "utf-8"
     try:
         for block in blocks(path):
+            if b"\0" in block:
+                raise DataError(f"{path} is not a text file")
             block.decode(encoding)
     except UnicodeDecodeError:
         encoding = "latin-1"

@@ -26,7 +26,7 @@ from attnrec.data.reading.frames import arrow_table, read_columns, read_parquet,
 from attnrec.data.reading.recognise import recognise
 from attnrec.data.reading.records import read_records
 from attnrec.data.reading.source import is_parquet
-from attnrec.data.reading.suspicion import refuse_suspicious
+from attnrec.data.reading.suspicion import odd_times, refuse_suspicious
 from attnrec.data.reading.tables import read_sequences, read_table
 
 ROLES = ("user", "item", "time", "title", "categories", "part")
@@ -100,7 +100,8 @@ def judged(data: Interactions, reading: Reading, form: Form, options: ReadOption
     if not options.trust_data:
         by_name = form.header or form.kind not in ("table", "sequences") or bool(options.item_column)
         refuse_suspicious(data, reading.source, form, item_named=by_name, time_named=bool(options.time_column))
-    return replace(data, reading=reading)
+    odd = odd_times(data)
+    return replace(data, reading=replace(reading, notes=(*reading.notes, odd)) if odd else reading)
 
 
 def dataset_name(path: Path) -> str:

@@ -18,8 +18,8 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
+from attnrec.core.inputs import instead_of_file
 from attnrec.data.interactions import DataError
-from attnrec.inputs import instead_of_file
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\x04\x22\x4d\x18": "lz4"}
 _FOREIGN = {

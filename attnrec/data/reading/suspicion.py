@@ -10,6 +10,8 @@ from attnrec.data.reading.form import Form
 
 _FEW = 50  # interactions below which shares say nothing
 _SAMPLE = 5000
+_DATES = 1e8  # what is larger is a date, in seconds or a finer unit
+_APART = 200  # a time and its thousandfold, in the next finer unit, are farther apart; the dates of this age are not
 
 
 def refuse_suspicious(data: Interactions, where: str, form: Form, *, item_named: bool, time_named: bool) -> None:
@@ -20,17 +22,30 @@ def refuse_suspicious(data: Interactions, where: str, form: Form, *, item_named:
         where: the source, for the message.
         form: how it was read.
         item_named: whether a name, or the user, says which column holds the items.
-        time_named: whether the user said which column holds the time.
+        time_named: whether the user said which column holds the time, so that few small numbers may be times.
     """
     if data.num_interactions < _FEW:
         return
     sequences = form.kind == "sequences"  # so that anything else in a line would have become an item
-    for sign in (_shape(data), _items(data, sequences, item_named), "" if time_named else _times(data)):
+    for sign in (_shape(data), _items(data, sequences, item_named), _times(data, named=time_named)):
         if sign:
             raise DataError(
                 f"{where}, read as {form}: {sign}; if it was read wrong, say --format, --user-column, --item-column or "
                 "--time-column; if not, --trust-data"
             )
+
+
+def odd_times(data: Interactions) -> str:
+    """A sentence on times, too few to refuse the data, that are far from all others; "" where there are none."""
+    if data.timestamps is None or (middle := float(np.median(data.timestamps))) <= _DATES:
+        return ""
+    far = data.timestamps[(data.timestamps > _APART * middle) | (data.timestamps < middle / _APART)]
+    if not len(far):
+        return ""
+    return (
+        f"{len(far):,} of {data.num_interactions:,} times cannot be right beside the others, perhaps in another unit "
+        f"or missing ({far[0]:g}, where most are about {middle:g})"
+    )
 
 
 def _shape(data: Interactions) -> str:
@@ -81,18 +96,18 @@ def _rating_place(data: Interactions) -> int | None:
     return None
 
 
-def _times(data: Interactions) -> str:
+def _times(data: Interactions, *, named: bool) -> str:
     times = data.timestamps
     if times is None:
         return ""
     sample = times[:: max(1, len(times) // _SAMPLE)]
     different = np.unique(sample)
-    if looks([*map(repr, different.tolist()), repr(float(different[0]))]).rating and len(different) > 1:
+    if not named and looks([*map(repr, different.tolist()), repr(float(different[0]))]).rating and len(different) > 1:
         return f"the times look like ratings ({', '.join(f'{time:g}' for time in different[:6])})"
     low, middle, high = (float(value) for value in np.quantile(sample, [0.01, 0.5, 0.99]))
-    if middle > 1e8 and low <= 0:
+    if middle > _DATES and low <= 0:
         return f"more than 1 % of the times are {low:g} or less, where others are {middle:g}"
-    if middle > 1e8 and low > 0 and high / low > 200:
+    if middle > _DATES and low > 0 and high / low > _APART:
         return f"the times are in different units ({low:g}, {high:g})"
     if len(different) == 1 and data.num_interactions > _FEW:
         return f"all times are {different[0]:g}"

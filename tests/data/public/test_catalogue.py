@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from attnrec.core.errors import InputError
 from attnrec.data.public import catalogue
 from attnrec.data.public.catalogue import Entry
-from attnrec.errors import InputError
 
 
 def test_names_are_unique_and_places_differ() -> None:

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from attnrec.cli import main as entry_point
+from attnrec.core.errors import InputError, RunError
 from attnrec.data.load import load_interactions
 from attnrec.data.public import catalogue, download, transfer
 from attnrec.data.public.catalogue import Entry, File
-from attnrec.errors import InputError, RunError
 from tests.data.public.server import CONTENT, Seen, Web, killed
 from tests.data.reading.raw_forms import FORMS
 
@@ -144,11 +144,10 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def test_command(known: tuple[Entry, Entry], command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     code, out, err = command("z", "--json")
     assert code == 0
-    assert out.count("\n") == 1
-    result = json.loads(out)
+    result = json.loads(out.splitlines()[-1])
     assert Path(result["interactions"]).read_bytes() == RATINGS.encode()
     assert err.index("Terms: Be kind.") < err.index("Cite: We.") < err.index("downloading z.zip")
-    assert "40 of 40 items have a title" in err
+    assert "40 of 40 items have a title" in out
     assert "train on it: attnrec train --dataset z" in err
     data = load_interactions("z")
     assert (data.name, data.num_interactions) == ("z", 600)
@@ -193,12 +192,12 @@ def test_command_interrupted(
 def test_list(
     command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, width: int, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("attnrec.cli.get.console.width", width)
-    code, out, err = command("--json", "--folder", str(tmp_path))
+    monkeypatch.setattr("attnrec.cli.get.results.width", width)
+    code, out, _ = command("--json", "--folder", str(tmp_path))
     assert code == 0
-    assert max(map(len, err.splitlines())) <= width
-    assert "amazon-2014:CATEGORY" in err
-    rows = {row["name"]: row for row in json.loads(out)["datasets"]}
+    assert max(map(len, out.splitlines()[:-1])) <= width
+    assert "amazon-2014:CATEGORY" in out
+    rows = {row["name"]: row for row in json.loads(out.splitlines()[-1])["datasets"]}
     assert rows["ml-1m"]["interactions"] == 1_000_209
     assert not rows["ml-1m"]["downloaded"]
 

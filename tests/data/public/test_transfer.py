@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from attnrec.core.errors import InputError, RunError
 from attnrec.data.public import transfer
 from attnrec.data.public.catalogue import Source
 from attnrec.data.public.download_observer import DownloadObserver
-from attnrec.errors import InputError, RunError
 from tests.data.public.server import CONTENT, Seen, Web, killed
 
 

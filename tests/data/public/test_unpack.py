@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from attnrec.core.errors import RunError
 from attnrec.data.public import unpack
-from attnrec.errors import RunError
 
 
 def zipped(path: Path, members: dict[str, bytes], attributes: int = 0) -> Path:

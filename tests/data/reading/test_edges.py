@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 import attnrec
+from attnrec.core.errors import InputError
 from attnrec.data.interactions import DataError
 from attnrec.data.load import load_interactions
 from attnrec.data.reading import cache
@@ -21,7 +22,6 @@ from attnrec.data.reading.columns import parse_date
 from attnrec.data.reading.form import ReadOptions
 from attnrec.data.reading.items import read_items
 from attnrec.data.reading.read import read_interactions
-from attnrec.errors import InputError
 from tests.data.reading.raw_forms import histories, interactions
 from tests.data.reading.test_raw_forms import read_histories
 
@@ -116,12 +116,32 @@ def test_dates_with_zones() -> None:
         ([1.3e9, 0], "are 0 or less"),
     ],
 )
-def test_times_that_do_not_belong_together(tmp_path: Path, times: list[float], message: str) -> None:
+@pytest.mark.parametrize("named", ["", "timestamp"])
+def test_times_that_do_not_belong_together(tmp_path: Path, times: list[float], message: str, named: str) -> None:
+    """Naming the column says that its numbers are times, not that they have one unit."""
     lines = [f"{r.user},{r.item},{times[place % 10 == 0] + place:.0f}" for place, r in enumerate(ROWS)]
     if 0 in times:
         lines = [f"{r.user},{r.item},{0 if place % 10 == 0 else 1.3e9 + place:.0f}" for place, r in enumerate(ROWS)]
+    text = "\n".join(["user,item,timestamp", *lines])
     with pytest.raises(DataError, match=message):
-        read(tmp_path, "\n".join(["user,item,timestamp", *lines]))
+        read(tmp_path, text, ReadOptions(time_column=named))
+    assert read(tmp_path, text, ReadOptions(time_column=named, trust_data=True))
+
+
+@pytest.mark.parametrize("wrong", [1_300_000_000_000, 0])
+def test_a_single_time_that_cannot_be_right_is_told(tmp_path: Path, wrong: int) -> None:
+    times = [wrong if place == 7 else 1_300_000_000 + place for place in range(len(ROWS))]
+    lines = [f"{r.user},{r.item},{time}" for r, time in zip(ROWS, times, strict=True)]
+    path = tmp_path / "in.csv"
+    path.write_text("\n".join(["user,item,timestamp", *lines]))
+    told = f"1 of {len(ROWS):,} times cannot be right beside the others"
+    for reading in (read_interactions(path).reading, attnrec.prepare(path).readings[0]):
+        assert reading is not None
+        assert any(told in note for note in reading.notes)
+    path.write_text("\n".join(["user,item,timestamp", *lines[:7], *lines[8:]]))
+    whole = read_interactions(path).reading
+    assert whole is not None
+    assert not any("cannot be right" in note for note in whole.notes)
 
 
 def test_ratings_in_place_of_items(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""Running somebody's source: files and modules, with any failure of theirs as one line."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from attnrec.core.errors import InputError
+from attnrec.core.inputs import instead_of_file
+from attnrec.core.own_code import keep_source, placed
+
+_loaded: dict[Path, tuple[bytes, ModuleType]] = {}
+
+
+def load_file(place: str) -> ModuleType:
+    """Run a file as a module; run again when it has changed. InputError, in a line, where that fails."""
+    path = Path(place).resolve()
+    try:
+        if other := instead_of_file(path):
+            raise InputError(f"cannot read {place}: it is {other}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {place}: {error.strerror or error}") from error
+    if path in _loaded and _loaded[path][0] == content:
+        return _loaded[path][1]
+    name = f"attnrec_own_{path.stem}_{hashlib.sha1(str(path).encode()).hexdigest()[:8]}"
+    with _importable(path.parent):
+        module = run_source(content, name, place)
+    _loaded[path] = content, module
+    return module
+
+
+def run_source(content: bytes, name: str, place: str) -> ModuleType:
+    """Run a source that was read from ``place`` as the module ``name``; nothing beside it can be imported.
+
+    InputError, in a line, where that fails.
+    """
+    spec = importlib.util.spec_from_loader(name, loader=None, origin=place)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = place
+    sys.modules[name] = module  # dataclasses and pickle look it up there
+    with failing_as(place):
+        keep_source(content, place)
+        exec(compile(content, place, "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+def load_module(place: str) -> ModuleType | None:
+    """Import a module, also from the current folder; None where there is none, InputError where it fails."""
+    with failing_as(f"the module {place}"), _importable(Path.cwd()):
+        try:
+            return importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+                raise
+            return None
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let modules of ``folder`` be imported, after all others."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+@contextmanager
+def failing_as(where: str) -> Iterator[None]:
+    """Any failure of somebody's code as an InputError that says the line it comes from."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        message = error.msg if isinstance(error, SyntaxError) else str(error)
+        problem = InputError(f"{where} cannot be loaded: {type(error).__name__}: {message}")
+        raise placed(problem, error) from error

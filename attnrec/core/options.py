@@ -1,0 +1,89 @@
+"""Options declared once, as fields of a dataclass that hold their help text and limits.
+
+The command line, `config.toml` and Python all read them from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from attnrec.core.errors import InputError
+from attnrec.core.spec import Spec, Specs
+
+MOST = 10**9
+"""Of what is counted; what the machine can hold is another matter."""
+_LONGEST = 300  # characters of a value in a message
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of one component, each a field made by `option`; InputError where a value is outside its limits."""
+
+    def __post_init__(self) -> None:
+        for own in fields(self):
+            if "like" in own.metadata and getattr(self, own.name) is None:
+                object.__setattr__(self, own.name, getattr(self, own.metadata["like"]))
+            check(own, getattr(self, own.name))
+
+
+def option(default: Any, group: str, text: str, **limits: Any) -> Any:
+    """A field with its help text.
+
+    ``limits``: min, max, above (exclusive minimum), below, choices; ``shown`` is what help calls the default; ``like``
+    names the option whose value an option takes that is left at None. It takes it once, when the configuration is
+    made: in a copy with the other option changed (`dataclasses.replace`) it stays.
+    """
+    return field(default=default, metadata={"group": group, "help": text, **limits})
+
+
+def flag(name: str) -> str:
+    """The command line's spelling of an option: ``max_len`` is ``--max-len``."""
+    return "--" + name.replace("_", "-")
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it, cut where it is very long."""
+    try:
+        text = repr(value)
+    except ValueError:  # of a whole number with thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def check(declared: dataclasses.Field[Any], value: Any) -> None:
+    """InputError when ``value`` is of another type than the field's default, not finite, or outside its limits."""
+    limits, usual, name = declared.metadata, declared.default, flag(declared.name)
+    wanted = type(usual)
+    if usual is not None and type(value) is not wanted and not (wanted is float and type(value) is int):
+        raise InputError(f"{name} must be of type {wanted.__name__}, not {shown(value)}")
+    if isinstance(value, str | Spec | Specs):
+        _check_text(name, str(value))
+    if isinstance(value, tuple):
+        for own in value:
+            _check_text(name, str(own))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{name} must be a finite number, not {value}")
+    if "choices" in limits and value not in limits["choices"]:
+        raise InputError(f"{name} {shown(value)} is not one of {', '.join(limits['choices'])}")
+    for limit, holds, words in (
+        ("min", operator.ge, "at least"),
+        ("max", operator.le, "at most"),
+        ("above", operator.gt, "above"),
+        ("below", operator.lt, "below"),
+    ):
+        if limit in limits and not holds(value, limits[limit]):
+            raise InputError(f"{name} must be {words} {limits[limit]}, not {shown(value)}")
+
+
+def _check_text(name: str, value: str) -> None:
+    """Texts may name files and stand in a run's own, which are in UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name} {shown(value)} is not in UTF-8; rename what it names") from None
+    if "\0" in value:
+        raise InputError(f"{name} {shown(value)} holds a NUL character")

@@ -1,0 +1,97 @@
+"""How a component is asked for: ``NAME[:option=value,...]``, several of them joined by ``+``.
+
+The grammar alone; what a name stands for is the matter of a `Registry`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnrec.core.errors import InputError
+
+_OF_NOTEBOOK = re.compile(r"/classes/[0-9a-f]{16}/\w+\.py$")  # where `attnrec.training.given` keeps their copies
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A component's name, file or module, and the options given for it, as text."""
+
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return self.name + "".join(
+            f"{':' if place == 0 else ','}{key}={value}" for place, (key, value) in enumerate(self.options)
+        )
+
+    @property
+    def file(self) -> Path | None:
+        """The Python file that the component is read from; None where it has a name or is in a module."""
+        place = self.name.partition(":")[0]
+        return Path(place) if place.endswith(".py") else None
+
+    @property
+    def is_source(self) -> bool:
+        """Whether it is in a file or module of somebody's, and not a registered name."""
+        return ":" in self.name or self.file is not None
+
+    @property
+    def attribute(self) -> str:
+        """The class in a file or module; "" where none is named."""
+        return self.name.partition(":")[2]
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables: as it is asked for, but a class of a notebook by its name alone."""
+        file = self.file
+        if file is None or file.stem != self.attribute or not _OF_NOTEBOOK.search(file.as_posix()):
+            return str(self)
+        return str(Spec(self.attribute, self.options))
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Read ``NAME``, ``FILE.py:CLASS`` or ``MODULE:CLASS``, each with ``:option=value,...`` after it or not.
+
+        Raises InputError where it is not of that form.
+        """
+        name, colon, rest = text.partition(":")
+        first, further, tail = rest.partition(":")
+        if first.isidentifier():
+            name, colon, rest = f"{name}:{first}", further, tail
+        if not name or (colon and not rest):
+            raise InputError(f"{text!r} is not of the form NAME[:option=value,...]")
+        options = []
+        for item in rest.split(",") if rest else []:
+            key, equals, value = item.partition("=")
+            if not (key and equals and value):
+                raise InputError(f"{text!r}: {item!r} is not of the form option=value")
+            options.append((key, value))
+        if len(dict(options)) < len(options):
+            raise InputError(f"{text!r} gives an option twice")
+        return cls(name, tuple(options))
+
+
+@dataclass(frozen=True)
+class Specs:
+    """One component for all blocks of a model, or one for each."""
+
+    parts: tuple[Spec, ...]
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.parts))
+
+    @property
+    def label(self) -> str:
+        """What they are called in tables, as `Spec.label`."""
+        return "+".join(part.label for part in self.parts)
+
+    def of_block(self, number: int) -> Spec:
+        """That of a block, counted from 0."""
+        return self.parts[number if len(self.parts) > 1 else 0]
+
+    @classmethod
+    def parse(cls, text: str) -> Specs:
+        """Read components joined by ``+``; InputError as `Spec.parse`."""
+        return cls(tuple(Spec.parse(part) for part in text.split("+")))

@@ -1,0 +1,44 @@
+"""Which interactions, and what of them is held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attnrec.core.errors import InputError
+from attnrec.core.options import Options, flag, option
+from attnrec.data.reading.form import ReadOptions
+
+
+@dataclass(frozen=True)
+class DataOptions(Options, ReadOptions):
+    """The data set, how its file is read, and the split; InputError for a value outside its limits."""
+
+    dataset: str = option("synthetic", "Data", "`synthetic` (embedded) or the path of an interaction file.")
+    split: str = option(
+        "auto",
+        "Data",
+        "What is held out: the last items of each user, all that is later than a moment, or the data's own parts "
+        "(auto: these where there are any, else leave-one-out).",
+        choices=("auto", "leave-one-out", "time", "given"),
+    )
+    valid_from: str = option(
+        "",
+        "Data",
+        "time: when validation begins, as an ISO date (UTC) or a timestamp in the data's unit.",
+        shown="80 % of the interactions",
+    )
+    test_from: str = option("", "Data", "time: when the test begins.", shown="90 % of the interactions")
+
+    features: str = option(
+        "", "Data", "Table of items, an id and their features a row, for a model that uses features.", shown="none"
+    )
+    feature_columns: tuple[str, ...] = option(
+        (), "Data", "Columns of --features that are used, as genre,brand.", shown="that of categories"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.feature_columns and not self.features:
+            raise InputError(f"{flag('feature_columns')} needs {flag('features')}, the table that has them")
+        if (self.valid_from or self.test_from) and self.split != "time":
+            raise InputError(f"{flag('valid_from')} and {flag('test_from')} belong to {flag('split')} time")

@@ -1,0 +1,76 @@
+"""Every built-in model, so that they are registered, and how one is built for a data set."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from attnrec.attention import Component
+from attnrec.core.errors import InputError
+from attnrec.core.options import flag
+from attnrec.data.catalogue import Catalogue
+from attnrec.models import sasrec  # noqa: F401  (it registers itself)
+from attnrec.models.base import MODELS, SequentialModel
+from attnrec.models.options import ModelOptions
+
+__all__ = ["MODELS", "build_model", "needs_timestamps"]
+
+
+def build_model(config: ModelOptions, catalogue: Catalogue, device: torch.device, dataset: str) -> SequentialModel:
+    """The untrained model that ``config`` describes, on ``device``.
+
+    Args:
+        config: the model's options.
+        catalogue: of the data.
+        device: where the model will run.
+        dataset: what the data are called in messages.
+
+    Raises InputError for an unknown model, variant or option of it, or one that cannot run there or on such data.
+    """
+    _check_used(config)
+    _check_needs(MODELS.find(config.model.name), f"{flag('model')} {config.model}", catalogue, dataset)
+    built = MODELS.build(config.model, catalogue, config, called_with="(catalogue, config)")
+    for part in (built, *built.components()):
+        own = "model" if part is built else "attention"
+        _check_needs(part, f"{flag(own)} {getattr(config, own)}", catalogue, dataset)
+    _check_vectors(built, catalogue)
+    model = built.to(device)
+    for part in (model, *model.components()):
+        part.check_device(device)
+    return model
+
+
+def _check_used(config: ModelOptions) -> None:
+    """InputError for an option that was given and that the model does not look at."""
+    used = {*MODELS.find(config.model.name).uses, "model"}
+    usual = ModelOptions(**{name: getattr(config, name) for name in used})
+    for own in fields(config):
+        if getattr(config, own.name) != getattr(usual, own.name):
+            raise InputError(f"{flag(own.name)} means nothing to {flag('model')} {config.model}, which does not use it")
+
+
+def _check_vectors(model: SequentialModel, catalogue: Catalogue) -> None:
+    """InputError where a model has no vector or bias for every item."""
+    rows, name = catalogue.num_items + 1, type(model).__name__
+    vectors, bias = model.item_vectors, model.item_bias
+    if not isinstance(vectors, Tensor) or vectors.ndim != 2 or len(vectors) != rows:
+        found = list(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
+        raise InputError(f"{name}.item_vectors are {found} and not [{rows}, e]: one for each item, and one for padding")
+    if bias is not None and (not isinstance(bias, Tensor) or bias.shape != (rows,)):
+        found = list(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
+        raise InputError(f"{name}.item_bias is {found} and not [{rows}]: one for each item, and one for padding")
+
+
+def _check_needs(part: Component | type[Component], who: str, catalogue: Catalogue, dataset: str) -> None:
+    """InputError where a component, ``who`` in messages, needs what the data do not have."""
+    if part.needs_timestamps and not catalogue.timestamps:
+        raise InputError(f"{who} needs timestamps, and {dataset} has none")
+    if part.needs_features and catalogue.features is None:
+        raise InputError(f"{who} needs item features, and {dataset} has none: give {flag('features')} FILE")
+
+
+def needs_timestamps(model: SequentialModel) -> bool:
+    """Whether the model can only run on data with timestamps."""
+    return any(part.needs_timestamps for part in (model, *model.components()))

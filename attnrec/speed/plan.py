@@ -1,0 +1,89 @@
+"""What `attnrec bench` is asked to measure. Nothing heavy is imported here, so that help and errors come at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+from attnrec.core.errors import InputError
+
+FORWARD, BOTH = "forward", "both"
+PASSES = (FORWARD, BOTH)
+LENGTHS = ("full", "games", "ml-1m")
+PRECISIONS = ("fp32", "bf16", "fp16")
+_MOST = 10**9
+
+
+@dataclass(frozen=True)
+class BenchmarkPlan:
+    """Every operator is measured at every sequence length n and head width d, in every pass.
+
+    Attributes:
+        attention: operators ``NAME[:option=value,...]`` and competitors ``torch:NAME``, at least one, each once.
+        seq_lens: longest histories n, in items.
+        dims: widths d of a head.
+        heads: H.
+        batch: histories B.
+        lengths: how long the histories are, one of `LENGTHS` (`attnrec.speed.workloads`).
+        precision: of the inputs, one of `PRECISIONS`; with other than ``fp32`` operators run under autocast.
+        passes: of `PASSES`: the outputs alone, or the outputs and then the gradients.
+        seconds: of measuring aimed at, for each operator and pass at each size.
+        seed: of the inputs' values and the operators' parameters.
+
+    Raises InputError when a value is outside its limits.
+    """
+
+    attention: tuple[str, ...] = ("sdpa", "awr", "awr:impl=reference")
+    seq_lens: tuple[int, ...] = (128, 256, 512, 1024)
+    dims: tuple[int, ...] = (64,)
+    heads: int = 1
+    batch: int = 8
+    lengths: str = "full"
+    precision: str = "fp32"
+    passes: tuple[str, ...] = PASSES
+    seconds: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for flag, numbers in (
+            ("--seq-len", self.seq_lens),
+            ("--dim", self.dims),
+            ("--heads", (self.heads,)),
+            ("--batch", (self.batch,)),
+        ):
+            for number in numbers:
+                if number < 1:
+                    raise InputError(f"{flag} must be at least 1, not {number}")
+                if number > _MOST:
+                    raise InputError(f"{flag} must be at most {_MOST}")
+        for flag, values, known in (
+            ("--lengths", (self.lengths,), LENGTHS),
+            ("--precision", (self.precision,), PRECISIONS),
+            ("--passes", self.passes, PASSES),
+        ):
+            for value in values:
+                if value not in known:
+                    raise InputError(f"{flag} {value!r} is not one of {', '.join(known)}")
+        for flag, given in (
+            ("--attention", self.attention),
+            ("--seq-len", self.seq_lens),
+            ("--dim", self.dims),
+            ("--passes", self.passes),
+        ):
+            if len(set(given)) < len(given):
+                raise InputError(f"{flag} gives one value twice: {', '.join(map(str, given))}")
+        if not (isfinite(self.seconds) and self.seconds > 0):
+            raise InputError(f"--seconds must be above 0, not {self.seconds:g}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}")
+
+    @property
+    def workload(self) -> str:
+        """The batch in words."""
+        heads = f", {self.heads} heads" if self.heads > 1 else ""
+        long = "all n long" if self.lengths == "full" else f"lengths as in {self.lengths}"
+        return f"batch {self.batch}{heads}, {long}"
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Every (n, d), the small ones first."""
+        return [(n, d) for d in sorted(self.dims) for n in sorted(self.seq_lens)]
