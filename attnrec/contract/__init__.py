@@ -1,12 +1,12 @@
-"""What every attention operator must satisfy, runnable on anyone's operator.
+"""What every attention operator, mixer and model must satisfy, runnable on anyone's.
 
-from attnrec.contract import check_operator
+from attnrec.contract import check
 
-report = check_operator("awr:refinement=value")  # or a class, or a function that builds one
+report = check("awr:refinement=value")  # or a class
 assert report.holds, str(report)
 """
 
 from attnrec.contract.report import Report, Result
-from attnrec.contract.run import check_names, check_operator
+from attnrec.contract.run import check, check_mixer, check_model, check_names, check_operator
 
-__all__ = ["Report", "Result", "check_names", "check_operator"]
+__all__ = ["Report", "Result", "check", "check_mixer", "check_model", "check_names", "check_operator"]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from attnrec.contract.cases import PADDED, UNPADDED, Batch, Case, make_batch
-from attnrec.contract.check import check, raised
-from attnrec.contract.subject import Fault, NotRun, Subject, pull_back, require_finite, require_shape
+from attnrec.attention import AttentionOperator
+from attnrec.contract.batches import Batch
+from attnrec.contract.cases import PADDED, UNPADDED, Case
+from attnrec.contract.checking import check
+from attnrec.contract.comparing import pull_back, require_finite
+from attnrec.contract.faults import Fault, NotRun, Unusable, raised
+from attnrec.contract.subject import Place, Subject
 
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -24,20 +31,20 @@ def _named(dtype: torch.dtype) -> str:
 
 @check("dtype", "make new tensors like the inputs (dtype=q.dtype, torch.zeros_like) and cast nothing for good")
 def dtype(subject: Subject) -> str:
-    """A refusal by TypeError or ValueError is an answer; float32 must be taken."""
+    """A refusal is an answer, but float32 must be taken."""
     kept, refused = [], []
     for wanted in _FLOATS:
         for case in subject.full(UNPADDED[0], PADDED[-1]):
-            operator, batch = subject.operator(case, dtype=wanted), make_batch(case).to(wanted, subject.device)
+            component, batch = subject.build(case, dtype=wanted), subject.batch(case, dtype=wanted)
             try:
-                out = operator(*batch.inputs, batch.ctx)
-            except (TypeError, ValueError) as error:
-                if wanted == torch.float32:
-                    raise
+                out = subject.run(component, batch)
+            except Unusable:
+                raise
+            except Exception as error:
+                if wanted == torch.float32 or not subject.is_refusal(error):
+                    raise Fault(f"{_named(wanted)} {raised(error)}") from error
                 refused.append(f"{_named(wanted)} ({raised(error)})")
                 break
-            except Exception as error:
-                raise Fault(f"{_named(wanted)} {raised(error)}") from error
             if out.dtype != wanted:
                 raise Fault(f"{_named(wanted)} comes back as {_named(out.dtype)}")
             require_finite(out, f"the output in {_named(wanted)}")
@@ -52,20 +59,20 @@ def autocast(subject: Subject) -> str:
     unit = torch.finfo(torch.bfloat16).eps
     worst = 0.0
     for case in subject.full(UNPADDED[1], PADDED[-1]):
-        batch = make_batch(case).to(torch.float32, subject.device)
-        operator = subject.operator(case, dtype=torch.float32)
-        wanted = subject.output(operator, batch)
-        for given in (torch.bfloat16, torch.float32):
+        batch = subject.batch(case, dtype=torch.float32)
+        component = subject.build(case, dtype=torch.float32)
+        wanted = subject.output(component, batch)
+        for given in (torch.bfloat16, torch.float32) if batch.floats else (torch.float32,):
             with torch.autocast(subject.device.type, torch.bfloat16):
-                leaves, out = subject.with_gradients(operator, batch.to(given, subject.device))
+                leaves, out = subject.with_gradients(component, batch.to(given, subject.device))
+            require_finite(out)
             if out.dtype not in (torch.bfloat16, torch.float32):
                 raise Fault(f"{_named(given)} comes back as {_named(out.dtype)}")
             found = subject.difference(out, wanted)
             # scores of a few units are off by a few roundings, and weights by that much relatively
-            if not found < 32 * unit:
-                raise Fault(f"under autocast the output moves by {found:.2g}")
-            trained = [parameter for parameter in operator.parameters() if parameter.requires_grad]
-            pull_back(out, subject.cotangent(batch), [*leaves, *trained])
+            subject.judge(found, 32 * unit, "under autocast the output moves by {}")
+            trained = [parameter for parameter in component.parameters() if parameter.requires_grad]
+            pull_back(out, subject.cotangent(batch), [*leaves.values(), *trained])
             worst = max(worst, found)
     return f"moves by {worst:.2g}"
 
@@ -75,10 +82,10 @@ def device(subject: Subject) -> str:
     """On a CPU, torch's meta device stands for the other one: it computes shapes and places alone."""
     target = torch.device("meta") if subject.device.type == "cpu" else subject.device
     for case in subject.full(UNPADDED[0], PADDED[-1]):
-        batch = make_batch(case).to(torch.float32, target)
-        operator = subject.operator(case, dtype=torch.float32).to(target)
+        batch = subject.batch(case, dtype=torch.float32, device=target)
+        component = subject.build(case, dtype=torch.float32).to(target)
         try:
-            out = operator(*batch.inputs, batch.ctx)
+            out = subject.run(component, batch)
         except (RuntimeError, NotImplementedError) as error:
             if target.type == "meta" and not ("expected device" in str(error) or "same device" in str(error)):
                 raise NotRun(f"the meta device, in place of another, is not enough: {raised(error)}") from error
@@ -93,11 +100,11 @@ def global_state(subject: Subject) -> str:
     worst = 0.0
     for case in subject.full(UNPADDED[1], PADDED[-1]):
         batch = subject.batch(case)
-        wanted = subject.output(subject.operator(case), batch)
+        wanted = subject.output(subject.build(case), batch)
         for words, around in _surroundings().items():
-            operator = subject.operator(case)
+            component = subject.build(case)
             with around():
-                out = operator(*(x.clone() for x in batch.inputs), batch.ctx)
+                out = subject.run(component, batch.mapped(torch.clone))
             if out.dtype != wanted.dtype:
                 raise Fault(f"{words} the output is {_named(out.dtype)}")
             worst = max(worst, subject.agree(out.detach(), wanted, case, f"{words} outputs move by {{}}"))
@@ -125,15 +132,16 @@ def _default_dtype(wanted: torch.dtype) -> Iterator[None]:
 
 @check("state dict", "what is drawn or counted must be a parameter, or a buffer by register_buffer")
 def state_dict(subject: Subject) -> str:
-    """An operator of another seed computes the same after it was given the state."""
+    """A component of another seed computes the same after it was given the state."""
     for case in subject.full(UNPADDED[1], PADDED[-1]):
         batch = subject.batch(case)
-        one, other = subject.operator(case, seed=0), subject.operator(case, seed=1)
+        one, other = subject.build(case), subject.another(case)
         wanted = subject.output(one, batch)
         # as a run keeps it
         file = save_tensors({name: own.detach().cpu().clone() for name, own in one.state_dict().items()})
         other.load_state_dict(load_tensors(file))
-        text = "an operator that loads the state dict of another differs from it by {}"
+        article = "an" if subject.noun == "operator" else "a"
+        text = f"{article} {subject.noun} that loads the state dict of another differs from it by {{}}"
         subject.agree(subject.output(other, batch), wanted, case, text)
         count = len(one.state_dict())
     return f"{count} tensor{'' if count == 1 else 's'}" if count else "empty"
@@ -142,27 +150,42 @@ def state_dict(subject: Subject) -> str:
 @check("inputs kept", "no in-place operation (q *= ..., masked_fill_) on what was passed in: the block still needs it")
 def inputs_kept(subject: Subject) -> str:
     for case in subject.ladder((UNPADDED[0], PADDED[1])):
-        operator, batch = subject.operator(case), subject.batch(case)
-        with _left_alone(batch, "forward"):
-            operator(*batch.inputs, batch.ctx)
-        if operator.has_weights:
-            with _left_alone(batch, "weights"):
-                operator.weights(batch.q, batch.k, batch.ctx)
+        component, given = subject.build(case), subject.given(subject.batch(case))
+        with _left_alone(subject, given, "forward"):
+            component(*given)
+        if isinstance(component, AttentionOperator) and component.has_weights:
+            q, k, _, ctx = given
+            with _left_alone(subject, given, "weights"):
+                component.weights(q, k, ctx)
     return "unchanged"
 
 
 @contextlib.contextmanager
-def _left_alone(batch: Batch, name: str) -> Iterator[None]:
-    held = {"q": batch.q, "k": batch.k, "v": batch.v, "lengths": batch.ctx.lengths}
-    if batch.ctx.timestamps is not None:
-        held["timestamps"] = batch.ctx.timestamps
-    before = {key: (tensor.clone(), tensor._version) for key, tensor in held.items()}
+def _left_alone(subject: Subject, given: tuple[Any, ...], name: str) -> Iterator[None]:
+    held = [pair for key, value in zip(subject.arguments, given, strict=True) for pair in _tensors(key, value)]
+    before = [(tensor.clone(), tensor._version) for _, tensor in held]
     with torch.no_grad():
         yield
-    for key, tensor in held.items():
-        values, version = before[key]
+    for (key, tensor), (values, version) in zip(held, before, strict=True):
         if tensor._version != version or not tensor.equal(values):
             raise Fault(f"{name} writes into {key}")
+
+
+def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in an argument, each called by the field that it stands in."""
+    if isinstance(value, np.ndarray):
+        yield name, torch.from_numpy(value)
+    elif isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, own in value.items():
+            yield from _tensors(key, own)
+    elif isinstance(value, tuple):
+        for own in value:
+            yield from _tensors(name, own)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _tensors(field.name, getattr(value, field.name))
 
 
 @check("memory layout", "use .reshape rather than .view: the trunk passes views of a larger tensor")
@@ -178,19 +201,22 @@ def memory_layout(subject: Subject) -> str:
     return f"moves by {worst:.2g}"
 
 
-def _placed(subject: Subject, case: Case, batch: Batch, place: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """The output and the gradients by q, k and v, with inputs and what comes back placed in memory by ``place``."""
-    leaves = [x.detach().clone().requires_grad_() for x in batch.inputs]
-    q, k, v = (place(x) for x in leaves)
-    out = require_shape(subject.operator(case)(q, k, v, batch.ctx), batch)
-    gradients = pull_back(out, place(subject.cotangent(batch)), leaves)
+def _placed(subject: Subject, case: Case, batch: Batch, place: Place) -> dict[str, Tensor]:
+    """The output and the gradients by the floats, with inputs and what comes back placed in memory by ``place``."""
+    leaves, out = subject.with_gradients(subject.build(case), batch, place=place)
+    gradients = pull_back(out, place(subject.cotangent(batch)), tuple(leaves.values()))
     return {"the output": out.detach()} | {
-        f"the gradient by {name}": gradient for name, gradient in zip("qkv", gradients, strict=True)
+        f"the gradient by {name}": gradient for name, gradient in zip(leaves, gradients, strict=True)
     }
 
 
-def _layouts() -> dict[str, Callable[[Tensor], Tensor]]:
+def _transposed(x: Tensor) -> Tensor:
+    axes = (1, 2) if x.ndim > 2 else (0, 1)
+    return x.transpose(*axes).contiguous().transpose(*axes)
+
+
+def _layouts() -> dict[str, Place]:
     return {
-        "that are transposed views": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
+        "that are transposed views": _transposed,
         "that are every other column": lambda x: torch.stack([x, x], dim=-1)[..., 0],
     }

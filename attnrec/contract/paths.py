@@ -12,12 +12,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from attnrec.attention import AttentionOperator, Packing
-from attnrec.benchmark.scaling import fit_exponents, kept_for_backward
-from attnrec.contract.cases import PADDED, UNPADDED, Batch, Case, Layout, make_batch
-from attnrec.contract.check import check
-from attnrec.contract.subject import Fault, NotRun, Subject, pull_back, require_finite
-from attnrec.errors import InputError
+from attnrec.attention import AttentionOperator, Component, Packing
+from attnrec.contract.batches import Batch
+from attnrec.contract.cases import PADDED, UNPADDED, Case, Layout
+from attnrec.contract.checking import check
+from attnrec.contract.comparing import pull_back, require_finite
+from attnrec.contract.faults import Fault, NotRun
+from attnrec.contract.operators import OperatorSubject
+from attnrec.contract.subject import Subject
+from attnrec.core.measuring import fit_exponents, kept_for_backward
 
 _LENGTHS = (256, 512, 1024, 2048)
 _BUDGET_S = 4.0
@@ -32,19 +35,22 @@ def packed(subject: Subject) -> str:
     for case in subject.ladder((Layout((1,), 1), Layout((2,), 2), Layout((1, 3), 3), Layout((1, 2, 2, 5, 7), 7))):
         for groups in (1, 2, 4)[: len(case.lengths)]:
             for training in (False, True):
-                operator = subject.operator(case, training=training)
+                operator = subject.build(case, training=training)
+                assert isinstance(subject, OperatorSubject)
+                assert isinstance(operator, AttentionOperator)
                 worst = max(worst, _packed_as_padded(subject, case, operator, groups))
     return f"moves by {worst:.2g}"
 
 
-def _packed_as_padded(subject: Subject, case: Case, operator: AttentionOperator, groups: int) -> float:
+def _packed_as_padded(subject: OperatorSubject, case: Case, operator: AttentionOperator, groups: int) -> float:
     batch = subject.batch(case)
-    together, packing = batch.packed(case.max_len, groups)  # views of one tensor, as the trunk gives them
-    weight = subject.cotangent(batch).transpose(1, 2)[batch.ctx.real()]
+    given, packing = subject.packed(operator, case, batch, groups)
+    weight = subject.cotangent(batch).transpose(1, 2).flatten(0, 1)[batch.cells(subject.device)]
     trained = {name: p for name, p in operator.named_parameters() if p.requires_grad}
     results = []
     for run in (operator.forward_packed, lambda *given: AttentionOperator.forward_packed(operator, *given)):
-        leaf = together.detach().clone().requires_grad_()
+        # views of one tensor, as the trunk gives them
+        leaf = torch.stack(given, dim=1).detach().requires_grad_()
         out = _packed_output(run, leaf, packing, weight.shape)
         found = pull_back(out, weight, (leaf, *trained.values()))
         gradients = dict(zip(("q, k and v", *trained), found, strict=True))
@@ -71,16 +77,11 @@ def _packed_output(run: Callable[..., Tensor], leaf: Tensor, packing: Packing, s
 def implementations(subject: Subject) -> str:
     own, values = subject.factory.impls()
     if own is None:
-        raise NotRun("the operator has no option impl")
+        raise NotRun(f"the {subject.noun} has no option impl")
     if not values:
         raise NotRun(f"impl is no Literal[...], so that nothing but impl={own} is known")
-    usable, refused = [], []
-    for impl in values:
-        try:
-            subject.factory(subject.heads, subject.head_dim, 8, 0.0, impl).check_device(subject.device)
-            usable.append(impl)
-        except InputError:
-            refused.append(impl)
+    usable = [impl for impl in values if subject.takes(subject.heads, subject.head_dim, impl)]
+    refused = [impl for impl in values if impl not in usable]
     left_out = f" ({', '.join(refused)} cannot run here)" if refused else ""
     if len(usable) < 2:
         raise NotRun(f"nothing to compare impl={own} with{left_out}")
@@ -97,9 +98,9 @@ def _implementations_agree(subject: Subject, base: str, impl: str) -> float:
     dtype = torch.float32 if single else torch.float64
     worst = 0.0
     for case in subject.ladder((Layout((1,), 1), *UNPADDED, *PADDED, Layout((0, 2), 3)), long=True):
-        batch = make_batch(case).to(dtype, subject.device)
-        reference = subject.operator(case, impl=base, dtype=dtype)
-        other = subject.operator(case, impl=impl, dtype=dtype)
+        batch = subject.batch(case, dtype=dtype)
+        reference = subject.build(case, impl=base, dtype=dtype)
+        other = subject.build(case, impl=impl, dtype=dtype)
         other.load_state_dict(reference.state_dict())
         cotangent = subject.cotangent(batch)
         wanted, gradients = subject.gradients(reference, batch, cotangent)
@@ -149,20 +150,19 @@ def _log_sum_exp_type(device: str) -> torch.dtype:
 
 def _compiled_as_eager(subject: Subject, backend: str) -> float:
     worst = 0.0
-    operator: AttentionOperator | None = None
+    component: Component | None = None
     for case in subject.full(Layout((2, 3), 4), Layout((2, 5), 6)):  # padding is trimmed, so that T changes
         subject.case = case
         batch = subject.batch(case)
-        if operator is None:
-            operator = subject.operator(case)
-            call = torch.compile(operator, backend=backend)
+        if component is None:
+            component = subject.build(case)
+            call = torch.compile(component, backend=backend)
         cotangent = subject.cotangent(batch)
-        wanted, gradients = subject.gradients(operator, batch, cotangent)
-        leaves = tuple(x.detach().clone().requires_grad_() for x in batch.inputs)
-        out = call(*(x.clone() for x in leaves), batch.ctx)
+        wanted, gradients = subject.gradients(component, batch, cotangent)
+        leaves, out = subject.with_gradients(component, batch, call=call)
         worst = max(worst, subject.agree(out.detach(), wanted, case, "compiled, the output moves by {}"))
-        found = pull_back(out, cotangent, leaves)
-        for name, gradient in zip("qkv", found, strict=True):
+        found = pull_back(out, cotangent, tuple(leaves.values()))
+        for name, gradient in zip(leaves, found, strict=True):
             text = f"compiled, the gradient by {name} moves by {{}}"
             worst = max(worst, subject.agree(gradient, gradients[name], case, text))
     return worst
@@ -178,12 +178,13 @@ def growth(subject: Subject) -> str:
     end = time.monotonic() + _BUDGET_S
     heads, dim = (1, 32) if subject.takes(1, 32) else subject.shapes[-1]
     for length in _LENGTHS:
-        case = Case((length,), length, heads, dim, max_len=length, timestamps=subject.needs_timestamps)
-        batch = make_batch(case).to(torch.float32, subject.device)
-        operator = subject.operator(case, training=True, dtype=torch.float32)
+        case = subject.single(length, heads, dim)
+        batch = subject.batch(case, dtype=torch.float32)
+        component = subject.build(case, training=True, dtype=torch.float32)
         lengths.append(length)
-        kept.append(kept_for_backward(partial(_forward, operator, batch)))
-        seconds.append(_seconds(operator, batch))
+        forward = partial(_forward, subject, component, batch)
+        kept.append(kept_for_backward(forward))
+        seconds.append(_seconds(forward))
         left = end - time.monotonic()
         if 20 * seconds[-1] > (left if len(lengths) > 1 else 10 * _BUDGET_S):  # five passes over twice the items
             break
@@ -196,17 +197,16 @@ def growth(subject: Subject) -> str:
     return f"time n^{in_time:.1f}, memory n^{in_memory:.1f} ({span})"
 
 
-def _forward(operator: AttentionOperator, batch: Batch) -> Tensor:
-    out: Tensor = operator(*(x.detach().requires_grad_().clone() for x in batch.inputs), batch.ctx)
-    return out
+def _forward(subject: Subject, component: Component, batch: Batch) -> Tensor:
+    return subject.run(component, batch.mapped(lambda x: x.detach().requires_grad_().clone()))
 
 
-def _seconds(operator: AttentionOperator, batch: Batch) -> float:
+def _seconds(forward: Callable[[], Tensor]) -> float:
     """The shortest of three forward and backward passes, after one to warm up."""
     found = []
     for _ in range(4):
         begin = time.perf_counter()
-        out = _forward(operator, batch)
+        out = forward()
         if out.requires_grad:
             out.sum().backward()
         if out.is_cuda:

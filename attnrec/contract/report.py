@@ -6,12 +6,20 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from attnrec.contract.faults import place
+from attnrec.core import html
+
 Status = Literal["holds", "fails", "not run"]
+
+
+def raises(noun: str) -> str:
+    """Why a check was not run where another has said what the component raises."""
+    return f"the {noun} raises"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One property of an operator.
+    """One property of a component.
 
     Attributes:
         name: of the check.
@@ -19,7 +27,7 @@ class Result:
         figure: what was measured; the fault where it fails; the reason where it was not run.
         case: the smallest case found that fails, in words; empty otherwise.
         hint: what usually causes such a fault; empty unless it fails.
-        error: what the operator raised, if the check failed by that.
+        error: what the component raised, if the check failed by that.
     """
 
     name: str
@@ -27,7 +35,7 @@ class Result:
     figure: str
     case: str = ""
     hint: str = ""
-    error: Exception | None = field(default=None, repr=False, compare=False)
+    error: BaseException | None = field(default=None, repr=False, compare=False)
 
     @property
     def fault(self) -> str:
@@ -37,16 +45,18 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """The results for one operator; ``str`` gives all of it as plain text.
+    """The results for one component; ``str`` gives all of it as plain text.
 
     Attributes:
-        operator: its name and options.
+        noun: ``operator``, ``mixer`` or ``model``.
+        component: its name and options.
         device: where it was run.
         dtype: the precision of the checks that do not say another.
         results: in the order of the checks.
     """
 
-    operator: str
+    noun: str
+    component: str
     device: str
     dtype: str
     results: tuple[Result, ...]
@@ -54,6 +64,14 @@ class Report:
     @property
     def failures(self) -> tuple[Result, ...]:
         return tuple(result for result in self.results if result.status == "fails")
+
+    @property
+    def blocks(self) -> dict[str, Result]:
+        """The failures by the names of their checks; those by one and the same error are one, joined by commas."""
+        together: dict[object, list[Result]] = {}
+        for result in self.failures:
+            together.setdefault(result.name if result.error is None else place(result.error), []).append(result)
+        return {", ".join(result.name for result in some): some[0] for some in together.values()}
 
     @property
     def holds(self) -> bool:
@@ -68,14 +86,20 @@ class Report:
         if self.failures:
             names = ", ".join(result.name for result in self.failures)
             verb = "fails" if len(self.failures) == 1 else "fail"
-            return f"{self.operator}: {len(self.failures)} of {ran} checks {verb}: {names}{end}"
-        return f"{self.operator}: {ran} of {ran} checks hold{end}"
+            return f"{self.component}: {len(self.failures)} of {ran} checks {verb}: {names}{end}"
+        return f"{self.component}: {ran} of {ran} checks hold{end}"
 
     def __str__(self) -> str:
         width = max((len(result.name) for result in self.results), default=0)
         lines = [f"{result.name:{width}}  {result.status:7}  {result.fault}" for result in self.results]
         hints = [textwrap.indent(f"{result.name}: {result.hint}", "  ") for result in self.failures if result.hint]
         return "\n".join([*lines, *(["hints:", *hints] if hints else []), self.summary()])
+
+    def _repr_html_(self) -> str:
+        rows = [(result.name, result.status, result.fault) for result in self.results]
+        shown = html.table(("check", "", "measured"), rows, numbers_from=3)
+        hints = [f"{result.name}: {result.hint}" for result in self.failures if result.hint]
+        return html.heading(self.summary()) + html.items(hints) + shown
 
     def as_json(self) -> dict[str, Any]:
         """The report as what `json.dumps` takes."""
@@ -84,7 +108,7 @@ class Report:
             for result in self.results
         ]
         return {
-            "attention": self.operator,
+            "model" if self.noun == "model" else "attention": self.component,
             "device": self.device,
             "dtype": self.dtype,
             "holds": self.holds,

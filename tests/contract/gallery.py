@@ -11,22 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attnrec.attention import AttentionOperator, SequenceContext
+from attnrec.attention import AttentionOperator, Component, SequenceContext
 from attnrec.attention.operator import masked_softmax
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """A wrong operator.
+    """A wrong operator, mixer or model.
 
     Attributes:
-        operator: its class.
+        component: its class.
         check: the check that must name the fault.
         says: part of what it must say.
         also: other checks that fail as a consequence.
     """
 
-    operator: type[AttentionOperator]
+    component: type[Component]
     check: str
     says: str
     also: tuple[str, ...] = ()
@@ -223,6 +223,43 @@ class ReturnsTheMeanOfItsInput(Right):
         return self.dropped(masked_softmax(torch.zeros_like(q @ k.transpose(-1, -2)), ctx.mask())) @ v
 
 
+class WithoutWeights(Right):
+    """Mixes something other than the values, and keeps to itself the weights that would show it."""
+
+    has_weights = False
+
+    def instead(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return v
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
+        return self.dropped(self.weights(q, k, ctx)) @ self.instead(q, k, v)
+
+
+class KeysForValues(WithoutWeights):
+    def instead(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return k
+
+
+class QueriesForValues(WithoutWeights):
+    def instead(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return q
+
+
+class KeysForValuesWithoutSoftmax(KeysForValues):
+    """What a lone item gives is scaled by its query too."""
+
+    def weights(self, q: Tensor, k: Tensor, ctx: SequenceContext) -> Tensor:
+        return F.silu(self.scores(q, k, ctx)) * ctx.mask()
+
+
+class ValuesIgnored(WithoutWeights):
+    def instead(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return torch.ones_like(v)
+
+    def weights(self, q: Tensor, k: Tensor, ctx: SequenceContext) -> Tensor:
+        return F.silu(self.scores(q, k, ctx)) * ctx.mask()
+
+
 FROM_VALUES = ("padding", "zeros at padding", "gradcheck")
 
 WRONG = (
@@ -246,5 +283,9 @@ WRONG = (
     Wrong(CentredOverTheBatch, "batch independence", "when computed alone"),
     Wrong(CentredOverTheBatchInTraining, "batch independence", "in training", also=("dropout", "weights")),
     Wrong(ReturnsItsInput, "history", "output 2 stays", also=("weights output", "dropout")),
+    Wrong(KeysForValues, "values", "v is not used: outputs stay when all values change; k is used in its place"),
+    Wrong(QueriesForValues, "values", "outputs stay when all values change; q is used in its place"),
+    Wrong(KeysForValuesWithoutSoftmax, "values", "; k is used in its place"),
+    Wrong(ValuesIgnored, "values", "v is not used: outputs stay when all values change"),
     Wrong(ReturnsTheMeanOfItsInput, "weights output", "weights @ v differs", also=("parameters",)),
 )

@@ -206,6 +206,8 @@ class ViewsItsInputs(Right):
 
 
 class ValuesAsWideAsQueries(Right):
+    takes_any_value_width = True
+
     def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
         return (super().forward(q, k, v, ctx)).reshape(len(q), -1)[:, : q[0].numel()].reshape(q.shape)
 

@@ -13,11 +13,13 @@ def figure() -> str:
     return result.figure
 
 
+@pytest.mark.slow
 def test_without_a_compiler_for_its_code_inductor_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert "(backend aot_eager: no C++ compiler)" in figure()
 
 
+@pytest.mark.slow
 def test_a_torch_that_takes_the_wrong_type_for_its_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: name)

@@ -16,9 +16,9 @@ def run(operator: type, *more: str) -> Report:
     return check_operator(operator, only=[*QUICK, *more], compile_backend="aot_eager")
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.operator.__name__)
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.component.__name__)
 def test_the_fault_is_named(wrong: Wrong) -> None:
-    report = run(wrong.operator, wrong.check)
+    report = run(wrong.component, wrong.check)
     failed = {result.name: result for result in report.failures}
     assert wrong.check in failed, str(report)
     assert wrong.says in failed[wrong.check].fault
@@ -54,4 +54,4 @@ CAUSED_BY_AN_OPERATOR = {
 
 @pytest.mark.parametrize("pitfall", CAUSED_BY_AN_OPERATOR)
 def test_every_pitfall_is_in_the_gallery(pitfall: str) -> None:
-    assert CAUSED_BY_AN_OPERATOR[pitfall] <= {wrong.operator.__name__ for wrong in WRONG}
+    assert CAUSED_BY_AN_OPERATOR[pitfall] <= {wrong.component.__name__ for wrong in WRONG}

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnrec.attention import SequenceContext
+from attnrec.attention import ATTENTION, SequenceContext
 from attnrec.contract import check_names, check_operator
-from attnrec.contract.cases import Case, make_batch
-from attnrec.errors import InputError
+from attnrec.contract.batches import make_batch
+from attnrec.contract.cases import Case
+from attnrec.core.errors import InputError
 from tests.contract.gallery import NoCausalMask, Right
-from tests.contract.gallery_of_surroundings import TwoFormulas
+from tests.contract.gallery_of_surroundings import TwoFormulas, ValuesAsWideAsQueries
 
 MASKS = ["no future leak", "padding", "trimming"]
 
@@ -128,8 +129,36 @@ def test_declared_needs_are_met() -> None:
         check_operator(Stamped, heads=3)
 
 
+class OfOneWidth(ValuesAsWideAsQueries):
+    takes_any_value_width = False
+
+
+def test_values_of_another_width_are_asked_for_where_they_are_declared() -> None:
+    (kept,) = check_operator(OfOneWidth, only=["shape"]).results
+    assert (kept.status, kept.figure) == ("holds", "of the values, as wide as q")
+    (right,) = check_operator("sdpa", only=["shape"]).results
+    assert (right.status, right.figure) == ("holds", "of the values, whatever their width")
+
+    class Refuses(Right):
+        takes_any_value_width = True
+
+        def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
+            if v.shape[-1] != self.head_dim:
+                raise ValueError("values must be as wide as the head")
+            return super().forward(q, k, v, ctx)
+
+    (refused,) = check_operator(Refuses, only=["shape"]).failures
+    assert refused.case.endswith("values of width 3")
+
+
+@pytest.mark.parametrize("name", ATTENTION.names())
+def test_built_in_operators_declare_what_they_take(name: str) -> None:
+    operator: Any = ATTENTION.find(name)
+    assert operator.takes_any_value_width == (name not in ("differential", "ti"))
+
+
 def test_timestamps_ascend_with_ties_and_are_zero_at_padding() -> None:
-    times = make_batch(Case((3, 12), 12, 1, 2, timestamps=True)).ctx.timestamps
+    times = make_batch(Case((3, 12), 12, 1, 2, timestamps=True), {}).ctx.timestamps
     assert times is not None
     assert (times[0, :9] == 0).all()
     steps = times[1].diff()
@@ -157,7 +186,7 @@ def test_implementations_are_found_by_their_annotation(operator: Any, status: st
 
 def test_an_operator_is_named_by_what_built_it() -> None:
     names = [
-        check_operator(operator, only=["shape"]).operator
+        check_operator(operator, only=["shape"]).component
         for operator in ("awr:width=3", Right, partial(TwoFormulas, impl="reference"), untyped)
     ]
     assert names == ["awr:width=3", "Right", "TwoFormulas:impl=reference", "untyped"]
@@ -185,8 +214,10 @@ def test_cases_in_words(case: Case, words: str) -> None:
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
 
 
-def test_the_document_explains_every_check_in_order() -> None:
-    assert re.findall(r"^\| `(.+?)` \|", DOCUMENT, flags=re.MULTILINE) == check_names()
+@pytest.mark.parametrize("kind", ["operator", "mixer", "model"])
+def test_the_document_explains_every_check_in_order(kind: Any) -> None:
+    section = DOCUMENT.partition(f"## Checks of {kind}s\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(.+?)` \|", section, flags=re.MULTILINE) == check_names(kind)
 
 
 def test_the_test_in_the_document_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,88 @@
+"""The checks that are a model's alone: what states are compared with, row 0, what is added to the loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attnrec.contract.batches import NUM_ITEMS
+from attnrec.contract.cases import MAX_LEN, PADDED, UNPADDED, Layout
+from attnrec.contract.checking import check
+from attnrec.contract.comparing import largest
+from attnrec.contract.faults import Fault, NotRun
+from attnrec.contract.models import vectors_of
+from attnrec.contract.subject import Subject
+from attnrec.models.base import SequentialModel
+
+
+@check(
+    "shape",
+    "forward gives [N, e], item_vectors [num_items + 1, e] (row 0 is padding), item_bias [num_items + 1] or None",
+)
+def shape(subject: Subject) -> str:
+    words = ""
+    for case in subject.ladder((Layout((1,), 1), Layout((2,), 2), Layout((1, 3), 3), Layout((MAX_LEN,), MAX_LEN))):
+        model = subject.build(case)
+        subject.run(model, subject.batch(case))
+        assert isinstance(model, SequentialModel)
+        vectors, bias = vectors_of(model)
+        words = f"states and item vectors of width {vectors.shape[1]}" + ("" if bias is None else ", with a bias")
+    return words
+
+
+@check("history", "states hang on the items before the last one: is what was mixed returned, and not the embedding?")
+def history(subject: Subject) -> str:
+    """A model of the last item alone, or of popularity, is one too; that it is such is said."""
+    smallest = float("inf")
+    for case in subject.ladder((Layout((2,), 2), Layout((3,), 3), Layout((5, 5), 5))):
+        batch, model = subject.batch(case), subject.build(case)
+        subject.require_same_twice()
+        slots = torch.arange(case.width, device=subject.device)
+        moved = []
+        for earlier in (slots < case.width - 1, slots < case.width):
+            changed = batch.where(earlier & batch.slots, subject.batch(case, seed=1))
+            moved.append(float((subject.output(model, changed) - subject.output(model, batch))[:, :, -1].abs().amax()))
+        if moved[1] <= subject.tolerance(case):
+            raise NotRun("scores hang on no item of the history")
+        if moved[0] <= subject.tolerance(case):
+            raise NotRun("scores hang on the last item alone")
+        smallest = min(smallest, moved[0])
+    return f"moves by {smallest:.2g} or more"
+
+
+@check("padding row", "row 0 of a table of items is padding: make it by item_table, and look up no item 0")
+def padding_row(subject: Subject) -> str:
+    """Of everything that is trained and has a row for each item and one more."""
+    tables = 0
+    for case in subject.ladder((Layout((2,), 2), PADDED[-1])):
+        batch, model = subject.batch(case), subject.build(case)
+        wanted, gradients = subject.gradients(model, batch, subject.cotangent(batch))
+        trained = ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+        found = {name: p for name, p in trained if p.ndim and len(p) == NUM_ITEMS + 1}
+        for name, table in found.items():
+            size = largest([gradients[name][0]])
+            scale = max(largest(gradients.values()), torch.finfo(subject.dtype).tiny)
+            subject.nothing(size / scale, case, f"row 0 of {name} gets a gradient ({size:.2g})")
+            with torch.no_grad():
+                table[0] += 1.0
+            subject.same(subject.output(model, batch), wanted, case, f"scores move by {{}} with row 0 of {name}")
+        tables = len(found)
+    return f"of {tables} table{'' if tables == 1 else 's'}: never used" if tables else "no table of items"
+
+
+@check("auxiliary loss", "auxiliary_loss gives a finite tensor without axes, or None, and may use batch.targets")
+def auxiliary_loss(subject: Subject) -> str:
+    seen: list[Tensor] = []
+    for case in subject.ladder((Layout((1,), 1), UNPADDED[0], PADDED[-1])):
+        for training in (True, False):
+            model = subject.build(case, training=training)
+            loss = subject.own_loss(model, subject.batch(case))
+            if loss is None:
+                continue
+            if loss.requires_grad:
+                loss.backward()
+            for name, parameter in model.named_parameters():
+                if parameter.grad is not None and not parameter.grad.isfinite().all():
+                    raise Fault(f"its gradient by {name} is not finite")
+            seen.append(loss.detach())
+    return f"finite, up to {largest(seen):.2g}" if seen else "none"
