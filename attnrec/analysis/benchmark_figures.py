@@ -8,11 +8,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from attnrec.analysis.style import GREY, line_look, plain
-from attnrec.benchmark.plan import BOTH
-from attnrec.benchmark.report import by_panel
-from attnrec.benchmark.runner import Measurement
-from attnrec.benchmark.scaling import fit_exponents
+from attnrec.analysis.style import GREY, LEGEND_ROW, Figures, folded, line_look, plain
+from attnrec.core.measuring import fit_exponents
+from attnrec.speed.bench import BenchmarkResult
+from attnrec.speed.plan import BOTH
+from attnrec.speed.report import by_panel
+from attnrec.speed.runner import Measurement
+
+_LONGEST_OF_TWO = 14  # characters of an operator's name, so that a legend of two columns stays below its panel
+
+
+def benchmark_figures(result: BenchmarkResult) -> Figures:
+    """`time_by_length` of a benchmark; none where fewer than two lengths could be measured."""
+    if len({m.n for m in result.measurements if m.ms is not None}) < 2:
+        return Figures()
+    title = f"{result.environment['device']}, {result.plan.precision}, {result.plan.workload}"
+    return Figures({"time-by-length": time_by_length(result.measurements, title)})
 
 
 def time_by_length(measurements: Sequence[Measurement], title: str) -> Figure:
@@ -26,7 +37,9 @@ def time_by_length(measurements: Sequence[Measurement], title: str) -> Figure:
     passes = list(dict.fromkeys(which for which, _ in panels))
     dims = list(dict.fromkeys(d for _, d in panels))
     operators = list(dict.fromkeys(m.operator for m in measurements))
-    figure = Figure(figsize=(1.0 + 4.6 * len(passes), 0.9 + 4.0 * len(dims)), layout="constrained")
+    columns = 1 if max(map(len, operators)) > _LONGEST_OF_TWO else 2
+    height = 3.6 + LEGEND_ROW * -(-(1 + sum(folded(name).count("\n") + 1 for name in operators)) // columns)
+    figure = Figure(figsize=(1.0 + 4.6 * len(passes), 0.9 + height * len(dims)), layout="constrained")
     grid = figure.subplots(len(dims), len(passes), squeeze=False, sharey="row")
     for row, d in zip(grid, dims, strict=True):
         for axes, which in zip(row, passes, strict=True):
@@ -35,7 +48,7 @@ def time_by_length(measurements: Sequence[Measurement], title: str) -> Figure:
             for place, operator in enumerate(operators):
                 _line(axes, place, [m for m in panel if m.operator == operator and m.ms is not None])
             heading = "forward and backward" if which == BOTH else "forward"
-            _finish(axes, heading + (f", d = {d}" if len(dims) > 1 else ""), sorted({m.n for m in panel}))
+            _finish(axes, heading + (f", d = {d}" if len(dims) > 1 else ""), sorted({m.n for m in panel}), columns)
         row[0].set_ylabel("milliseconds")
     title = plain(title if len(dims) > 1 else f"{title}, d = {dims[0]}")
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize="medium")
@@ -58,7 +71,7 @@ def _line(axes: Axes, place: int, done: Sequence[Measurement]) -> None:
         markersize=4.5,
         linewidth=1.6,
         elinewidth=1.0,
-        label=plain(done[0].operator) + exponent,
+        label=plain(folded(done[0].operator)) + exponent,
     )
 
 
@@ -67,11 +80,13 @@ def _floor(axes: Axes, panel: Sequence[Measurement]) -> None:
     axes.plot(list(floors), list(floors.values()), color=GREY, linewidth=0.8, label="floor (roofline)")
 
 
-def _finish(axes: Axes, heading: str, lengths: Sequence[int]) -> None:
+def _finish(axes: Axes, heading: str, lengths: Sequence[int], columns: int) -> None:
     axes.set(xscale="log", yscale="log", xlabel="n (longest history)")
     axes.set_title(heading, fontsize="medium", loc="left")
     axes.set_xticks(list(lengths), [str(n) for n in lengths])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0.0, -0.12), ncols=2)
+    axes.legend(
+        frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(0.0, -0.14), ncols=columns, handlelength=4.0
+    )

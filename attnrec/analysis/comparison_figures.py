@@ -1,7 +1,8 @@
-"""Figures of a comparison: NDCG against N, validation by epoch and by time, gradient norm by step and by epoch.
+"""Figures of a comparison: NDCG against N, differences, validation by epoch and time, gradient norm by step and epoch.
 
-Every variant has its own colour and line style, so that a figure reads in print; a band spans the seeds from
-the lowest to the highest, around their mean.
+Every variant has its own colour, line style and marker in all of them, so that a figure reads in print. In a
+comparison of few variants a band spans the seeds from the lowest to the highest, around their mean; of many, bands
+would cover each other and the lines.
 """
 
 from __future__ import annotations
@@ -16,15 +17,20 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attnrec.analysis.style import PALETTE, line_look, plain, tidy
-from attnrec.errors import InputError
+from attnrec.analysis.forest import forest_figure
+from attnrec.analysis.running_mean import reach_of, running_mean
+from attnrec.analysis.style import heading, legend_below, line_look, tidy
+from attnrec.core.errors import InputError
 from attnrec.experiments.compare import PROTOCOLS, Comparison
 from attnrec.experiments.cost import time_curve
+from attnrec.experiments.differences import headline_metric, with_differences
 from attnrec.experiments.report import epoch_means
 from attnrec.training.run_directory import RunDirectory
 
 _TIME = "seconds of training"
-_WINDOW = 50  # steps of the running mean, at most a fifth of the run
+_MOST_WITH_BANDS = 5  # variants
+_MOST_WITH_STEPS = 3  # variants whose single steps can be told apart
+_MARKS = 12  # markers on a line of very many points
 _Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
@@ -40,8 +46,19 @@ def _read(run: RunDirectory) -> _Run:
     return _Run(run.summary() or {}, run.log())
 
 
-def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
-    """Every figure by name; InputError if no run is finished."""
+def comparison_figures(
+    comparison: Comparison, differences: Sequence[dict[str, Any]] | None = None
+) -> dict[str, Figure]:
+    """Every figure by name; that of the differences only where they have intervals, so not with one seed.
+
+    Args:
+        comparison: whose finished runs are drawn.
+        differences: the variants of `build_result` of the same runs, where they are at hand; computed without.
+
+    Raises:
+        InputError: no run is finished.
+        RunError: a file of a run is corrupt.
+    """
     runs = {
         variant: [
             _read(comparison.run(variant, seed)) for seed in comparison.seeds if comparison.finished(variant, seed)
@@ -53,23 +70,32 @@ def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
         raise InputError(f"{comparison.path} has no finished run to plot yet")
     figures = {
         "ndcg-by-cutoff": _by_protocol(runs, _ndcg_by_cutoff, "N", "test NDCG@N"),
+        **_differences(comparison, differences),
         "validation-by-epoch": _by_protocol(runs, _validation, "epoch", "validation NDCG@10"),
         **_validation_by_time(runs),
         "gradient-norm-by-step": _norms_by_step(runs),
         "gradient-norm-by-epoch": _norms_by_epoch(runs),
     }
     for figure in figures.values():
-        title = f"{Path(comparison.config.dataset).stem}, loss {comparison.config.loss}"
-        figure.suptitle(plain(title), x=0.01, ha="left", fontweight="bold")
+        heading(figure, f"{Path(comparison.config.data.dataset).stem}, loss {comparison.config.training.loss}")
     return figures
 
 
+def _differences(comparison: Comparison, differences: Sequence[dict[str, Any]] | None) -> dict[str, Figure]:
+    """The forest plot by its name; none where no difference has an interval between variants."""
+    variants = with_differences(comparison) if differences is None else differences
+    finished = [entry for entry in variants if entry["seeds"]]  # as in the other figures, for the same colours
+    figure = forest_figure(finished, headline_metric(comparison))
+    return {} if figure is None else {"ndcg-differences": figure}
+
+
 def _by_protocol(runs: dict[str, list[_Run]], curve: Callable[[_Run, str], _Curve], xlabel: str, ylabel: str) -> Figure:
-    figure = Figure(figsize=(9.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(9.5, 3.9), layout="constrained")
     panels = figure.subplots(1, 2)
+    few = len(runs) <= _MOST_WITH_BANDS
     for axes, (protocol, words) in zip(panels, PROTOCOLS.items(), strict=True):
         for place, (variant, found) in enumerate(runs.items()):
-            _draw(axes, place, variant, [curve(run, protocol) for run in found], marked=True)
+            _draw(axes, place, variant, [curve(run, protocol) for run in found], bands=few)
         axes.set(xlabel=xlabel, ylabel=ylabel, title=words)
     _finish(figure, panels, runs, counts=xlabel != _TIME)
     if xlabel == "N":
@@ -88,54 +114,59 @@ def _validation_by_time(runs: dict[str, list[_Run]]) -> dict[str, Figure]:
 
 
 def _norms_by_step(runs: dict[str, list[_Run]]) -> Figure:
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.5, 3.9), layout="constrained")
     axes = figure.subplots()
+    reach = reach_of(min(len(_norms(run)[0]) for found in runs.values() for run in found))
     for place, (variant, found) in enumerate(runs.items()):
         each = [_norms(run) for run in found]
-        length = min(map(len, each))
-        window = max(1, min(_WINDOW, length // 5))
-        axes.plot(
-            np.arange(1, length + 1),
-            np.mean([norms[:length] for norms in each], 0),
-            color=PALETTE[place % len(PALETTE)],
-            alpha=0.12,
-            linewidth=0.5,
-        )
-        smooth = [np.convolve(norms, np.ones(window) / window, mode="valid") for norms in each]
-        steps = np.arange(window, length + 1, dtype=np.float64) - (window - 1) / 2  # the middle of what is averaged
-        _draw(axes, place, variant, [(steps, norms[: len(steps)]) for norms in smooth], marked=False)
-    axes.set(xlabel="step", ylabel=f"global gradient norm\n(faint: each step; line: mean of {window})")
+        if len(runs) <= _MOST_WITH_STEPS:
+            _draw_steps(axes, place, each)
+        smooth = [(steps, running_mean(norms, reach)) for steps, norms in each]
+        _draw(axes, place, variant, smooth, bands=len(runs) <= _MOST_WITH_BANDS)
+    axes.set(xlabel="step", ylabel="global gradient norm")
+    note = f"mean over ±{reach} steps"
+    axes.set_title(note + ("; faint: each step" if len(runs) <= _MOST_WITH_STEPS else ""), fontsize="small", loc="left")
     _finish(figure, [axes], runs)
     return figure
+
+
+def _draw_steps(axes: Axes, place: int, curves: Sequence[_Curve]) -> None:
+    """Mean over the seeds at every step, under all other lines."""
+    length = min(len(values) for _, values in curves)
+    mean = np.mean([values[:length] for _, values in curves], 0)
+    axes.plot(curves[0][0][:length], mean, color=line_look(place)["color"], alpha=0.45, linewidth=0.7, zorder=1)
 
 
 def _norms_by_epoch(runs: dict[str, list[_Run]]) -> Figure:
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.5, 3.9), layout="constrained")
     axes = figure.subplots()
     for place, (variant, found) in enumerate(runs.items()):
-        _draw(axes, place, variant, [_norm_by_epoch(run) for run in found], marked=True)
-    axes.set(xlabel="epoch", ylabel="global gradient norm\n(mean over the epoch)")
+        _draw(axes, place, variant, [_norm_by_epoch(run) for run in found], bands=len(runs) <= _MOST_WITH_BANDS)
+    axes.set(xlabel="epoch", ylabel="global gradient norm")
+    axes.set_title("mean over the steps of the epoch", fontsize="small", loc="left")
     _finish(figure, [axes], runs)
     return figure
 
 
-def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, marked: bool) -> None:
-    """Mean over seeds as a line and their range as a band, as far as every seed goes."""
+def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, bands: bool) -> None:
+    """Mean over seeds as a line and with ``bands`` their range, as far as every seed goes."""
     length = min(len(values) for _, values in curves)
     if not length:
         return
     x = np.mean([x[:length] for x, _ in curves], 0)  # seconds differ between seeds; steps and epochs do not
     values = np.stack([y[:length] for _, y in curves])
     look = line_look(place)
+    every = -(-length // _MARKS)  # markers of different variants at different places, where points are close
     axes.plot(
         x,
         values.mean(0),
-        **(look if marked else look | {"marker": ""}),
-        markersize=4,
-        linewidth=1.6,
+        **look,
+        markersize=4.5,
+        markevery=(place * every // _MARKS % every, every),
+        linewidth=1.8,
         label=label,
     )
-    if len(values) > 1:
+    if bands and len(values) > 1:
         axes.fill_between(x, values.min(0), values.max(0), color=look["color"], alpha=0.15, linewidth=0)
 
 
@@ -143,19 +174,9 @@ def _finish(figure: Figure, panels: Sequence[Axes], runs: dict[str, list[_Run]],
     """No needless frames, and one legend below."""
     for axes in panels:
         tidy(axes, counts=counts)
-    handles, names = panels[0].get_legend_handles_labels()
-    labels = list(map(plain, names))
     seeds = max(len(found) for found in runs.values())
-    title = f"mean and range of {seeds} seeds" if seeds > 1 else None
-    figure.legend(
-        handles,
-        list(map(plain, labels)),
-        loc="outside lower center",
-        ncols=2,
-        frameon=False,
-        title=title,
-        title_fontsize="small",
-    )
+    drawn = "mean and range" if len(runs) <= _MOST_WITH_BANDS else "mean"
+    legend_below(figure, *panels[0].get_legend_handles_labels(), f"{drawn} of {seeds} seeds" if seeds > 1 else None)
 
 
 def _cutoff_ticks(axes: Axes) -> None:
@@ -183,8 +204,9 @@ def _by_time(run: _Run, protocol: str) -> _Curve:
     return np.array([seconds for seconds, _ in points]), np.array([score for _, score in points])
 
 
-def _norms(run: _Run) -> npt.NDArray[np.float64]:
-    return np.array([line["grad_norm"] for line in run.log if "grad_norm" in line])
+def _norms(run: _Run) -> _Curve:
+    lines = [line for line in run.log if "grad_norm" in line]
+    return np.array([line["step"] for line in lines], dtype=np.float64), np.array([line["grad_norm"] for line in lines])
 
 
 def _norm_by_epoch(run: _Run) -> _Curve:

@@ -1,38 +1,106 @@
-"""How figures look: colours that colour-blind readers can tell apart (Okabe & Ito, 2008), and saving them."""
+"""How figures look: what tells lines apart, texts that fit, and saving.
+
+The first seven colours are those of Okabe & Ito (2008) without their yellow, which is faint on white; the other three
+were chosen so that all ten stay apart for readers with deuteranopia and protanopia (`tests/analysis/test_style.py`).
+"""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from attnrec.errors import RunError
-from attnrec.files import make_folders, write_atomically
+from attnrec.core.errors import RunError
+from attnrec.core.files import make_folders, write_atomically
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444")
-LINE_STYLES = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+PALETTE = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#444444",
+    "#7a0000",
+    "#8c6d31",
+    "#4b0082",
+)
+LINE_STYLES = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2, 1, 1.2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "#8a8a8a"
+_NAME_WIDTH = 40  # characters of a variant's name in a line
+_SMALL_CHARACTER = 0.07  # inches that a character of small type takes, on average
+_HANDLE = 0.85  # inches of the line before a name in a legend, and of the room around both
+LEGEND_ROW = 0.17
+"""Inches that a line of small type takes in a legend."""
 
 
 def line_look(place: int) -> dict[str, Any]:
-    """Colour, line style and marker of the line at ``place``, so that no two look alike."""
+    """Colour, line style and marker of the line at ``place``, so that no two of the first fifty look alike.
+
+    The first ten differ in colour; the ten after them have the same colours with other styles and markers.
+    """
+    turned = place + place // len(PALETTE)
     return {
         "color": PALETTE[place % len(PALETTE)],
-        "linestyle": LINE_STYLES[place % len(LINE_STYLES)],
-        "marker": MARKERS[(place + place // len(PALETTE)) % len(MARKERS)],
+        "linestyle": LINE_STYLES[turned % len(LINE_STYLES)],
+        "marker": MARKERS[turned % len(MARKERS)],
     }
 
 
 def plain(text: str) -> str:
     """A text from outside as matplotlib must get it to show it as it is: between dollars it would read mathematics."""
     return text.replace("$", r"\$")
+
+
+def folded(name: str, width: int = _NAME_WIDTH) -> str:
+    """A variant's name in lines of at most ``width`` characters, ended where an option or a part of a path ends."""
+    lines = [""]
+    for part in re.findall(rf"[^,:+/]{{1,{width - 1}}}[,:+/]?|[,:+/]", name):
+        if len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str], title: str | None = None) -> None:
+    """One legend for all panels below them, with as many columns as the names leave room for.
+
+    The figure is made higher by what the legend takes, so that the panels keep their height.
+    """
+    labels = list(map(folded, names))
+    lines = [line for label in labels for line in label.splitlines()]
+    needed = _HANDLE + _SMALL_CHARACTER * max(map(len, lines), default=0)
+    columns = max(1, min(4, len(labels), int(figure.get_figwidth() / needed)))
+    figure.legend(
+        handles,
+        list(map(plain, labels)),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize="small",
+        title=title,
+        title_fontsize="small",
+        handlelength=4.5,  # as long as a line style needs to be seen
+    )
+    rows = -(-len(lines) // columns) + (title is not None)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * rows)
+
+
+def heading(figure: Figure, text: str) -> None:
+    """Write a figure's title at its left edge, folded where it is longer than the figure is wide."""
+    characters = max(20, int(8.5 * figure.get_figwidth()))
+    figure.suptitle(plain(textwrap.fill(text, characters)), x=0.01, ha="left", fontweight="bold")
 
 
 class Figures(dict[str, Figure]):

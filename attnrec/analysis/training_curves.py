@@ -10,8 +10,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attnrec.analysis.style import GREY, PALETTE, plain, tidy
-from attnrec.errors import InputError
+from attnrec.analysis.running_mean import reach_of, running_mean
+from attnrec.analysis.style import GREY, PALETTE, heading, tidy
+from attnrec.core.errors import InputError
 from attnrec.training.run_directory import METRICS, RunDirectory
 
 _BLUE, _ORANGE = PALETTE[:2]
@@ -30,10 +31,9 @@ def training_figure(run: str | Path) -> Figure:
     left, middle, right = figure.subplots(1, 3)
     for axes, key, label in ((left, "loss", "loss"), (middle, "grad_norm", "global gradient norm")):
         _draw_steps(axes, np.array([line["step"] for line in steps]), np.array([line[key] for line in steps]), label)
-    _draw_evaluations(right, evaluations, directory.config().select)
+    _draw_evaluations(right, evaluations, directory.config().evaluation.select)
     config = directory.config()
-    title = f"{Path(config.dataset).stem}, {config.attention}, loss {config.loss}"
-    figure.suptitle(plain(title), x=0.01, ha="left", fontweight="bold")
+    heading(figure, f"{Path(config.data.dataset).stem}, {config.model.attention.label}, loss {config.training.loss}")
     return figure
 
 
@@ -45,13 +45,11 @@ def _read(run: RunDirectory) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     return steps, [line for line in lines if "valid" in line]
 
 
-def _draw_steps(
-    axes: Axes, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64], label: str, window: int = 50
-) -> None:
-    axes.plot(steps, values, color=_BLUE, alpha=0.25, linewidth=0.6, label="each step")
-    width = min(window, len(values))
-    mean = np.convolve(values, np.ones(width) / width, mode="valid")
-    axes.plot(steps[width - 1 :], mean, color=_BLUE, linewidth=1.6, label=f"mean of {width}")
+def _draw_steps(axes: Axes, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64], label: str) -> None:
+    reach = reach_of(len(values))
+    axes.plot(steps, values, color=_BLUE, alpha=0.5, linewidth=0.7, label="each step")
+    mean = running_mean(values, reach)
+    axes.plot(steps, mean, color=_BLUE, linewidth=1.8, label=f"mean over ±{reach} steps")
     axes.set(xlabel="step", ylabel=label)
     axes.legend(frameon=False, fontsize="small")
     tidy(axes)
@@ -80,5 +78,5 @@ def _draw_evaluations(axes: Axes, evaluations: list[dict[str, Any]], select: str
     axes.set(xlabel="epoch", ylabel="validation NDCG@10")
     axes.set_ylim(bottom=0)
     if evaluations:
-        axes.legend(frameon=False, fontsize="small", loc="center right")
+        axes.legend(frameon=False, fontsize="small", loc="best")
     tidy(axes)

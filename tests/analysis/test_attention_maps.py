@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from attnrec.analysis.attention_maps import AttentionMaps, attention_figures, category_maps, slot_figure, slot_maps
+from attnrec.analysis.attention_figures import attention_figures, category_figure, slot_figure
+from attnrec.analysis.attention_maps import AttentionMaps, category_maps, slot_maps
 from attnrec.analysis.style import save_figure
+from attnrec.core.errors import InputError
 from attnrec.data.batches import batch_from_histories
 from attnrec.data.interactions import DataError
 from attnrec.data.reading.items import read_categories
 from attnrec.data.splits import leave_one_out
-from attnrec.errors import InputError
 from attnrec.recommender import Recommender, load
 from attnrec.training.config import TrainConfig
 from attnrec.training.run import train
@@ -22,7 +25,7 @@ from attnrec.training.run import train
 
 @pytest.fixture
 def run(small_file: Path, tmp_path: Path) -> Path:
-    config = TrainConfig(
+    config = TrainConfig.of(
         dataset=str(small_file), attention="awr+sdpa", heads=2, dim=8, max_len=12, epochs=1, batch_size=8
     )
     train(config, tmp_path / "run")
@@ -53,10 +56,10 @@ def test_by_slot(run: Path) -> None:
 
 def test_blocks_without_weights_are_left_out(small_file: Path, tmp_path: Path) -> None:
     for attention, blocks in (("linear+sdpa", [2]), ("sdpa+linear", [1]), ("linear", None)):
-        config = TrainConfig(dataset=str(small_file), attention=attention, dim=8, max_len=12, epochs=1, batch_size=8)
+        config = TrainConfig.of(dataset=str(small_file), attention=attention, dim=8, max_len=12, epochs=1, batch_size=8)
         train(config, tmp_path / attention)
         if blocks is None:
-            with pytest.raises(InputError, match="LinearAttention has no attention weights"):
+            with pytest.raises(InputError, match="attention linear has no attention weights"):
                 slot_maps(load(tmp_path / attention), slots=5)
         else:
             assert [block.block for block in slot_maps(load(tmp_path / attention), slots=5)] == blocks
@@ -67,6 +70,39 @@ def test_negative_weights_are_told_from_positive_ones() -> None:
     for matrix, limits in ((positive, (0.0, 0.5)), (mixed, (-0.3, 0.3))):
         figure = slot_figure([AttentionMaps(1, {"weights": matrix})], "")
         assert figure.axes[0].images[0].get_clim() == pytest.approx(limits)
+
+
+def a_map(block: int, heads: int, *names: str) -> AttentionMaps:
+    """Every matrix has values of its own."""
+    return AttentionMaps(block, {name: np.tril(np.full((heads, 3, 3), block + n / 8)) for n, name in enumerate(names)})
+
+
+@pytest.mark.parametrize("draw", [lambda maps: slot_figure(maps, "x"), lambda maps: category_figure(maps, "abc", "x")])
+def test_rows_are_blocks_and_columns_heads(draw: Callable[[list[AttentionMaps]], Figure]) -> None:
+    figure = draw([a_map(block, 8, "weights") for block in (1, 2, 3)])
+    panels = [axes for axes in figure.axes if axes.images]
+    spots = [axes.get_subplotspec() for axes in panels]
+    assert [(spot.rowspan.start, spot.colspan.start) for spot in spots if spot] == [
+        (block, head) for block in range(3) for head in range(8)
+    ]
+    assert [axes.get_ylabel() for axes in panels[::8]] == [f"block {block}\nweights" for block in (1, 2, 3)]
+    assert [axes.get_title() for axes in panels[:8]] == [f"head {head}" for head in range(1, 9)]
+    assert figure.get_figwidth() < 16
+    shown = [float(np.ma.max(np.ma.asarray(axes.images[0].get_array()))) for axes in panels]
+    assert shown == [block for block in (1, 2, 3) for _ in range(8)]
+
+
+def test_several_matrices_stand_side_by_side_or_below_each_other() -> None:
+    names = ("first-order", "higher-order", "refined")
+    side = [axes for axes in slot_figure([a_map(b, 1, *names) for b in (1, 2)], "x").axes if axes.images]
+    assert [axes.get_title() for axes in side] == [f"{name}, head 1" for name in names] * 2
+    assert [axes.get_ylabel() for axes in side] == ["block 1", "", "", "block 2", "", ""]
+    below = [axes for axes in slot_figure([a_map(b, 2, *names) for b in (1, 2)], "x").axes if axes.images]
+    assert [axes.get_ylabel() for axes in below[::2]] == [f"block {b}\n{name}" for b in (1, 2) for name in names]
+    for panels in (side, below):  # one scale a block
+        half = len(panels) // 2
+        assert {axes.images[0].get_clim() for axes in panels[:half]} == {(0.0, 1.25)}
+        assert {axes.images[0].get_clim() for axes in panels[half:]} == {(0.0, 2.25)}
 
 
 def test_by_category(run: Path) -> None:
@@ -94,10 +130,12 @@ def test_figures(run: Path, tmp_path: Path) -> None:
     table.write_text("item,kind\n" + "".join(f"i{number},{'ab'[number % 2]}\n" for number in range(1, 31)))
     figures = attention_figures(load(run), items=table, category="kind", users=20)
     assert list(figures) == ["attention-by-slot", "attention-by-category"]
-    titles = [axes.get_title() for axes in figures["attention-by-slot"].axes if axes.get_visible() and axes.get_title()]
-    assert titles == [
-        *(f"block 1, head {head}: {name}" for head in (1, 2) for name in ("first-order", "higher-order", "refined")),
-        *(f"block 2, head {head}: weights" for head in (1, 2)),
+    panels = [axes for axes in figures["attention-by-slot"].axes if axes.images]
+    assert [axes.get_title() for axes in panels] == ["head 1", "head 2"] + [""] * 6
+    assert [axes.get_ylabel() for axes in panels] == [
+        label
+        for row in ("block 1\nfirst-order", "block 1\nhigher-order", "block 1\nrefined", "block 2\nweights")
+        for label in (row, "")
     ]
     png, svg = save_figure(figures["attention-by-category"], tmp_path / "figures", "x")
     assert png.read_bytes().startswith(b"\x89PNG")
@@ -105,18 +143,18 @@ def test_figures(run: Path, tmp_path: Path) -> None:
 
 
 def test_the_embedded_data_brings_its_categories(tmp_path: Path) -> None:
-    train(TrainConfig(dim=4, epochs=1, eval_every=1), tmp_path / "run")
+    train(TrainConfig.of(dim=4, epochs=1, eval_every=1), tmp_path / "run")
     figures = attention_figures(load(tmp_path / "run"), users=1500, slots=30)
     assert list(figures) == ["attention-by-slot", "attention-by-category"]
     shown = figures["attention-by-slot"].axes[0].images[0].get_array()
     assert shown is not None
     assert shown.shape == (19, 19)  # no test history is longer
-    ticks = [label.get_text() for label in figures["attention-by-category"].axes[0].get_xticklabels()]
+    ticks = [label.get_text() for label in figures["attention-by-category"].axes[1].get_xticklabels()]
     assert ticks == [f"{kind} {place}" for kind in ("books", "films") for place in range(1, 7)]
 
 
 def test_a_model_without_blocks_has_no_map(small_file: Path, tmp_path: Path) -> None:
-    train(TrainConfig(dataset=str(small_file), dim=4, blocks=0, epochs=1), tmp_path / "run")
+    train(TrainConfig.of(dataset=str(small_file), dim=4, blocks=0, epochs=1), tmp_path / "run")
     with pytest.raises(InputError, match="has no attention block"):
         attention_figures(load(tmp_path / "run"))
 
