@@ -7,23 +7,48 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import typer
 
+from attnrec.cli.fitting import fitted
+from attnrec.cli.help import Command
 from attnrec.cli.options import configured, given_options, trust_code_option, with_config_options
-from attnrec.cli.output import console, plain_table, print_json, show_warnings
+from attnrec.cli.output import console, print_json, results, show_warnings
+from attnrec.core.errors import InputError
 
 if TYPE_CHECKING:
-    from attnrec.api import ComparisonResult
     from attnrec.experiments.tables import ReportTable
+    from attnrec.experiments.variants import Variant
+    from attnrec.results import ComparisonResult
 
-_LONGEST_OPTION = 14  # characters in a line, so that the widest table has room beside it at 80
+_QUICK_CHECKS = ("shape", "finite", "no future leak", "padding", "batch independence")
+_ORDER = "attnrec.variants"  # where a context keeps the options that name variants, in their order
 
 
-@with_config_options(without=("attention", "start_from"))
+class InOrder(Command):
+    """`attnrec compare`, whose variants keep the order in which they are given, by whichever option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        names = (word.partition("=")[0] for word in args)
+        ctx.meta[_ORDER] = [name.removeprefix("--") for name in names if name in ("--attention", "--model")]
+        return super().parse_args(ctx, args)
+
+
+@with_config_options(without=("attention", "model", "start_from"))
 def compare(
+    context: typer.Context,
     *,
-    attention: list[str] = typer.Option(
-        ...,
-        help="Attention operator, as for `train`; give it twice or more. Differences are against the first.",
-        rich_help_panel="Data",
+    attention: Optional[list[str]] = typer.Option(
+        None,
+        help="Attention operator or mixer to compare, as for `train`; give it several times. Differences are against "
+        "the first variant. Behind a bar: options of its own, as 'rotary | --no-position --lr 5e-4 --label rope'.",
+        metavar="NAME[:option=value,...][ | OPTIONS]",
+        show_default=False,
+        rich_help_panel="Variants",
+    ),
+    model: Optional[list[str]] = typer.Option(
+        None,
+        help="Model to compare, in the same way.",
+        metavar="NAME[:option=value,...][ | OPTIONS]",
+        show_default=False,
+        rich_help_panel="Variants",
     ),
     seeds: int = typer.Option(
         3, help="Seeds for each variant, counted up from --seed.", max=10_000, rich_help_panel="Training"
@@ -41,21 +66,31 @@ def compare(
         None, help="TOML file of options; those on the command line win.", rich_help_panel="Run"
     ),
     trust_code: bool = trust_code_option(),
+    check: bool = typer.Option(
+        True,
+        "--check/--no-check",
+        help="Look first whether variants that are not built in keep the contract, by a few checks of `attnrec check`.",
+        show_default="yes",
+        rich_help_panel="Run",
+    ),
     json: bool = typer.Option(
         False, "--json", help="Print the result as the last line of stdout.", rich_help_panel="Run"
     ),
     **given: Any,
 ) -> None:
     """Compare variants over seeds on equal terms: NDCG@N, gradient norms, cost, and what is more than chance."""
-    options = given_options(given) | {"attention": attention[0]}  # a variant in the file counts for nothing
+    variants = _variants({"attention": attention or [], "model": model or []}, context.meta[_ORDER])
+    options = given_options(given) | {"attention": "sdpa"}  # a variant in the file counts for nothing
     settings = configured(config, options, trust_code=trust_code)
     from attnrec.api import compare as run_comparison
     from attnrec.cli.progress import ComparisonDisplay
     from attnrec.experiments.tables import tables
 
+    if check:
+        _check(variants)
     with ComparisonDisplay() as display:
         result = run_comparison(
-            attention, settings, out, seeds=seeds, jobs=jobs, trust_code=trust_code, observer=display
+            variants, settings, out, seeds=seeds, jobs=jobs, trust_code=trust_code, observer=display
         )
     for table in tables(result.comparison, result.values):
         _show(table)
@@ -72,14 +107,43 @@ def compare(
         raise typer.Exit(1)
 
 
+def _variants(given: dict[str, list[str]], order: list[str]) -> list[Variant]:
+    """The variants as they were given, in ``order`` of the options that name them."""
+    from attnrec.cli.variant_text import parse_variant
+
+    waiting = {option: list(texts) for option, texts in given.items()}
+    found = [parse_variant(option, waiting[option].pop(0)) for option in order if waiting[option]]
+    return found + [parse_variant(option, text) for option, texts in waiting.items() for text in texts]
+
+
+def _check(variants: list[Variant]) -> None:
+    """A warning for each attention that is not built in and fails a quick check of the contract; nothing is stopped."""
+    from attnrec.attention import ATTENTION
+    from attnrec.contract import check_operator
+    from attnrec.core.spec import Specs
+
+    texts = [str(variant.options["attention"]) for variant in variants if "attention" in variant.options]
+    for spec in dict.fromkeys(spec for text in texts for spec in Specs.parse(text).parts):
+        try:
+            if ATTENTION.find(spec.name).__module__.startswith("attnrec."):
+                continue
+            report = check_operator(spec, only=_QUICK_CHECKS)
+        except (InputError, ValueError):
+            continue  # it is refused where it is wanted, or takes no such sizes as the checks'
+        if report.failures:
+            show_warnings([f"{report.summary()}; `attnrec check {spec}` says more"])
+
+
 def _show(table: ReportTable) -> None:
-    """Print one table of a comparison."""
-    console.print()
-    console.print(table.title, style="bold")
-    headers, *rows = (tuple(map(_foldable, row)) for row in (table.headers, *table.rows))
-    console.print(plain_table(headers, rows, numbers=range(table.numbers_from, len(headers))))
+    """Print one table of a comparison, as many of its columns as fit."""
+    shown, left_out = fitted(table.headers, table.rows, table.numbers_from, results.width)
+    results.print()
+    results.print(table.title, style="bold")
+    results.print(shown)
+    if left_out:
+        results.print(f"Also in comparison.md: {', '.join(left_out)}.", style="dim")
     if table.note:
-        console.print(table.note, style="dim")
+        results.print(table.note, style="dim")
 
 
 def _draw(result: ComparisonResult) -> None:
@@ -92,14 +156,3 @@ def _draw(result: ComparisonResult) -> None:
         for name, figure in result.figures().items():
             save_figure(figure, comparison.path / "figures", name)
     console.print(f"\nwritten to {comparison.path}: {files}", soft_wrap=True)
-
-
-def _foldable(cell: str) -> str:
-    """A variant's options each on a line of its own where the terminal is narrow; other cells as they are."""
-    name, colon, options = cell.partition(":")
-    if not (colon and options[:1].isalpha() and console.width < 110):
-        return cell
-    lines = [f"{name}:", *options.replace(",", ",\n").splitlines()]
-    if console.width <= 80:
-        lines = [line.replace("=", "=\n") if len(line) > _LONGEST_OPTION else line for line in lines]
-    return "\n".join(lines)

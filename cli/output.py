@@ -1,4 +1,4 @@
-"""Where output goes: progress and tables to stderr, one JSON object as the last line of stdout."""
+"""Where output goes: results to stdout, with one JSON object as the last line; progress and messages to stderr."""
 
 from __future__ import annotations
 
@@ -12,27 +12,47 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from attnrec.cli.terminal import UNSAFE, SafeConsole, discard, styled
+from attnrec.cli.terminal import UNSAFE, SafeConsole, Surviving, discard, styled
+from attnrec.core.errors import RunError
 from attnrec.data.reading.form import ROLES
-from attnrec.errors import RunError
 
 if TYPE_CHECKING:
     from attnrec.data.prepare import Prepared
     from attnrec.data.reading.form import Reading
 
 console = SafeConsole(stderr=True)
+"""For progress and messages."""
+results = SafeConsole()
+"""For results."""
 
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One line on stdout; RunError where it cannot be written."""
-    if sys.stdout is None:
-        raise RunError("the result cannot be written: stdout is closed")
+    if lost := lost_output():
+        raise RunError(lost)
     text = json.dumps(value, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf"))
     try:
         print(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text), flush=True)
     except OSError as error:
         discard(sys.stdout)
-        raise RunError(f"the result cannot be written to stdout: {error.strerror or error}") from error
+        raise RunError(_not_written(error)) from error
+    if lost := lost_output():
+        raise RunError(lost)
+
+
+def lost_output() -> str:
+    """Why stdout does not take everything that is written to it, in a line; "" where it does."""
+    if sys.stdout is None:
+        return "the result cannot be written: stdout is closed"
+    if not isinstance(sys.stdout, Surviving):
+        return ""
+    if sys.stdout.closed_before:
+        return "the result cannot be written: stdout is closed"
+    return "" if sys.stdout.failure is None else _not_written(sys.stdout.failure)
+
+
+def _not_written(error: OSError) -> str:
+    return f"the result cannot be written to stdout: {error.strerror or error}"
 
 
 @contextlib.contextmanager
@@ -87,14 +107,14 @@ def show_prepared(prepared: Prepared) -> None:
     for reading in prepared.readings:
         show_reading(reading)
     rows = [(step, *(f"{count:,}" for count in counts)) for step, *counts in prepared.steps]
-    console.print(plain_table(("step", "interactions", "users", "items"), rows, numbers=(1, 2, 3)))
+    results.print(plain_table(("step", "interactions", "users", "items"), rows, numbers=(1, 2, 3)))
     if prepared.part_sizes is not None:
-        console.print(", ".join(f"{part}: {count:,}" for part, count in prepared.part_sizes.items()) + " interactions")
+        results.print(", ".join(f"{part}: {count:,}" for part, count in prepared.part_sizes.items()) + " interactions")
     if prepared.overlap:
         show_warnings([f"{prepared.overlap:,} interactions of validation and test stand in training too"])
     if prepared.data.item_titles is not None:
         named = sum(bool(title) for title in prepared.data.item_titles)
-        console.print(f"{named:,} of {prepared.data.num_items:,} items have a title")
+        results.print(f"{named:,} of {prepared.data.num_items:,} items have a title")
 
 
 def show_warnings(lines: Sequence[str]) -> None:

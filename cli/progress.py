@@ -67,15 +67,17 @@ class TrainingDisplay(_Live, Observer):
         left_out = None if split.unknown is None else asdict(split.unknown)
         for line in (*of_split(split.description()), *of_left_out(left_out)):
             console.print(line, soft_wrap=True)
-        if config.start_from and not trainer.progress.best_epoch:
-            console.print(f"starts from the best model of {config.start_from}", soft_wrap=True)
-        console.print(f"{config.attention}: {parameters:,} parameters on {trainer.device}, loss {config.loss}")
+        if config.training.start_from and not trainer.progress.best_epoch:
+            console.print(f"starts from the best model of {config.training.start_from}", soft_wrap=True)
+        console.print(
+            f"{config.model.attention}: {parameters:,} parameters on {trainer.device}, loss {config.training.loss}"
+        )
         steps = len(trainer.batches)
         done = (trainer.progress.epoch - 1) * steps + trainer.progress.step
         if done:
             console.print(f"resumed after {done:,} steps")
         self.task = self.bar.add_task(
-            "", total=config.epochs * steps, completed=done, epoch="-", loss="-", norm="-", rate="-", score="-"
+            "", total=config.training.epochs * steps, completed=done, epoch="-", loss="-", norm="-", rate="-", score="-"
         )
 
     def stepped(self, trainer: Trainer) -> None:
@@ -83,7 +85,7 @@ class TrainingDisplay(_Live, Observer):
         self.bar.update(
             self.task,
             completed=(progress.epoch - 1) * len(trainer.batches) + progress.step,
-            epoch=f"{progress.epoch}/{trainer.config.epochs}",
+            epoch=f"{progress.epoch}/{trainer.config.training.epochs}",
             loss=f"{progress.loss:.4f}",
             norm=f"{progress.grad_norm:.3f}",
             rate=f"{progress.positions_per_second:,.0f}",
@@ -132,10 +134,10 @@ class ComparisonDisplay(_Live, ComparisonObserver):
         self.begun: dict[tuple[str, int], float] = {}
 
     def started(self, comparison: Comparison, waiting: list[tuple[str, int]]) -> None:
-        total = len(comparison.runs())
+        wanted = comparison.wanted()
+        total, variants, seeds = len(wanted), *(len(set(part)) for part in zip(*wanted, strict=True))
         console.print(
-            f"{total} runs in {comparison.path}: {len(comparison.variants)} variants, "
-            f"{len(comparison.seeds)} seed{'s' * (len(comparison.seeds) > 1)} each"
+            f"{total} runs in {comparison.path}: {variants} variants, {seeds} seed{'s' * (seeds > 1)} each"
             + (f", {total - len(waiting)} of them already finished" if len(waiting) < total else ""),
             soft_wrap=True,
         )
@@ -163,7 +165,8 @@ class ComparisonDisplay(_Live, ComparisonObserver):
             self.bar.update(self.overall, completed=sum(self.shares.values()))
         seconds = time.monotonic() - self.begun[variant, seed]
         line = f"{_label(variant, seed)}: {kind} after {seconds:,.0f} s"
-        console.print(line + (f": {message}" if message else ""), soft_wrap=True)
+        first = message.partition("\n")[0]  # the whole of it comes at the end, once for all seeds
+        console.print(line + (f": {first}" if first else ""), soft_wrap=True)
 
 
 def _label(variant: str, seed: int) -> str:

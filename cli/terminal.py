@@ -61,10 +61,15 @@ class Surviving(io.TextIOBase):
 
     Args:
         stream: None where it was closed from the start.
+
+    Attributes:
+        closed_before: whether it was.
+        failure: what went wrong with it later.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
+        self._stream, self.closed_before = stream, stream is None
+        self.failure: OSError | None = None
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -74,16 +79,16 @@ class Surviving(io.TextIOBase):
         try:
             if self._stream:
                 self._stream.write(text)
-        except OSError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
         return len(text)
 
     def flush(self) -> None:
         try:
             if self._stream:
                 self._stream.flush()
-        except OSError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
 
     def isatty(self) -> bool:
         return self._stream is not None and self._stream.isatty()
@@ -91,8 +96,8 @@ class Surviving(io.TextIOBase):
     def fileno(self) -> int:
         return self._stream.fileno() if self._stream else super().fileno()
 
-    def _give_up(self) -> None:
-        stream, self._stream = self._stream, None
+    def _give_up(self, error: OSError) -> None:
+        stream, self._stream, self.failure = self._stream, None, error
         discard(stream)
 
 

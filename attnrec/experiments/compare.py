@@ -10,32 +10,34 @@ A comparison is a folder of ordinary run directories:
 | `figures/` | the figures |
 
 Run again with the same folder, it repeats no finished run and resumes one that was interrupted; more variants
-or seeds may be asked for.
+or seeds may be asked for. Those that the folder has already stay in it and in its result.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from attnrec.attention import find_attention, is_of_this_program, parse_blocks, resolved_options
+from attnrec.core.devices import choose_device
+from attnrec.core.errors import InputError
+from attnrec.core.files import make_folders, write_atomically
+from attnrec.core.locks import LOCK, FolderLock
+from attnrec.core.options import flag
+from attnrec.core.spec import Spec, Specs
 from attnrec.data.load import load_interactions
 from attnrec.data.splits import Split, resolved_kind
-from attnrec.errors import InputError
 from attnrec.evaluation.metrics import check_cutoffs
-from attnrec.files import make_folders, write_atomically
-from attnrec.locks import LOCK, FolderLock
-from attnrec.options import flag
+from attnrec.experiments.variants import folder_name, in_words, labelled, own_options, plain
+from attnrec.training.claiming import is_aside
 from attnrec.training.config import TrainConfig, read_toml, to_toml
-from attnrec.training.kept_variants import changed_variants
+from attnrec.training.kept_sources import changed_sources, mended, named_sources
 from attnrec.training.run_directory import RunDirectory
-from attnrec.training.setup import build_model, choose_device, split_of
+from attnrec.training.setup import build_for, split_of
 
-PLAN = "comparison.toml"
+PLAN, RUNS = "comparison.toml", "runs"
 PROTOCOLS = {"full": "full ranking", "sampled": "sampled-100"}
 OF_ONE_RUN = frozenset({"attention", "seed"})
 # where the data lies and where it is computed may differ; the data itself is compared by its fingerprint
@@ -48,24 +50,27 @@ class Comparison:
 
     Attributes:
         path: the comparison's folder.
-        config: the options of every run, but for its variant and its seed.
-        variants: as given to ``--attention``; differences are against the first.
+        config: the options that the runs share.
+        variants: by label, the options of its own that a variant has, ``attention`` or ``model`` among them;
+            differences are against the first.
         seeds: of the runs of each variant.
         trust_code: whether variants kept in runs that somebody else wrote may be executed.
+        asked: the runs that are to be there, by variant and seed; of the others, what is finished counts. None: all.
     """
 
     path: Path
     config: TrainConfig
-    variants: tuple[str, ...]
+    variants: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...]
     trust_code: bool = False
+    asked: frozenset[tuple[str, int]] | None = field(default=None, compare=False)
 
     def run(self, variant: str, seed: int) -> RunDirectory:
         """The directory of one run, existing or not."""
-        return RunDirectory(self.path / "runs" / folder_name(variant) / f"seed-{seed}")
+        return RunDirectory(self.path / RUNS / folder_name(variant) / f"seed-{seed}")
 
     def run_config(self, variant: str, seed: int) -> TrainConfig:
-        return replace(self.config, attention=variant, seed=seed)
+        return self.config.changed(**self.variants[variant], seed=seed)
 
     def runs(self) -> list[tuple[str, int]]:
         """All runs, every variant with one seed before the next seed, so that a drift of the machine meets all."""
@@ -75,22 +80,39 @@ class Comparison:
         """Whether that run has its result."""
         return self.run(variant, seed).finished()
 
+    def wanted(self) -> list[tuple[str, int]]:
+        """The runs that were asked for, in the order of `runs`."""
+        return [run for run in self.runs() if self.asked is None or run in self.asked]
+
+    def shown(self) -> list[str]:
+        """The variants that were asked for, and those that have a finished run."""
+        asked = {variant for variant, _ in self.wanted()}
+        return [name for name in self.variants if name in asked or any(self.finished(name, s) for s in self.seeds)]
+
     def write_plan(self) -> None:
-        plan = {"variants": self.variants, "seeds": self.seeds} | _shared_options(self.config)
+        variants = [{"label": label} | plain(own) for label, own in self.variants.items()]
+        plan = {"variants": variants, "seeds": self.seeds} | _shared_options(self.config)
         write_atomically(self.path / PLAN, to_toml(plan).encode())
 
 
 def plan(
-    config: TrainConfig, variants: Sequence[str], seeds: int, path: str | Path, *, trust_code: bool = False
+    config: TrainConfig,
+    variants: Sequence[Any],
+    seeds: int,
+    path: str | Path,
+    *,
+    trust_code: bool = False,
+    overwrite: bool = False,
 ) -> Comparison:
     """Check what is asked for, before anything is trained or written.
 
     Args:
         config: the options of every run; ``attention`` is ignored, and ``seed`` is the first seed.
-        variants: at least two, each as ``NAME[:option=value,...]``.
+        variants: at least two, each as ``NAME[:option=value,...]`` or with options of its own.
         seeds: how many seeds.
         path: the folder, new or with a comparison of the same options.
         trust_code: execute the variants in runs that somebody else wrote, where they are resumed.
+        overwrite: a comparison in the folder may be any, as it will be replaced (`attnrec.experiments.replacing`).
 
     Raises:
         InputError: a variant, an option, the data or the folder cannot be used.
@@ -98,22 +120,57 @@ def plan(
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, not {seeds}")
     if len(variants) < 2:
-        raise InputError("a comparison needs at least two variants: give --attention twice or more")
-    _check_variants(variants)
-    if config.start_from:
+        raise InputError("a comparison needs at least two variants: give --attention or --model twice or more")
+    config = config.changed(attention=TrainConfig().model.attention)
+    named = labelled(config, variants)
+    if config.training.start_from:
         raise InputError("--start-from: the runs of a comparison train from the beginning")
-    data = load_interactions(config.dataset, config)
-    config = replace(config, split=resolved_kind(config.split, data))
+    data = load_interactions(config.data.dataset, config.data)
+    config = config.changed(split=resolved_kind(config.data.split, data))
     split = split_of(config, data)
-    check_cutoffs(config.cutoffs, data.num_items)
-    device = choose_device(config.device)
-    timed = data.timestamps is not None
-    for variant in variants:
-        build_model(replace(config, attention=variant), data.num_items, data.num_users, device, timestamps=timed)
-    numbers = tuple(range(config.seed, config.seed + seeds))
-    comparison = Comparison(Path(path), config, tuple(variants), numbers, trust_code)
-    _check_folder(comparison, split)
+    check_cutoffs(config.evaluation.cutoffs, data.num_items)
+    device = choose_device(config.machine.device)
+    for own in named.values():
+        one = config.changed(**own)
+        build_for(one, data, device, named_sources(one.model))
+    numbers = tuple(range(config.training.seed, config.training.seed + seeds))
+    comparison = Comparison(Path(path), config, named, numbers, trust_code)
+    if not (overwrite and is_comparison(comparison.path)):
+        comparison = joined(comparison)
+        _check_runs(comparison, split)
     return comparison
+
+
+def joined(comparison: Comparison) -> Comparison:
+    """A comparison together with the other variants and seeds that its folder holds, which are not to be trained.
+
+    Those that ``comparison`` has come first. InputError where the folder holds something else, a comparison with other
+    options, or one of the variants under another name.
+    """
+    check_plan(comparison)
+    if not is_comparison(comparison.path):
+        return comparison
+    there = open_comparison(comparison.path)
+    variants = dict(comparison.variants)
+    for label, own in there.variants.items():
+        for name, asked in comparison.variants.items():
+            if name == label and plain(asked) != plain(own):
+                if in_words(asked) == in_words(own) and _called(asked) == _called(own):
+                    raise InputError(f"{comparison.path} has another version of {label}; choose another --out")
+                has = in_words(own) or "no options of its own"
+                raise InputError(f"{comparison.path} has another variant {label}, with {has}: choose another label")
+            if name != label and plain(asked) == plain(own):
+                raise InputError(f"{comparison.path} has {name} already: call it {label}, or choose another --out")
+            if name != label and folder_name(name) == folder_name(label):
+                raise InputError(f"{name} and {label} of {comparison.path} would share a folder: choose another label")
+        variants.setdefault(label, own)
+    seeds = tuple(sorted({*comparison.seeds, *there.seeds}))
+    return replace(comparison, variants=variants, seeds=seeds, asked=frozenset(comparison.wanted()))
+
+
+def _called(own: Mapping[str, Any]) -> list[str]:
+    """The model and attention of a variant as tables show them: the class of a cell is the same in each version."""
+    return [own[name].label for name in ("model", "attention") if name in own]
 
 
 def prepare(comparison: Comparison) -> None:
@@ -123,13 +180,16 @@ def prepare(comparison: Comparison) -> None:
 
 
 @contextmanager
-def claimed(comparison: Comparison) -> Iterator[None]:
-    """`prepare`, and keep other processes from training in the folder meanwhile; InputError if one does already."""
+def claimed(comparison: Comparison) -> Iterator[Comparison]:
+    """`prepare`, and keep other processes from training in the folder meanwhile; InputError if one does already.
+
+    Gives the comparison with what others have added since.
+    """
     make_folders(comparison.path)
     with FolderLock(comparison.path):
-        _check_plan(comparison)  # another process may have been faster
+        comparison = joined(comparison)
         prepare(comparison)
-        yield
+        yield comparison
 
 
 def open_comparison(path: str | Path) -> Comparison:
@@ -139,11 +199,16 @@ def open_comparison(path: str | Path) -> Comparison:
         raise InputError(f"{path} is not a comparison (it has no {PLAN})")
     values = read_toml(file)
     try:
-        variants, seeds = tuple(map(str, values.pop("variants"))), tuple(map(int, values.pop("seeds")))
+        variants = {str(own.pop("label")): own for own in map(dict, values.pop("variants"))}
+        seeds = tuple(map(int, values.pop("seeds")))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} does not say its variants and seeds") from error
-    of_one_run = {name: getattr(TrainConfig(), name) for name in OF_ONE_RUN}
-    comparison = Comparison(Path(path), TrainConfig.from_run(of_one_run | values, str(file)), variants, seeds)
+    usual = TrainConfig()
+    of_one_run = {name: usual.value(name) for name in OF_ONE_RUN}
+    config = TrainConfig.from_run(of_one_run | values, str(file))
+    comparison = Comparison(
+        Path(path), config, {label: own_options(config, own) for label, own in variants.items()}, seeds
+    )
     check_places(comparison)
     return comparison
 
@@ -152,50 +217,16 @@ def is_comparison(path: str | Path) -> bool:
     return (Path(path) / PLAN).is_file()
 
 
-def folder_name(variant: str) -> str:
-    """A variant as the name of a folder."""
-    return re.sub(r"[^\w.=,-]+", "_", variant)
-
-
 def _shared_options(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in config.to_mapping().items() if name not in OF_ONE_RUN}
 
 
-def _check_variants(variants: Sequence[str]) -> None:
-    seen: dict[Any, str] = {}
-    folders: dict[str, str] = {}
-    for variant in variants:
-        meaning = tuple(
-            (find_attention(spec.name), tuple(sorted(resolved_options(spec).items()))) for spec in parse_blocks(variant)
-        )
-        for spec in parse_blocks(variant):
-            if is_of_this_program(spec.name):
-                raise InputError(
-                    f"{spec.name} is registered in this program alone, and every run of a comparison is a program of "
-                    "its own: give it as FILE.py:CLASS or MODULE:CLASS"
-                )
-        if meaning in seen:
-            same = seen[meaning]
-            how = f"{same} and {variant} are the same" if same != variant else f"{variant} is given twice"
-            raise InputError(f"two identical variants: {how}")
-        folder = folder_name(variant)
-        if folder in folders:
-            raise InputError(f"{folders[folder]} and {variant} would share a folder")
-        seen[meaning], folders[folder] = variant, variant
-
-
-def _check_folder(comparison: Comparison, split: Split) -> None:
+def check_plan(comparison: Comparison) -> None:
+    """InputError where the folder holds something else, or a comparison with other options."""
     path = comparison.path
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is not a directory")
-    _check_plan(comparison)
-    _check_runs(comparison, split)
-
-
-def _check_plan(comparison: Comparison) -> None:
-    """InputError where the folder holds something else, or a comparison with other options."""
-    path = comparison.path
-    if not path.is_dir() or not {entry.name for entry in path.iterdir()} - {LOCK}:
+    if not path.is_dir() or all(entry.name == LOCK or is_aside(entry.name) for entry in path.iterdir()):
         return
     if not is_comparison(path):
         raise InputError(f"{path} holds other files, and no {PLAN}; choose another --out")
@@ -218,14 +249,16 @@ def check_places(comparison: Comparison) -> None:
         if len(data) > 1:
             raise InputError(f"{run} was trained on other data than {next(iter(data.values()))}")
         found = run.config()
-        for name, expected in (("attention", variant), ("seed", seed)):
-            if getattr(found, name) != expected:
-                raise InputError(f"{run} is a run with {flag(name)} {getattr(found, name)}, not {expected}")
+        for name, expected in {**comparison.variants[variant], "seed": seed}.items():
+            if (before := found.value(name)) != expected:
+                same = isinstance(expected, Spec | Specs) and before.label == expected.label
+                other = f"another version of {before.label}; choose another --out" if same else ""
+                raise InputError(f"{run} is a run with {other or f'{flag(name)} {before}, not {expected}'}")
 
 
 def _check_runs(comparison: Comparison, split: Split) -> None:
     """InputError where a run there is another one, of other data, or of another version of a variant."""
-    path = comparison.path
+    path, wanted = comparison.path, comparison.wanted()
     check_places(comparison)
     for variant, seed in comparison.runs():
         run = comparison.run(variant, seed)
@@ -233,10 +266,12 @@ def _check_runs(comparison: Comparison, split: Split) -> None:
             continue
         if run.manifest.data != split.checksum:
             raise InputError(
-                f"{path} holds runs on other data than {comparison.config.dataset}, or that hold out other items; "
+                f"{path} holds runs on other data than {comparison.config.data.dataset}, or that hold out other items; "
                 "choose another --out"
             )
-        for file in changed_variants(run, variant):
+        if (variant, seed) not in wanted or mended(run, run.config().model):
+            continue
+        for file in changed_sources(run, run.config().model):
             raise InputError(
                 f"{file} has changed since {path} was begun with it; give the new version another name, "
                 "or choose another --out"

@@ -17,6 +17,30 @@ from attnrec.training.run_directory import RunDirectory
 _Table = npt.NDArray[np.float64]
 
 
+def headline_metric(comparison: Comparison) -> str:
+    """NDCG@10, or at the largest cut-off there is in a catalogue of fewer than ten items."""
+    metrics = [
+        name
+        for run in comparison.runs()
+        if comparison.finished(*run)
+        for name in (comparison.run(*run).summary() or {})["test"]["full"]
+    ]
+    return "NDCG@10" if "NDCG@10" in metrics or not metrics else [m for m in metrics if m.startswith("NDCG@")][-1]
+
+
+def with_differences(comparison: Comparison) -> list[dict[str, Any]]:
+    """The variants in their order, each with ``attention``, its finished ``seeds`` and where it has one ``difference``.
+
+    Raises RunError when a file of a run is corrupt.
+    """
+    variants: list[dict[str, Any]] = [
+        {"attention": variant, "seeds": [seed for seed in comparison.seeds if comparison.finished(variant, seed)]}
+        for variant in comparison.variants
+    ]
+    add_differences(comparison, variants, headline_metric(comparison))
+    return variants
+
+
 def add_differences(comparison: Comparison, variants: list[dict[str, Any]], metric: str) -> None:
     """Add ``difference`` by protocol to all variants but the first, over the seeds that both have finished.
 

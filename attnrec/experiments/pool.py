@@ -42,11 +42,11 @@ class ComparisonObserver:
     def run_progressed(self, variant: str, seed: int, progress: dict[str, Any]) -> None: ...
 
     def run_ended(self, variant: str, seed: int, kind: str, message: str) -> None:
-        """``kind`` is ``finished``, ``interrupted`` or ``failed``, and ``message`` says why it failed."""
+        """``kind`` is ``finished``, ``interrupted`` or ``failed``; ``message`` says its score, or why it failed."""
 
 
 def run_all(comparison: Comparison, jobs: int = 1, observer: ComparisonObserver | None = None) -> Outcome:
-    """Train what is not yet finished.
+    """Train what was asked for and is not yet finished.
 
     The first Ctrl-C (or another signal of `interrupts`) lets the runs in progress save their state and ends the
     comparison; a second one kills them.
@@ -57,7 +57,7 @@ def run_all(comparison: Comparison, jobs: int = 1, observer: ComparisonObserver 
         observer: is told how it goes.
     """
     watcher = observer or ComparisonObserver()
-    waiting = [run for run in comparison.runs() if not comparison.finished(*run)]
+    waiting = [run for run in comparison.wanted() if not comparison.finished(*run)]
     watcher.started(comparison, waiting)
     outcome = Outcome()
     running: dict[tuple[str, int], _Job] = {}
@@ -137,7 +137,7 @@ class _Job:
             self.process.send_signal(signal.SIGTERM)
 
     def result(self) -> tuple[str, str]:
-        """``finished``, ``interrupted`` or ``failed``, and a line that says why it failed."""
+        """``finished``, ``interrupted`` or ``failed``, and what it scored or why it failed."""
         code = self.process.wait()
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -145,10 +145,8 @@ class _Job:
         for reader in self.readers:
             reader.join()
         kind = self.said.get("event", "")
-        if kind == "failed":
-            return kind, self.said["message"]
-        if kind in ("finished", "interrupted"):
-            return kind, ""
+        if kind in ("finished", "interrupted", "failed"):
+            return kind, self.said.get("message", "")
         if self.told:
             return "interrupted", ""  # before it could answer
         if code == -signal.SIGKILL:

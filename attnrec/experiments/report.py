@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from attnrec.core.files import write_atomically
 from attnrec.experiments.compare import PROTOCOLS, Comparison
 from attnrec.experiments.cost import add_equal_time, time_curve
-from attnrec.experiments.differences import add_differences
+from attnrec.experiments.differences import add_differences, headline_metric
 from attnrec.experiments.tables import to_markdown
+from attnrec.experiments.variants import differing, plain
 from attnrec.experiments.warnings import comparison_warnings
-from attnrec.files import write_atomically
 from attnrec.training.run_directory import RunDirectory
 
 JSON_RESULT, MARKDOWN_RESULT = "comparison.json", "comparison.md"
@@ -28,17 +29,22 @@ def build_result(comparison: Comparison, failures: dict[tuple[str, int], str] | 
     Raises RunError when a file of a run is corrupt.
     """
     failures = failures or {}
-    metric = _headline(comparison)
+    metric = headline_metric(comparison)
     variants = []
-    for variant in comparison.variants:
+    wanted = comparison.wanted()
+    for variant in comparison.shown():
         seeds = [seed for seed in comparison.seeds if comparison.finished(variant, seed)]
-        entry: dict[str, Any] = {"attention": variant, "seeds": seeds}
+        entry: dict[str, Any] = {"attention": variant, "options": plain(comparison.variants[variant]), "seeds": seeds}
         entry["failed"] = [
             {"seed": seed, "message": failures[variant, seed]}
             for seed in comparison.seeds
             if (variant, seed) in failures
         ]
-        entry["missing"] = [s for s in comparison.seeds if s not in seeds and (variant, s) not in failures]
+        entry["missing"] = [
+            seed
+            for seed in comparison.seeds
+            if (variant, seed) in wanted and seed not in seeds and (variant, seed) not in failures
+        ]
         if seeds:
             entry |= _figures([comparison.run(variant, seed) for seed in seeds])
         variants.append(entry)
@@ -47,16 +53,19 @@ def build_result(comparison: Comparison, failures: dict[tuple[str, int], str] | 
     add_differences(comparison, variants, metric)
     result = {
         "out": str(comparison.path),
-        "dataset": comparison.config.dataset,
-        "loss": comparison.config.loss,
-        "selected_by": comparison.config.select,
+        "dataset": comparison.config.data.dataset,
+        "loss": comparison.config.training.loss,
+        "selected_by": comparison.config.evaluation.select,
         "metric": metric,
         "seeds": list(comparison.seeds),
         "variants": variants,
+        "differing": list(differing(comparison.config, {v: comparison.variants[v] for v in comparison.shown()})),
     }
     curves = {
         entry["attention"]: {
-            seed: time_curve(comparison.run(entry["attention"], seed).log(), comparison.config.select, metric)
+            seed: time_curve(
+                comparison.run(entry["attention"], seed).log(), comparison.config.evaluation.select, metric
+            )
             for seed in entry["seeds"]
         }
         for entry in variants
@@ -88,17 +97,6 @@ def epoch_means(log: list[dict[str, Any]]) -> list[float]:
 
 
 # -- figures over seeds ------------------------------------------------------------------------------------
-
-
-def _headline(comparison: Comparison) -> str:
-    """NDCG@10, or at the largest cut-off there is in a catalogue of fewer than ten items."""
-    metrics = [
-        name
-        for run in comparison.runs()
-        if comparison.finished(*run)
-        for name in (comparison.run(*run).summary() or {})["test"]["full"]
-    ]
-    return "NDCG@10" if "NDCG@10" in metrics or not metrics else [m for m in metrics if m.startswith("NDCG@")][-1]
 
 
 def _figures(runs: Sequence[RunDirectory]) -> dict[str, Any]:

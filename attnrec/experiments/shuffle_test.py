@@ -32,9 +32,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from attnrec.core import html
+from attnrec.core.errors import InputError
 from attnrec.data.batches import SequenceBatch, ragged_arange
 from attnrec.data.interactions import Interactions
-from attnrec.errors import InputError
 from attnrec.evaluation.metrics import per_user_metrics
 from attnrec.evaluation.ranking import Evaluator, Scorer
 from attnrec.evaluation.significance import Difference, paired_difference
@@ -100,6 +101,26 @@ class ShuffleTest:
     verdict: str
     cautions: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        metrics = tuple(next(iter(self.scores.values())))
+        rows = [(name.replace("_", " "), *(f"{of[name]:.4f}" for name in metrics)) for name, of in self.scores.items()]
+        lost = [
+            (loss.condition.replace("_", " "), loss.metric, *(_interval(own) for own in (loss.absolute, loss.relative)))
+            for loss in self.losses
+        ]
+        seeds = ", ".join(map(str, self.seeds))
+        return (
+            html.heading(f"Shuffle test of {self.dataset}: {self.users:,} users, seeds {seeds}")
+            + html.paragraph(self.verdict)
+            + html.table(("history", *metrics), rows)
+            + html.table(("lost against in order", "metric", "score", "share"), lost, numbers_from=2)
+            + html.items(self.cautions)
+        )
+
+
+def _interval(found: Difference | None) -> str:
+    return "-" if found is None else f"{found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]"
+
 
 def quick_options(data: Interactions, given: Mapping[str, Any]) -> dict[str, Any]:
     """Options of `TrainConfig` for a training that is long enough to see a loss, not to report a score.
@@ -108,7 +129,7 @@ def quick_options(data: Interactions, given: Mapping[str, Any]) -> dict[str, Any
     """
     of_batches = {"batch_size", "split", "valid_from", "test_from"}
     config = TrainConfig.from_mapping({k: v for k, v in given.items() if k in of_batches}, "options")
-    steps = -(-int((split_of(config, data).train_lengths >= 2).sum()) // config.batch_size)
+    steps = -(-int((split_of(config, data).train_lengths >= 2).sum()) // config.training.batch_size)
     fewest, most = _EPOCHS
     epochs = min(most, max(fewest, -(-_STEPS // steps)))
     return _QUICK | {"epochs": epochs, "cutoffs": [min(10, data.num_items)]}
@@ -132,11 +153,11 @@ def shuffle_test(
     """
     if seeds < 1:
         raise InputError(f"--seeds must be at least 1, not {seeds}")
-    if config.start_from:
+    if config.training.start_from:
         raise InputError("--start-from: a shuffle test trains from the beginning")
     cutoff = min(10, data.num_items)
-    numbers = tuple(range(config.seed, config.seed + seeds))
-    runs = [_one_seed(data, replace(config, seed=seed), observer or Observer(), cutoff) for seed in numbers]
+    numbers = tuple(range(config.training.seed, config.training.seed + seeds))
+    runs = [_one_seed(data, config.changed(seed=seed), observer or Observer(), cutoff) for seed in numbers]
     metrics = (f"NDCG@{cutoff}", f"Hit@{cutoff}")
     tables = {
         condition: {name: np.stack([run.values[condition][name] for run in runs]) for name in metrics}
@@ -190,11 +211,11 @@ def _one_seed(data: Interactions, config: TrainConfig, observer: Observer, cutof
     split = split_of(config, data)
     known = split.train_lengths.copy()
     known[split.users("test")] = split.history_lengths("test")  # with what is held out for validation
-    asked = shuffled(data, known, config.seed)
-    without = replace(shuffled(data, split.train_lengths, config.seed), name=f"{data.name}, shuffled")
+    asked = shuffled(data, known, config.training.seed)
+    without = replace(shuffled(data, split.train_lengths, config.training.seed), name=f"{data.name}, shuffled")
 
     def metrics(scorer: Scorer, of: Interactions, device: torch.device | None = None) -> dict[str, _Floats]:
-        ranks = Evaluator(split_of(config, of), "test", config.max_len).run(scorer, device).full
+        ranks = Evaluator(split_of(config, of), "test", config.model.max_len).run(scorer, device).full
         return {name: value.numpy() for name, value in per_user_metrics(ranks, (cutoff,)).items()}
 
     ordered = _trained(data, config, observer)
@@ -218,6 +239,8 @@ def _trained(data: Interactions, config: TrainConfig, observer: Observer) -> Tra
 
 class _Popularity:
     """Scores items by how often they occur in training."""
+
+    item_bias = None
 
     def __init__(self, popularity: Tensor) -> None:
         self.item_vectors = popularity.double()[:, None]
@@ -260,7 +283,7 @@ def _verdict(losses: Sequence[Loss], learned: Difference, metric: str) -> str:
 
 def _cautions(best_epochs: Mapping[str, Sequence[int]], config: TrainConfig, seeds: int) -> tuple[str, ...]:
     found = []
-    if any(epoch == config.epochs for chosen in best_epochs.values() for epoch in chosen):
+    if any(epoch == config.training.epochs for chosen in best_epochs.values() for epoch in chosen):
         found.append("The last epoch was the best for a model, so that more epochs may change the figures.")
     if seeds == 1:
         found.append("With one seed, the intervals are over users and speak of these two trained models alone.")

@@ -1,6 +1,6 @@
-"""The result of a comparison as tables, for the terminal and for Markdown.
+"""The result of a comparison as tables, for the terminal and for Markdown; variants are rows.
 
-Columns are chosen to fit a terminal of 80 characters; what does not fit is in `comparison.json`.
+Columns stand in the order in which they matter: a narrow terminal leaves out the last ones.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnrec.experiments.compare import PROTOCOLS, Comparison
+from attnrec.experiments.variants import NAMING, in_words
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,14 @@ class ReportTable:
 
 
 def tables(comparison: Comparison, result: dict[str, Any]) -> list[ReportTable]:
-    """The result as tables: test metrics, differences in words and in numbers, cost and gradient norms."""
+    """The result as tables: a ranking, what the variants are, metrics, differences, cost and gradient norms."""
     done = [entry for entry in result["variants"] if entry["seeds"]]
     if not done:
         return []
-    found = [_metrics_table(result, done, protocol) for protocol in PROTOCOLS]
+    found = [_ranking(result, done)]
+    if any(_named(entry) != entry["attention"] or in_words(entry["options"]) for entry in done):
+        found.append(_variants_table(result, done))
+    found += [_metrics_table(result, done, protocol) for protocol in PROTOCOLS]
     differing = [entry for entry in done if "difference" in entry]
     if differing:
         found.append(_words_table(result, differing))
@@ -37,10 +41,14 @@ def tables(comparison: Comparison, result: dict[str, Any]) -> list[ReportTable]:
 
 
 def problems(result: dict[str, Any]) -> list[str]:
-    """A line for each run without a result."""
+    """What is to be said of runs without a result: for each variant why its runs failed, and which are missing."""
     lines = []
     for entry in result["variants"]:
-        lines += [f"{entry['attention']}, seed {run['seed']} failed: {run['message']}" for run in entry["failed"]]
+        reasons: dict[str, list[str]] = {}
+        for run in entry["failed"]:
+            reasons.setdefault(run["message"], []).append(str(run["seed"]))
+        for message, seeds in reasons.items():
+            lines.append(f"{entry['attention']}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} failed: {message}")
         lines += [f"{entry['attention']}, seed {seed}: not finished" for seed in entry["missing"]]
     return lines
 
@@ -48,13 +56,15 @@ def problems(result: dict[str, Any]) -> list[str]:
 def to_markdown(comparison: Comparison, result: dict[str, Any]) -> str:
     """The whole result as a Markdown page."""
     config = comparison.config
+    model, training = config.model, config.training
     parts = [
-        f"# {', '.join(comparison.variants)}\n",
-        f"`{config.dataset}`, loss `{config.loss}`, n = {config.max_len}, d = {config.dim}, {config.blocks} blocks, "
-        f"{config.heads} head{'s' * (config.heads > 1)}, batch {config.batch_size}, at most {config.epochs} epochs; "
+        f"# {', '.join(entry['attention'] for entry in result['variants'])}\n",
+        f"`{config.data.dataset}`, loss `{training.loss}`, n = {model.max_len}, d = {model.dim}, "
+        f"{model.blocks} blocks, {model.heads} head{'s' * (model.heads > 1)}, batch {training.batch_size}, "
+        f"at most {training.epochs} epochs; "
         f"seeds {', '.join(map(str, comparison.seeds))}. Test metrics over all users at the epoch that validation "
-        f"({PROTOCOLS[config.select]}) chose; ± is the standard deviation over seeds.\n",
-        *(f"- {line}" for line in problems(result)),
+        f"({PROTOCOLS[config.evaluation.select]}) chose; ± is the standard deviation over seeds.\n",
+        *(f"- {' '.join(line.split())}" for line in problems(result)),
         *(f"- Warning: {line}" for line in result["warnings"]),
     ]
     for table in tables(comparison, result):
@@ -64,10 +74,46 @@ def to_markdown(comparison: Comparison, result: dict[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def _ranking(result: dict[str, Any], done: list[dict[str, Any]]) -> ReportTable:
+    """A line a variant, the best first; with the number of seeds where these differ."""
+    metric, first = result["metric"], result["variants"][0]
+    seeds_differ = len({len(entry["seeds"]) for entry in done}) > 1
+    rows = []
+    for entry in sorted(done, key=lambda entry: -entry["test"]["full"][metric]["mean"]):
+        value, found = entry["test"]["full"][metric], entry.get("difference", {}).get("full")
+        spread = "-" if value["sd"] is None else f"{value['sd']:.4f}"
+        difference, word = "-", "-"
+        if found is not None:
+            difference = f"{found['mean']:+.4f}"
+            word = {"not tested": "-", "no difference shown": "no"}.get(found["verdict"], found["verdict"])
+        seeds = (str(len(entry["seeds"])),) if seeds_differ else ()
+        rows.append((entry["attention"], f"{value['mean']:.4f}", spread, difference, word, *seeds))
+    headers = ("variant", metric, "±", "against first", "shown", *(("seeds",) if seeds_differ else ()))
+    note = f"First: {first['attention']}. Shown: whether the difference is more than chance; more of it below."
+    return ReportTable(f"Ranking by {metric}, {PROTOCOLS['full']}", headers, tuple(rows), note)
+
+
+def _variants_table(result: dict[str, Any], done: list[dict[str, Any]]) -> ReportTable:
+    """What each variant is, and its own options."""
+    rows = []
+    for entry in done:
+        own = in_words(entry["options"])
+        rows.append((entry["attention"], _named(entry) + (f" | {own}" if own else "")))
+    note = "".join(f"{line}. " for line in result["differing"]).strip()
+    return ReportTable("Variants", ("variant", "with its own options"), tuple(rows), note, numbers_from=2)
+
+
+def _named(entry: dict[str, Any]) -> str:
+    """The attention or model of a variant."""
+    return " + ".join(entry["options"][name] for name in NAMING if name in entry["options"])
+
+
 def _metrics_table(result: dict[str, Any], done: list[dict[str, Any]], protocol: str) -> ReportTable:
-    names = list(done[0]["test"][protocol])
-    rows = tuple((name, *(_spread(entry["test"][protocol][name], 4) for entry in done)) for name in names)
-    return ReportTable(f"Test, {PROTOCOLS[protocol]}", ("metric", *(entry["attention"] for entry in done)), rows)
+    headline = result["metric"]
+    first = (headline, headline.replace("NDCG", "Hit"), "MRR")
+    names = sorted(done[0]["test"][protocol], key=lambda name: (*first, name).index(name))
+    rows = [(e["attention"], *(_spread(e["test"][protocol][name], 4) for name in names)) for e in done]
+    return ReportTable(f"Test, {PROTOCOLS[protocol]}", ("variant", *names), tuple(rows))
 
 
 def _words_table(result: dict[str, Any], differing: list[dict[str, Any]]) -> ReportTable:

@@ -6,7 +6,7 @@
   the steps between evaluations in their second half, divided by sqrt 2: of independent scores around a steady
   rise it is the deviation of one). It takes ten evaluations to say so. A training that ran out of patience has
   stopped rising, and is not asked.
-- Options differ between the runs compared: a run of the folder was resumed by hand with others.
+- Options differ between the runs compared that are no variant's own: a run of the folder was resumed by hand.
 - The baseline stands below what is published for it (`known_rows`), which is all by leave-one-out.
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from attnrec.core.options import flag
 from attnrec.experiments.compare import MAY_DIFFER, OF_ONE_RUN, PROTOCOLS, Comparison
 from attnrec.experiments.known_rows import NEAR, known_row
-from attnrec.options import flag
 from attnrec.training.run_directory import RunDirectory
 
 BEST_IS_LAST = "the best epoch is the last one evaluated; a later one may be better"
@@ -35,7 +35,7 @@ def run_warnings(run: RunDirectory) -> list[str]:
     if summary is None or summary["stopped_early"]:
         return []
     evaluations = [line for line in run.log() if "valid" in line]
-    scores = [_selected(line["valid"][run.config().select]) for line in evaluations]
+    scores = [_selected(line["valid"][run.config().evaluation.select]) for line in evaluations]
     found = []
     if evaluations and evaluations[-1]["epoch"] == summary["best_epoch"]:
         found.append(BEST_IS_LAST)
@@ -82,7 +82,8 @@ def _differing_options(comparison: Comparison, runs: Sequence[tuple[str, int]]) 
     found: dict[str, dict[str, dict[str, list[int]]]] = {}  # by option, value and variant: the seeds
     for variant, seed in runs:
         run = comparison.run(variant, seed)
-        options = {key: value for key, value in run.config().to_mapping().items() if key not in _NOT_OPTIONS}
+        own = comparison.variants[variant]  # these are meant to differ
+        options = {key: value for key, value in run.config().to_mapping().items() if key not in {*_NOT_OPTIONS, *own}}
         options["device"] = (run.summary() or {})["device"]
         for name, value in options.items():
             found.setdefault(name, {}).setdefault(str(value), {}).setdefault(variant, []).append(seed)
@@ -96,13 +97,13 @@ def _differing_options(comparison: Comparison, runs: Sequence[tuple[str, int]]) 
 
 def _below_known_rows(comparison: Comparison, result: Mapping[str, Any]) -> list[str]:
     first = result["variants"][0]
-    if not first["seeds"] or result["metric"] != "NDCG@10" or comparison.config.split in ("time", "given"):
+    if not first["seeds"] or result["metric"] != "NDCG@10" or comparison.config.data.split in ("time", "given"):
         return []
     summary = comparison.run(first["attention"], first["seeds"][0]).summary() or {}
     lines = []
     for protocol, words in PROTOCOLS.items():
         config = comparison.config
-        row = known_row(summary["data_fingerprint"], config.loss, config.negatives, protocol)
+        row = known_row(summary["data_fingerprint"], config.training.loss, config.training.negatives, protocol)
         mean = first["test"][protocol]["NDCG@10"]["mean"]
         if row and mean < NEAR * row.ndcg10:
             lines.append(

@@ -3,8 +3,8 @@
 Its configuration comes as one line of JSON on stdin, which stays open as long as the comparison lives: when it ends,
 the worker ends at once, at the last snapshot. It resumes RUN where there is a state, and writes a JSON object a
 line to stdout: ``{"event": "progress", ...}`` as it goes, and at the end ``finished``, ``interrupted`` or
-``failed`` (with ``message``). In a process of its own a variant that runs out of memory takes nothing with
-it, and its peak memory is its own.
+``failed`` (with ``message``, but for an interruption). In a process of its own a variant that runs out of memory takes
+nothing with it, and its peak memory is its own.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnrec.errors import InputError, RunError
+from attnrec.core.errors import InputError, RunError, told
 from attnrec.training.config import TrainConfig
 from attnrec.training.interrupts import as_keyboard_interrupt, handle
+from attnrec.training.kept_sources import mended
 from attnrec.training.observer import Metrics, Observer
 from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
@@ -51,7 +52,7 @@ class Reporter(Observer):
         say(
             "progress",
             epoch=progress.epoch,
-            done=((progress.epoch - 1) * steps + progress.step) / (trainer.config.epochs * steps),
+            done=((progress.epoch - 1) * steps + progress.step) / (trainer.config.training.epochs * steps),
             loss=progress.loss,
             grad_norm=progress.grad_norm,
             best=max(0.0, progress.best_score),
@@ -68,21 +69,29 @@ def main(path: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         config = TrainConfig.from_mapping(given["options"])
-        summary = train(config, path, Reporter(), resume=RunDirectory(path).is_run(), trust_code=given["trust_code"])
+        run = RunDirectory(path)
+        resume = run.is_run() and not mended(run, config.model)
+        summary = train(config, path, Reporter(), resume=resume, trust_code=given["trust_code"])
     except (InputError, RunError) as error:
-        say("failed", message=str(error))
+        say("failed", message="\n".join(told(error)))
     except KeyboardInterrupt:
         say("interrupted")
     except Exception as error:  # noqa: BLE001  (a variant may raise anything; its row says what and where)
         memory = isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
         say("failed", message="out of memory" if memory else _where(error))
     else:
-        say("interrupted" if summary["interrupted"] else "finished")
+        say("interrupted") if summary["interrupted"] else say("finished", message=_scored(summary))
 
 
 def _end_with_parent() -> None:
     sys.stdin.read()
     os._exit(1)  # nobody waits for what is to come, and the last snapshot is whole
+
+
+def _scored(summary: dict[str, Any]) -> str:
+    full = summary["test"]["full"]
+    metric = "NDCG@10" if "NDCG@10" in full else [name for name in full if name.startswith("NDCG@")][-1]
+    return f"test {metric} {full[metric]:.4f}"
 
 
 def _where(error: Exception) -> str:

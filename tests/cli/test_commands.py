@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from attnrec.cli import main as entry
+from attnrec.training.config import read_toml
 
 FAST = ["--epochs", "2", "--dim", "8", "--max-len", "10", "--cutoffs", "1,5,10", "--eval-every", "1"]
 
@@ -57,18 +59,20 @@ def test_train_evaluate_recommend(attnrec: Any, small_file: Path) -> None:
     assert set(summary["grad_norm"]) == {"mean", "max", "last"}
     assert set(summary["test"]) == {"full", "sampled"}
     assert {"NDCG@1", "NDCG@10", "Hit@5", "MRR"} <= set(summary["test"]["full"])
-    assert trained.out.count("\n") == 1  # everything else went to stderr
-    assert "test at epoch" in trained.err
+    assert "test at epoch" in trained.out
+    assert "│ NDCG@10" in trained.out
+    assert "test at epoch" not in trained.err
+    assert "epoch    1" in trained.err
     evaluated = attnrec("evaluate", "run", "--cutoffs", "3,10", "--json")
     assert evaluated.json()["full"]["NDCG@10"] == pytest.approx(summary["test"]["full"]["NDCG@10"])
-    assert "NDCG@3" in evaluated.err
+    assert "NDCG@3" in evaluated.out
     for history in ("i1 i2", "i1,i2"):
         found = attnrec("recommend", "run", "--history", history, "--top", "4", "--json").json()["recommendations"]
         assert len(found) == 4
         assert not {"i1", "i2"} & {entry["item"] for entry in found}
     plain = attnrec("recommend", "run", "--history", "i1")
-    assert (plain.code, plain.out) == (0, "")
-    assert "score" in plain.err
+    assert (plain.code, plain.err) == (0, "")
+    assert "score" in plain.out
 
 
 def test_evaluate_by_segment(attnrec: Any, run: Path) -> None:
@@ -82,9 +86,9 @@ def test_evaluate_by_segment(attnrec: Any, run: Path) -> None:
         assert sum(segment["users"] for segment in division) == 38
     assert [lists["cutoff"] for lists in result["segments"]["top_lists"]] == [1, 5, 10, 20]
     for words in ("by items in the history", "never saw", "coverage", "catalogue", "random order", "Hit@10"):
-        assert words in found.err
-    assert "time since" not in found.err
-    assert "Hit@3" in attnrec("evaluate", run, "--segments", "--cutoffs", "1,3").err
+        assert words in found.out
+    assert "time since" not in found.out
+    assert "Hit@3" in attnrec("evaluate", run, "--segments", "--cutoffs", "1,3").out
 
 
 def test_a_configuration_file_and_the_command_line(attnrec: Any, small_file: Path) -> None:
@@ -99,6 +103,15 @@ def test_a_configuration_file_and_the_command_line(attnrec: Any, small_file: Pat
     # a run's own file is a configuration file
     assert attnrec("train", "--config", "run/config.toml", "--out", "again").code == 0
     assert Path("again/config.toml").read_text() == text
+
+
+def test_files_that_are_odd_configurations(attnrec: Any, small_file: Path) -> None:
+    Path("bom.toml").write_bytes(b"\xef\xbb\xbfblocks = 1\n")
+    assert read_toml(Path("bom.toml")) == {"blocks": 1}
+    Path("comparison.toml").write_text('variants = [{label = "a", attention = "sdpa"}]\nseeds = [0]\nblocks = 1\n')
+    result = attnrec("train", "--config", "comparison.toml", "--dataset", small_file)
+    assert result.code == 2
+    assert "comparison.toml is the plan of a comparison, not of a training" in result.err
 
 
 def test_a_run_can_be_used_from_another_folder(attnrec: Any, small_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +240,7 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_variants_and_data(attnrec: Any, small_file: Path) -> None:
     assert "sdpa" in attnrec("variants", "--json").json()
-    assert "softmax" in attnrec("variants", "sdpa").err
+    assert "softmax" in attnrec("variants", "sdpa").out
     figures = attnrec("data", small_file, "--json").json()
     assert (figures["users"], figures["items"], figures["evaluated_users"]) == (40, 30, 38)
     assert attnrec().code == 2
@@ -242,7 +255,6 @@ def test_shuffle_test(attnrec: Any, small_file: Path) -> None:
     )
     assert found.code == 0, found.err
     assert sorted(Path().rglob("*")) == before
-    assert found.out.count("\n") == 1
     result = found.json()
     assert (result["users"], result["shuffle_test"]["users"]) == (40, 38)
     tested = result["shuffle_test"]
@@ -255,7 +267,7 @@ def test_shuffle_test(attnrec: Any, small_file: Path) -> None:
         for metric in ("NDCG@10", "Hit@10")
     ]
     for words in ("small, shuffled: 40 users", "shuffled throughout", "none, by popularity", "users and seeds"):
-        assert words in found.err
+        assert words in found.out + found.err
     for arguments, message in (
         (("--epochs", "2"), "--epochs belongs to --shuffle-test"),
         (("--shuffle-test", "--seeds", "0"), "--seeds must be at least 1, not 0"),
@@ -270,6 +282,7 @@ def test_shuffle_test(attnrec: Any, small_file: Path) -> None:
 COMMAND = [sys.executable, "-c", "from attnrec.cli.main import main; main()"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_usable_run(small_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = [
@@ -303,6 +316,30 @@ def test_ctrl_c_leaves_a_usable_run(small_file: Path, tmp_path: Path) -> None:
     assert not list(out.glob(".*"))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("swallowed", [False, True], ids=["", "in a library"])
+def test_an_interruption_is_said_once(number: int, swallowed: bool) -> None:
+    """Also where a library makes another error of it, as an import that is cut in two."""
+    code = f"""
+import os, signal, sys
+from attnrec.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def evaluate(*given, **options):
+    try:
+        os.kill(os.getpid(), {int(number)})
+    except KeyboardInterrupt:
+        if {swallowed}:
+            raise AttributeError("half a module")
+        raise
+import attnrec.recommender
+attnrec.recommender.load = evaluate
+sys.argv = ["attnrec", "evaluate", "run"]
+main.main()
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "attnrec: error: interrupted\n")
+
+
 def test_a_closed_pipe_is_no_traceback() -> None:
     process = subprocess.Popen([*COMMAND, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -321,6 +358,7 @@ def test_help_and_light_errors_import_no_torch() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_compare_and_its_figures(attnrec: Any, small_file: Path) -> None:
     arguments = ("compare", "--attention", "sdpa", "--attention", "awr:width=4", "--seeds", "1", "--jobs", "2")
     done = attnrec(*arguments, "--dataset", small_file, "--out", "c", "--json", *FAST)
@@ -328,8 +366,11 @@ def test_compare_and_its_figures(attnrec: Any, small_file: Path) -> None:
     result = done.json()
     assert [entry["attention"] for entry in result["variants"]] == ["sdpa", "awr:width=4"]
     assert result == json.loads(Path("c/comparison.json").read_text())
-    for words in ("Test, full ranking", "NDCG@10 against sdpa", "Global gradient norm", "sdpa, seed 0: finished"):
-        assert words in done.err
+    for words in ("Ranking by NDCG@10", "Test, full ranking", "NDCG@10 against sdpa", "Global gradient norm"):
+        assert words in done.out
+        assert words not in done.err
+    score = result["variants"][0]["test"]["full"]["NDCG@10"]["mean"]
+    assert re.search(rf"sdpa, seed 0: finished after \d+ s: test NDCG@10 {score:.4f}\n", done.err)
     figures = sorted(path.name for path in Path("c/figures").iterdir())
     assert len(figures) == 10
     assert attnrec("plot", "c", "--json").json()["figures"] == [
@@ -363,13 +404,16 @@ def test_compare_and_its_figures(attnrec: Any, small_file: Path) -> None:
     ("arguments", "message"),
     [
         (("--attention", "sdpa", "--attention", "awr", "--seeds", "0"), "--seeds must be at least 1, not 0"),
-        (("--attention", "sdpa"), "a comparison needs at least two variants: give --attention twice or more"),
+        (
+            ("--attention", "sdpa"),
+            "a comparison needs at least two variants: give --attention or --model twice or more",
+        ),
         (("--attention", "sdpa", "--attention", "sdpa"), "two identical variants: sdpa is given twice"),
         (
             ("--attention", "sdpa", "--attention", "awr", "--cutoffs", "1,99"),
             "the cut-off N = 99 is not between 1 and the number of items, 30",
         ),
-        ((), "Missing option '--attention'."),
+        ((), "a comparison needs at least two variants: give --attention or --model twice or more"),
     ],
 )
 def test_compare_refuses(attnrec: Any, small_file: Path, arguments: tuple[str, ...], message: str) -> None:

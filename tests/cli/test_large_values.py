@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from attnrec.attention import build_attention
+from attnrec.core.errors import InputError
 from tests.cli.test_commands import attnrec  # noqa: F401  (a fixture)
 
 HUGE = ("1" + 18 * "0", 400 * "9")
@@ -27,7 +29,8 @@ HUGE = ("1" + 18 * "0", 400 * "9")
 )
 def test_a_huge_count(attnrec: Any, arguments: list[str], value: str) -> None:  # noqa: F811
     result = attnrec(*arguments, value)
-    assert (result.code, result.out) == (2, "")
+    assert result.code == 2
+    assert not result.out or "--shuffle-test" in arguments  # which shows the data first
     last = result.err.splitlines()[-1]
     assert last.startswith("attnrec: error: ")
     assert arguments[-1] in last
@@ -42,6 +45,21 @@ def test_a_benchmark_that_cannot_fit(attnrec: Any, name: str) -> None:  # noqa: 
     assert f"--{name} 1000000000" in result.err
     assert "needs at least" in result.err
     assert not list(Path().iterdir())
+
+
+def test_parameters_that_cannot_fit(attnrec: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Their size is known before any is there."""
+    arguments = ("bench", "--attention", "awr", "--dim", 1, "--batch", 1, "--seq-len", 10**8)
+    monkeypatch.setattr("attnrec.core.memory.memory_of", lambda device: 1 << 34)
+    result = attnrec(*arguments)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "--attention awr at --seq-len 100000000 with --dim 1, --heads 1 needs at least 47.7 GiB" in result.err
+    assert not list(Path().iterdir())
+
+
+def test_a_constructor_without_memory() -> None:
+    with pytest.raises(InputError, match="awr:width=1000000000: there is not enough memory for it"):
+        build_attention("awr:width=1000000000", 1000, 2, 1_000_000, 0.0)
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "-inf", 400 * "9"])

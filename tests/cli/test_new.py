@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from attnrec.attention import build_attention, parse_attention
+from attnrec.attention import build_attention
 from attnrec.cli.main import app
 from attnrec.cli.new import class_name
 from attnrec.contract import check_operator
-from attnrec.errors import InputError
+from attnrec.core.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +31,14 @@ def test_the_file_passes_the_contract() -> None:
 def test_its_options_are_checked() -> None:
     app(["new", "my_variant.py"], standalone_mode=False)
     with pytest.raises(InputError, match="sharpness=0 must be above 0"):
-        build_attention(parse_attention("my_variant.py:sharpness=0"), 1, 4, 8, 0.0)
+        build_attention("my_variant.py:sharpness=0", 1, 4, 8, 0.0)
 
 
 @pytest.mark.parametrize(
     ("file", "message"),
     [
         ("there.py", "there.py is there already; nothing is overwritten"),
+        ("link.py", "link.py is there already; nothing is overwritten"),
         ("mine.txt", "mine.txt must end in .py"),
         ("nowhere/mine.py", "there is no directory nowhere"),
         ("2nd.py", "'2nd' makes no name of a class"),
@@ -46,9 +47,11 @@ def test_its_options_are_checked() -> None:
 )
 def test_what_is_refused(file: str, message: str) -> None:
     Path("there.py").write_text("mine")
+    Path("link.py").symlink_to("nowhere.py")
     with pytest.raises(InputError, match=message):
         app(["new", file], standalone_mode=False)
-    assert [path.name for path in Path().iterdir()] == ["there.py"]
+    assert sorted(path.name for path in Path().iterdir()) == ["link.py", "there.py"]
+    assert Path("link.py").is_symlink()
     assert Path("there.py").read_text() == "mine"
 
 

@@ -44,7 +44,7 @@ def test_from_a_split_to_newer_data(attnrec: Any) -> None:  # noqa: F811
         f"interactions held out; {test['users_without_item']} users without an item"
     ) in trained.err
     assert summary["unseen_targets"]["number"] == 0
-    assert "never trained on" not in trained.err
+    assert "never trained on" not in trained.out
 
     plain = attnrec("evaluate", "run", "--json").json()
     assert plain["full"]["NDCG@10"] == pytest.approx(summary["test"]["full"]["NDCG@10"])
@@ -53,12 +53,12 @@ def test_from_a_split_to_newer_data(attnrec: Any) -> None:  # noqa: F811
     assert march.code == 0, march.err
     result = march.json()
     left_out, unknown = result["left_out"], result["unknown_targets"]
-    assert f"left out: {left_out['interactions']} interactions with {left_out['items']} items that" in march.err
-    assert f"targets unknown to the model: {unknown['number']} ({unknown['share']:.1%} of all)" in march.err
-    assert f"as misses NDCG@10 {unknown['as_misses']['full']['NDCG@10']:.4f}" in march.err
-    assert "validation:" not in march.err
-    assert "test from 2024-03-01 00:00:00 UTC" in march.err
-    assert "split: leave-one-out" in attnrec(*newer).err
+    assert f"left out: {left_out['interactions']} interactions with {left_out['items']} items that" in march.out
+    assert f"targets unknown to the model: {unknown['number']} ({unknown['share']:.1%} of all)" in march.out
+    assert f"as misses NDCG@10 {unknown['as_misses']['full']['NDCG@10']:.4f}" in march.out
+    assert "validation:" not in march.out
+    assert "test from 2024-03-01 00:00:00 UTC" in march.out
+    assert "split: leave-one-out" in attnrec(*newer).out
 
     further = attnrec(
         "train", "--start-from", "run", "--dataset", "newer.csv", "--out", "on", "--epochs", "1", "--json"
@@ -104,8 +104,8 @@ def test_targets_never_trained_on(attnrec: Any) -> None:  # noqa: F811
     line = f"targets never trained on: 15 (50.0%); without them NDCG@10 {unseen['without']['full']['NDCG@10']:.4f}"
     evaluated = attnrec("evaluate", "run", "--json")
     for shown in (trained, evaluated):
-        assert line in shown.err
-        assert len(re.findall("never trained on", shown.err)) == 1
+        assert line in shown.out
+        assert len(re.findall("never trained on", shown.out)) == 1
     assert evaluated.json()["unseen_targets"]["number"] == 15
     assert "split: leave-one-out" in trained.err
-    assert "never trained on" not in attnrec("evaluate", "run", "--part", "valid").err
+    assert "never trained on" not in attnrec("evaluate", "run", "--part", "valid").out

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from attnrec.cli.output import plain_table, print_json, spinner
 from attnrec.cli.terminal import FieldsColumn, SafeConsole, Surviving, escaped, one_line, styled
-from attnrec.errors import RunError
+from attnrec.core.errors import RunError
 from tests.cli.test_commands import COMMAND, FAST, attnrec  # noqa: F401  (a fixture)
 
 HOSTILE = ["[/foo]", "[bold]x[/bold]", "[link=a]", ":heart:", "\\[x]", "\x1b[31mred", "a\x07b\x9b2J", "\u202egpj.exe"]

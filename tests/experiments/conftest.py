@@ -19,7 +19,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     lines = [f"u{u} i{item}" for u in range(40) for item in generator.integers(1, 31, generator.integers(4, 20))]
     path = tmp_path_factory.mktemp("data") / "tiny.txt"
     path.write_text("\n".join(lines) + "\n")
-    return TrainConfig(
+    return TrainConfig.of(
         dataset=str(path), max_len=10, dim=8, batch_size=8, epochs=3, eval_every=1, cutoffs=(1, 5, 10), seed=4
     )
 

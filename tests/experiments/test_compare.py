@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnrec.attention import operator as operator_module
-from attnrec.attention import register_attention
+from attnrec.attention import ATTENTION, register_attention
 from attnrec.attention.sdpa import ScaledDotProductAttention
+from attnrec.core.errors import InputError
+from attnrec.data.catalogue import Catalogue
 from attnrec.data.load import load_interactions
-from attnrec.errors import InputError
 from attnrec.experiments import pool
 from attnrec.experiments.compare import Comparison, open_comparison, plan, prepare
 from attnrec.experiments.pool import ComparisonObserver, run_all
 from attnrec.experiments.report import build_result, write_result
 from attnrec.experiments.tables import problems, tables, to_markdown
+from attnrec.models.build import build_model
 from attnrec.training.config import TrainConfig
 from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
-from attnrec.training.setup import build_model
 from tests.experiments.conftest import VARIANTS
 
 
@@ -48,22 +47,28 @@ def test_shared_parameters_start_equal(config: TrainConfig) -> None:
     states = []
     for variant in ("sdpa", "awr", "awr:width=3,refinement=simple", "awr+sdpa"):
         torch.manual_seed(5)
-        states.append(build_model(replace(config, attention=variant), 30, 40, torch.device("cpu")).state_dict())
+        states.append(
+            build_model(
+                config.changed(attention=variant).model, Catalogue(30, 40), torch.device("cpu"), "the data"
+            ).state_dict()
+        )
     for state in states[1:]:
         shared = states[0].keys() & state.keys()
         assert shared == states[0].keys()
         assert all(states[0][name].equal(state[name]) for name in shared)
     torch.manual_seed(6)
-    other = build_model(replace(config, attention="sdpa"), 30, 40, torch.device("cpu")).state_dict()
+    other = build_model(
+        config.changed(attention="sdpa").model, Catalogue(30, 40), torch.device("cpu"), "the data"
+    ).state_dict()
     assert not states[0]["item_embedding.weight"].equal(other["item_embedding.weight"])
-    assert not states[0]["trunk.0.qkv.weight"].equal(states[0]["trunk.1.qkv.weight"])
+    assert not states[0]["trunk.0.mixer.qkv.weight"].equal(states[0]["trunk.1.mixer.qkv.weight"])
 
 
 def test_a_variant_that_changes_nothing_changes_nothing(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Same batches, negatives, dropout and candidates: a twin of sdpa that draws random numbers trains the same."""
-    monkeypatch.setattr(operator_module, "_registry", dict(operator_module._registry))
+    monkeypatch.setattr(ATTENTION, "_registered", ATTENTION.registered())
 
     @register_attention("twin")
     class Twin(ScaledDotProductAttention):
@@ -75,7 +80,7 @@ def test_a_variant_that_changes_nothing_changes_nothing(
         def forward_packed(self, q: Tensor, k: Tensor, v: Tensor, packing: Any) -> Tensor:
             return super().forward_packed(q, k, v, packing) + 0 * (self.unused.sum() + self.linear.weight.sum())
 
-    summaries = [train(replace(config, attention=name), tmp_path / name) for name in ("sdpa", "twin")]
+    summaries = [train(config.changed(attention=name), tmp_path / name) for name in ("sdpa", "twin")]
     assert summaries[0]["test"] == summaries[1]["test"]
     # parameters without a gradient change the order in which squares are added up
     assert summaries[0]["grad_norm"] == pytest.approx(summaries[1]["grad_norm"], rel=1e-6)
@@ -84,9 +89,9 @@ def test_a_variant_that_changes_nothing_changes_nothing(
 def test_a_variant_of_this_program_alone_is_refused(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operator_module, "_registry", dict(operator_module._registry))
+    monkeypatch.setattr(ATTENTION, "_registered", ATTENTION.registered())
     register_attention("mine")(type("Mine", (ScaledDotProductAttention,), {"__module__": "somewhere"}))
-    with pytest.raises(InputError, match="mine is registered in this program alone"):
+    with pytest.raises(InputError, match="mine is registered in this program only"):
         plan(config, ["sdpa", "mine"], 1, tmp_path / "compared")
     with pytest.raises(InputError, match=r"sdpa and attnrec\.attention\.sdpa:ScaledDotProductAttention are the same"):
         plan(config, ["sdpa", "attnrec.attention.sdpa:ScaledDotProductAttention"], 1, tmp_path / "compared")
@@ -95,8 +100,8 @@ def test_a_variant_of_this_program_alone_is_refused(
 def test_runs_are_ordinary_runs_with_their_own_seed(finished: Comparison, config: TrainConfig) -> None:
     assert finished.seeds == (4, 5)
     for variant, seed in finished.runs():
-        assert finished.run(variant, seed).config() == replace(
-            config, attention=variant, seed=seed, split="leave-one-out"
+        assert finished.run(variant, seed).config() == config.changed(
+            attention=variant, seed=seed, split="leave-one-out"
         )
     assert [seed for _, seed in finished.runs()] == [4, 4, 5, 5]
 
@@ -120,9 +125,9 @@ def test_nothing_finished_is_repeated_and_seeds_can_be_added(finished: Compariso
 @pytest.mark.slow
 def test_an_interrupted_comparison_goes_on(config: TrainConfig, tmp_path: Path) -> None:
     """Ctrl-C at the terminal in the middle of a run; run again, it ends with the weights of one never stopped."""
-    config = replace(config, epochs=150, eval_every=100)
-    values = [f"--{key.replace('_', '-')}={getattr(config, key)}" for key in ("dim", "epochs", "seed")]
-    values += ["--max-len=10", "--batch-size=8", "--eval-every=100", "--cutoffs=1,10", "--dataset", config.dataset]
+    config = config.changed(epochs=150, eval_every=100)
+    values = [f"--{key.replace('_', '-')}={config.value(key)}" for key in ("dim", "epochs", "seed")]
+    values += ["--max-len=10", "--batch-size=8", "--eval-every=100", "--cutoffs=1,10", "--dataset", config.data.dataset]
     command = [sys.executable, "-c", "from attnrec.cli.main import main; main()", "compare"]
     command += ["--attention=sdpa", "--attention=awr:width=4", "--seeds=1", "--out", str(tmp_path / "c"), *values]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -140,7 +145,7 @@ def test_an_interrupted_comparison_goes_on(config: TrainConfig, tmp_path: Path) 
     assert stopped["interrupted"]
     assert not (tmp_path / "c" / "runs" / "awr_width=4").exists()
     subprocess.run(command, check=True, capture_output=True, timeout=120)
-    whole = train(replace(config, cutoffs=(1, 10), attention="sdpa"), tmp_path / "whole")
+    whole = train(config.changed(cutoffs=(1, 10), attention="sdpa"), tmp_path / "whole")
     resumed = RunDirectory(log.parent).summary()
     assert resumed is not None
     assert resumed["test"] == whole["test"]
@@ -151,6 +156,7 @@ def test_an_interrupted_comparison_goes_on(config: TrainConfig, tmp_path: Path) 
 # -- failures ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_failing_variant_is_reported_and_the_others_finish(config: TrainConfig, tmp_path: Path) -> None:
     failing = str(tmp_path / "bad.py")
     Path(failing).write_text(
@@ -170,12 +176,12 @@ def test_a_failing_variant_is_reported_and_the_others_finish(config: TrainConfig
     (line,) = problems(result)
     assert line.startswith(f"{failing}, seed 4 failed: ")
     assert line in to_markdown(comparison, result)
-    assert failing not in [row[0] for row in tables(comparison, result)[2].rows]
+    assert failing not in [row[0] for table in tables(comparison, result) for row in table.rows]
     write_result(comparison, result)
 
 
 def test_a_killed_worker_reads_as_out_of_memory(config: TrainConfig, tmp_path: Path) -> None:
-    comparison = plan(replace(config, epochs=10000), VARIANTS, 1, tmp_path / "c")
+    comparison = plan(config.changed(epochs=10000), VARIANTS, 1, tmp_path / "c")
     prepare(comparison)
     job = pool._Job(comparison, ("sdpa", 4), queue.Queue(), threads=1)
     os.kill(job.process.pid, signal.SIGKILL)
@@ -202,7 +208,7 @@ def test_bad_input(
     config: TrainConfig, tmp_path: Path, variants: tuple[str, ...], seeds: int, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        plan(replace(config, **changes), variants, seeds, tmp_path / "c")
+        plan(config.changed(**changes), variants, seeds, tmp_path / "c")
     assert message in str(caught.value)
     assert not (tmp_path / "c").exists()
 
@@ -214,11 +220,11 @@ def test_a_folder_of_something_else_is_left_alone(finished: Comparison, config: 
     with pytest.raises(InputError, match="is not a directory"):
         plan(config, VARIANTS, 1, tmp_path / "notes.txt")
     with pytest.raises(InputError, match=r"comparison with --lr 0\.001, not 0\.1; choose another --out"):
-        plan(replace(config, lr=0.1), VARIANTS, 1, finished.path)
+        plan(config.changed(lr=0.1), VARIANTS, 1, finished.path)
     other = tmp_path / "other.txt"
-    other.write_text(Path(config.dataset).read_text().replace("i7\n", "i8\n"))
+    other.write_text(Path(config.data.dataset).read_text().replace("i7\n", "i8\n"))
     assert load_interactions(str(other)).num_items
     with pytest.raises(InputError, match="runs on other data than"):
-        plan(replace(config, dataset=str(other)), VARIANTS, 1, finished.path)
+        plan(config.changed(dataset=str(other)), VARIANTS, 1, finished.path)
     with pytest.raises(InputError, match="is not a comparison"):
         open_comparison(tmp_path)

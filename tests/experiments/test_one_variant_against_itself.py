@@ -33,14 +33,16 @@ def scores() -> Scores:
     evaluator = None
     found = []
     for seed in range(MODELS):
-        config = TrainConfig(dim=16, max_len=10, blocks=1, batch_size=128, lr=0.02, loss="ce", seed=seed, device="cpu")
+        config = TrainConfig.of(
+            dim=16, max_len=10, blocks=1, batch_size=128, lr=0.02, loss="ce", seed=seed, device="cpu"
+        )
         trainer = Trainer(config, RunDirectory(Path("unused")), data, Observer())
         trainer.model.train()
         for epoch in range(1, 4):
             for batch in trainer.batches.epoch(epoch, 0):
                 trainer.step(batch)
         trainer.model.eval()
-        evaluator = evaluator or Evaluator(trainer.split, "test", config.max_len)
+        evaluator = evaluator or Evaluator(trainer.split, "test", config.model.max_len)
         result = evaluator.run(trainer.model, trainer.device)
         found.append([per_user_metrics(getattr(result, name), [10])["NDCG@10"].numpy() for name in PROTOCOLS])
     return np.stack(found, axis=1)

@@ -11,7 +11,7 @@ import torch
 
 from attnrec.analysis.comparison_figures import comparison_figures
 from attnrec.cli.compare import _show
-from attnrec.cli.output import console
+from attnrec.cli.output import results
 from attnrec.evaluation.significance import PairedBootstrap
 from attnrec.experiments.compare import Comparison
 from attnrec.experiments.report import build_result, trend, write_result
@@ -69,14 +69,20 @@ def test_figures(finished: Comparison) -> None:
     figures = comparison_figures(finished)
     assert list(figures) == [
         "ndcg-by-cutoff",
+        "ndcg-differences",
         "validation-by-epoch",
         "validation-by-time",
         "gradient-norm-by-step",
         "gradient-norm-by-epoch",
     ]
-    for figure in figures.values():
+    for name, figure in figures.items():
+        if name == "ndcg-differences":
+            continue
         assert [text.get_text() for text in figure.legends[0].get_texts()] == list(VARIANTS)
         assert all(axes.collections for axes in figure.axes)  # the bands over seeds
+    norms = figures["gradient-norm-by-step"].axes[0].get_lines()
+    log = finished.run(VARIANTS[1], 4).log()
+    assert list(np.asarray(norms[-1].get_xdata())) == [line["step"] for line in log if "loss" in line]
     lines = figures["ndcg-by-cutoff"].axes[0].get_lines()
     expected = build_result(finished)["variants"][0]["test"]["full"]
     assert [float(x) for x in np.asarray(lines[0].get_xdata())] == [1, 5, 10]
@@ -113,7 +119,7 @@ def test_a_variant_of_one_seed_among_others_is_marked(finished: Comparison) -> N
     result = build_result(finished)
     lone = build_result(replace(finished, seeds=(4,)))["variants"][1] | {"attention": "lone"}
     result["variants"].append(lone)
-    words, full, _ = tables(finished, result)[2:5]
+    words, full, _ = tables(finished, result)[4:7]
     assert words.rows[-1][2].startswith("one seed: nothing can be said")
     assert full.rows[-1][3:] == ("one seed", "-")
     assert "the 2 differences shown together" in full.note
@@ -148,24 +154,48 @@ def test_what_is_said_of_both_protocols_stands_in_one_row(finished: Comparison) 
     found = result["variants"][1]["difference"]
     found["full"] |= {"p_holm": 0.5, "verdict": "no difference shown", "advice": "about 2", "more_seeds": 2}
     found["sampled"] |= {"p_holm": 0.5, "verdict": "no difference shown", "advice": "about 2", "more_seeds": 2}
-    words = tables(finished, result)[2]
+    words = tables(finished, result)[3]
     assert words.rows == ((VARIANTS[1], "full, sampled", "no difference shown; about 2"),)
     assert "second chance" in words.note
     found["full"] |= {"p_holm": 0.01, "verdict": "better", "advice": "", "more_seeds": None}
-    assert [row[1:] for row in tables(finished, result)[2].rows] == [
+    assert [row[1:] for row in tables(finished, result)[3].rows] == [
         ("full", "better"),
         ("sampled", "no difference shown; about 2"),
     ]
 
 
-def test_tables_fit_a_terminal_of_80_columns(finished: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "_width", 80)
-    with console.capture() as shown:
-        for table in tables(finished, build_result(finished)):
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_tables_of_ten_variants_fit_the_terminal(
+    finished: Comparison, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr(results, "_width", width)
+    result = build_result(finished)
+    result["variants"] += [result["variants"][1] | {"attention": f"variant-{n}"} for n in range(8)]
+    result["variants"][1]["options"] = {"attention": VARIANTS[1], "position": False, "feed_forward_dropout": 0.5}
+    with results.capture() as captured:
+        for table in tables(finished, result):
             _show(table)
-    lines = shown.get().splitlines()
-    assert max(map(len, lines)) <= 80
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= width
     assert all(line.endswith(("│", "┃", "┓", "┩", "┘")) for line in lines if line[:1] in set("│┃┏┡└"))
+    assert not any("…" in line for line in lines)
+    ranking = lines[: lines.index("", 2)]
+    assert sum(line.startswith("│ variant-") for line in ranking) == 8  # a line each
+    assert lines[1].startswith("Ranking by NDCG@10")
+    assert any("--feed-forward-dropout 0.5" in line for line in lines)
+    assert any(line.startswith("Also in comparison.md: ") for line in lines)
+
+
+def test_the_ranking_has_the_best_first(finished: Comparison) -> None:
+    result = build_result(finished)
+    result["variants"][1]["test"]["full"]["NDCG@10"] |= {"mean": 0.9, "sd": 0.01}
+    ranking = tables(finished, result)[0]
+    assert [row[0] for row in ranking.rows] == [VARIANTS[1], VARIANTS[0]]
+    assert ranking.rows[0][1:3] == ("0.9000", "0.0100")
+    assert ranking.rows[0][3] == f"{result['variants'][1]['difference']['full']['mean']:+.4f}"
+    assert ranking.rows[1][3:] == ("-", "-")
+    metrics = tables(finished, result)[1]
+    assert metrics.headers[:4] == ("variant", "NDCG@10", "Hit@10", "MRR")
 
 
 def test_the_difference_is_paired(finished: Comparison) -> None:

@@ -173,7 +173,7 @@ def test_a_quick_training_is_about_as_many_steps_on_any_data() -> None:
         return quick_options(Interactions("d", items, offsets, ("u",) * users, tuple("abcd")), {})
 
     assert [of(users)["epochs"] for users in (40, 2000, 20000, 200000)] == [100, 63, 7, 5]
-    assert TrainConfig.from_mapping(of(40)).loss == "ce"
+    assert TrainConfig.from_mapping(of(40)).training.loss == "ce"
 
 
 def test_bad_options(tmp_path: Path) -> None:

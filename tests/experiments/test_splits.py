@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 
 import attnrec
+from attnrec.core.errors import InputError
 from attnrec.data.load import load_interactions
 from attnrec.data.splits import make_split
-from attnrec.errors import InputError
 from attnrec.experiments.compare import plan, prepare
 from attnrec.experiments.report import build_result
 from attnrec.experiments.shuffle_test import AT_EVALUATION, quick_options
@@ -34,7 +33,7 @@ def timed(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(timed: Path) -> TrainConfig:
-    return TrainConfig(dataset=str(timed), split="time", **MOMENTS, epochs=1, dim=4, max_len=5, cutoffs=(5,))  # type: ignore[arg-type]
+    return TrainConfig.of(dataset=str(timed), split="time", **MOMENTS, epochs=1, dim=4, max_len=5, cutoffs=(5,))
 
 
 def test_a_comparison_is_over_the_same_users(config: TrainConfig, timed: Path, tmp_path: Path) -> None:
@@ -47,7 +46,7 @@ def test_a_comparison_is_over_the_same_users(config: TrainConfig, timed: Path, t
     assert result["variants"][1]["difference"]["full"]["users"] == users
     plan(config, ("sdpa", "alibi"), 2, tmp_path / "comparison")
     with pytest.raises(InputError, match="holds a comparison with --test-from 800, not 900"):
-        plan(replace(config, test_from="900"), ("sdpa", "alibi"), 2, tmp_path / "comparison")
+        plan(config.changed(test_from="900"), ("sdpa", "alibi"), 2, tmp_path / "comparison")
     rows = [line.split() for line in timed.read_text().splitlines()[1:]]
     timed.write_text("user item time\n" + "".join(f"{user} {item} {int(time) + 50}\n" for user, item, time in rows))
     with pytest.raises(InputError, match=r"holds runs on other data than .*, or that hold out other items"):
@@ -55,10 +54,10 @@ def test_a_comparison_is_over_the_same_users(config: TrainConfig, timed: Path, t
 
 
 def test_a_plan_says_what_auto_means(config: TrainConfig, tmp_path: Path) -> None:
-    auto = replace(config, split="auto", valid_from="", test_from="")
-    assert plan(auto, ("sdpa", "alibi"), 1, tmp_path / "comparison").config.split == "leave-one-out"
+    auto = config.changed(split="auto", valid_from="", test_from="")
+    assert plan(auto, ("sdpa", "alibi"), 1, tmp_path / "comparison").config.data.split == "leave-one-out"
     with pytest.raises(InputError, match="--valid-from 800 is not before --test-from 600"):
-        plan(replace(config, valid_from="800", test_from="600"), ("sdpa", "alibi"), 1, tmp_path / "comparison")
+        plan(config.changed(valid_from="800", test_from="600"), ("sdpa", "alibi"), 1, tmp_path / "comparison")
 
 
 def test_a_shuffle_test_asks_the_users_of_the_split(timed: Path) -> None:

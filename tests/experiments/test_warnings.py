@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from attnrec.core.spec import Specs
 from attnrec.data.load import fingerprint, load_interactions
 from attnrec.evaluation.metrics import Ranks
 from attnrec.evaluation.ranking import Evaluation
@@ -25,7 +26,7 @@ from tests.conftest import real_file
 RISING = [0.1 - 0.1 * 0.9**k for k in range(20)]
 LEVEL = [0.1, 0.12, 0.11, 0.12, 0.115, 0.11, 0.118, 0.112, 0.119, 0.116]
 BEAUTY = "84cbc198"
-BCE = TrainConfig(loss="bce")
+BCE = TrainConfig.of(loss="bce")
 
 
 def written(run: RunDirectory, config: TrainConfig, scores: Sequence[float], **summary: Any) -> RunDirectory:
@@ -82,9 +83,9 @@ def test_a_rise_among_noise_reads_as_rising(length: int) -> None:
 
 def compared(path: Path, runs: dict[tuple[str, int], tuple[TrainConfig, list[float]]]) -> Comparison:
     variants, seeds = (tuple(dict.fromkeys(key)) for key in zip(*runs, strict=True))
-    comparison = Comparison(path, BCE, variants, seeds)
+    comparison = Comparison(path, BCE, {variant: {"attention": Specs.parse(variant)} for variant in variants}, seeds)
     for (variant, seed), (config, scores) in runs.items():
-        written(comparison.run(variant, seed), replace(config, attention=variant, seed=seed), scores)
+        written(comparison.run(variant, seed), config.changed(attention=variant, seed=seed), scores)
     return comparison
 
 
@@ -104,8 +105,8 @@ def test_a_line_a_kind(tmp_path: Path) -> None:
 
 
 def test_options_that_differ(tmp_path: Path) -> None:
-    config = replace(BCE, epochs=40)
-    runs = {("sdpa", 0): config, ("awr", 0): config, ("sdpa", 1): config, ("awr", 1): replace(config, epochs=80)}
+    config = BCE.changed(epochs=40)
+    runs = {("sdpa", 0): config, ("awr", 0): config, ("sdpa", 1): config, ("awr", 1): config.changed(epochs=80)}
     comparison = compared(tmp_path, {run: (options, LEVEL) for run, options in runs.items()})
     assert comparison_warnings(comparison, result()) == [
         "the runs compared differ in --epochs: 40 for sdpa (seeds 0, 1), awr (seed 0); 80 for awr (seed 1)"
@@ -113,7 +114,7 @@ def test_options_that_differ(tmp_path: Path) -> None:
 
 
 def test_stopping_at_different_epochs_and_paths_is_no_difference(tmp_path: Path) -> None:
-    elsewhere = replace(BCE, dataset="elsewhere.txt", device="cpu")
+    elsewhere = BCE.changed(dataset="elsewhere.txt", device="cpu")
     comparison = compared(tmp_path, {("sdpa", 0): (BCE, LEVEL), ("awr", 0): (elsewhere, LEVEL[:6])})
     assert comparison_warnings(comparison, result()) == []
 
@@ -126,7 +127,7 @@ def test_a_baseline_below_what_is_published(tmp_path: Path) -> None:
     assert comparison_warnings(comparison, result(full=0.0345)) == []  # within what seeds vary
     changed: list[dict[str, Any]] = [{"negatives": 4}, {"loss": "gbce"}]
     for changes in changed:
-        assert not comparison_warnings(replace(comparison, config=replace(BCE, **changes)), result(full=0.0221))
+        assert not comparison_warnings(replace(comparison, config=BCE.changed(**changes)), result(full=0.0221))
 
 
 # -- known rows --------------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ def test_the_lowest_of_several_rows_counts() -> None:
 def test_the_rows_are_well_formed() -> None:
     for row in KNOWN_ROWS:
         assert row.protocol in ("full", "sampled")
-        assert TrainConfig(loss=row.loss).loss == row.loss
+        assert TrainConfig.of(loss=row.loss).training.loss == row.loss
         assert 0 < row.ndcg10 < 1
     keys = [(row.fingerprint, row.loss, row.protocol, row.source) for row in KNOWN_ROWS]
     assert len(set(keys)) == len(keys)

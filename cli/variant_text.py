@@ -1,0 +1,45 @@
+"""A variant of a comparison as text: ``NAME[:option=value,...] | OPTIONS``, with options as `attnrec train` takes."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any, Optional
+
+import typer
+
+from attnrec.cli.options import given_options, with_config_options
+from attnrec.core.errors import InputError
+from attnrec.core.options import flag
+from attnrec.experiments.variants import Variant
+
+_parser = typer.Typer(add_completion=False)
+
+
+@_parser.command(add_help_option=False)
+@with_config_options()
+def _own(*, label: Optional[str] = typer.Option(None, help="What the variant is called."), **given: Any) -> None:
+    """The options that may stand behind the bar; it is parsed, and never run."""
+
+
+def parse_variant(option: str, text: str) -> Variant:
+    """What ``text`` behind ``option`` (attention or model) asks for; InputError where it is not understood."""
+    name, bar, rest = text.partition("|")
+    where = f"{flag(option)} {text!r}"
+    try:
+        words = shlex.split(rest)
+        given = typer.main.get_command(_parser).make_context("", words).params
+    except ValueError as error:  # of shlex: a quotation that does not end
+        raise InputError(f"{where}: {error}") from None
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # it is no usage error of the parser
+            raise
+        raise InputError(f"{where}: {' '.join(error.format_message().split())}") from None
+    label = given.pop("label")
+    own = given_options(given)
+    if label is not None and not any(map(str.isalnum, label)):
+        raise InputError(f"{where}: --label {label!r} has neither letters nor digits")
+    if name.strip() or not bar:
+        if option in own:
+            raise InputError(f"{where} names two: {name.strip()} and {own[option]}")
+        own = {option: name.strip() if bar else name} | own
+    return Variant(label=label or "", **own)
