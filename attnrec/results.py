@@ -1,0 +1,113 @@
+"""What `attnrec.train` and `attnrec.compare` give: plain values that a notebook shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from attnrec.analysis.style import Figures
+from attnrec.core import html
+from attnrec.core.spec import Specs
+from attnrec.experiments.compare import PROTOCOLS, Comparison
+from attnrec.experiments.pool import Outcome
+from attnrec.experiments.tables import problems, tables, to_markdown
+from attnrec.training.history import History, history
+
+if TYPE_CHECKING:
+    from attnrec.recommender import Recommender
+
+
+class TrainingResult(dict[str, Any]):
+    """The summary of a training, as in the run's ``summary.json``; ``print`` and a notebook show what matters of it."""
+
+    def history(self) -> History:
+        """Loss, gradient norm and validation as columns; raises as `attnrec.history`."""
+        return history(self["run"])
+
+    def load(self) -> Recommender:
+        """The best model, ready for use; raises as `attnrec.load`."""
+        from attnrec.recommender import load
+
+        return load(self["run"])
+
+    def __str__(self) -> str:
+        test = [[name, *values] for name, *values in self._metrics()]
+        lines = [f"{name:8} {full:>8} {sampled:>12}" for name, full, sampled in [["", *PROTOCOLS.values()], *test]]
+        return "\n".join([self._title(), *lines, *self._remarks()])
+
+    def _repr_html_(self) -> str:
+        shown = html.table(("test", *PROTOCOLS.values()), self._metrics())
+        return html.heading(self._title()) + shown + html.items(self._remarks())
+
+    def _title(self) -> str:
+        model = self["model"] if self["model"] != "sasrec" else self["attention"]
+        when = f"epoch {self['best_epoch']} of {self['epochs']}"
+        return f"{Specs.parse(model).label} on {self['dataset']}, test at {when}, the best on validation"
+
+    def _metrics(self) -> list[tuple[str, str, str]]:
+        full, sampled = (self["test"][protocol] for protocol in PROTOCOLS)
+        return [(name, f"{full[name]:.4f}", f"{sampled[name]:.4f}") for name in full]
+
+    def _remarks(self) -> list[str]:
+        norm = self["grad_norm"]
+        found = [
+            f"gradient norm: mean {norm['mean']:.3f}, max {norm['max']:.3f}, last {norm['last']:.3f}",
+            f"{self['seconds_per_epoch']:.2f} s an epoch, {self['parameters']:,} parameters",
+        ]
+        if self["best_possible_ndcg10"] is not None:
+            found.append(f"best achievable full-ranking NDCG@10 on these data: {self['best_possible_ndcg10']:.4f}")
+        if self["skipped_steps"]:
+            found.append(f"{self['skipped_steps']} steps were left out: their loss or gradient was not finite")
+        if self["interrupted"]:
+            found.append("interrupted: attnrec.train(out=..., resume=True) goes on")
+        return [*found, f"run directory: {self['run']}"]
+
+
+@dataclass(frozen=True, eq=False)
+class ComparisonResult:
+    """A comparison and how it went; a notebook shows its tables.
+
+    Attributes:
+        comparison: what was compared, and where.
+        outcome: which runs failed or are missing.
+        values: everything as plain values; what ``comparison.json`` holds.
+    """
+
+    comparison: Comparison
+    outcome: Outcome
+    values: dict[str, Any]
+
+    def markdown(self) -> str:
+        """The tables; what ``comparison.md`` holds."""
+        return to_markdown(self.comparison, self.values)
+
+    def figures(self) -> Figures:
+        """NDCG against N, differences, validation by epoch and time, gradient norms; InputError if no run is finished.
+
+        The differences are those of ``values``, which took a while to test.
+        """
+        from attnrec.analysis.comparison_figures import comparison_figures
+
+        return Figures(comparison_figures(self.comparison, self.values["variants"]))
+
+    def history(self, variant: str, seed: int) -> History:
+        """How one run went, as columns; KeyError for a variant not compared, else raises as `attnrec.history`."""
+        _ = self.comparison.variants[variant]
+        return history(self.comparison.run(variant, seed).path)
+
+    def problems(self) -> list[str]:
+        """A line for each run without a result."""
+        return problems(self.values)
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+    def _repr_html_(self) -> str:
+        parts = [html.items([*self.problems(), *(f"Warning: {line}" for line in self.values["warnings"])])]
+        for table in tables(self.comparison, self.values):
+            parts += [html.heading(table.title), html.table(table.headers, table.rows, table.numbers_from)]
+            parts += [html.paragraph(table.note)] if table.note else []
+        return "".join([*parts, html.paragraph(f"folder: {self.comparison.path}")])
+
+    def __str__(self) -> str:
+        return self.markdown()

@@ -1,0 +1,150 @@
+"""The folder of a run before it begins: whether one may begin there, and what makes room for it.
+
+Files of an earlier run are moved into a folder of their own there: ``diverged-N``, where they stay, or ``replaced-N``,
+where they stay until the run that replaces it has its result. What is the user's is neither moved nor removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from attnrec.core.errors import InputError, RunError
+from attnrec.core.files import make_folder, make_folders, sync_folder
+from attnrec.core.locks import LOCK, FolderLock
+from attnrec.training.manifest import MANIFEST, PREVIOUS, read_manifest
+from attnrec.training.run_directory import METRICS, OWN_NAMES, STATE, VARIANTS, RunDirectory
+
+DIVERGED, REPLACED = "diverged", "replaced"
+_ASIDE = (f"{DIVERGED}-", f"{REPLACED}-")
+_OF_A_RUN = (*sorted(OWN_NAMES - {MANIFEST}), MANIFEST)  # until the manifest has gone, the run is still the one there
+
+
+def claimed(path: Path, *, overwrite: bool = False) -> FolderLock:
+    """The lock of a folder in which a run may begin; with ``overwrite`` there may be one, which is to be replaced.
+
+    Raises InputError where it holds something else, or is in use.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is not a directory")
+    _check_free(path, overwrite)  # before anything is written there
+    make_folders(path)
+    lock = FolderLock(path).acquire()
+    try:
+        _check_free(path, overwrite)  # another process may have been faster
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    """InputError unless a run may be started in a folder: an empty one, or one where that has been tried in vain."""
+    found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    run = RunDirectory(path)
+    if not found or (run.is_run() and (overwrite or run.manifest.diverged)):
+        return
+    begun_again = any(name.startswith(_ASIDE) and RunDirectory(path / name).is_run() for name in found)
+    tried = LOCK in found or not found & OWN_NAMES
+    if not run.is_run() and tried and (begun_again or all(map(is_own, found))):
+        return  # a training ended before its first snapshot; nothing of value is there
+    what = "a run; continue it with --resume, or" if run.is_run() else "files;"
+    raise InputError(f"{path} already holds {what} choose another --out")
+
+
+def is_own(name: str) -> bool:
+    """Whether a name in the folder of a run is one that attnrec gives, half written or whole."""
+    half_written = name.startswith(".") and name.endswith(".tmp")
+    return is_aside(name) or name == LOCK or (name[1:].rsplit(".", 2)[0] if half_written else name) in OWN_NAMES
+
+
+def is_aside(name: str) -> bool:
+    """Whether it is the name of a folder of what was moved aside, or is being moved."""
+    return name.removeprefix(".").startswith(_ASIDE)
+
+
+def is_of_state(name: str) -> bool:
+    """Whether a file in ``state`` is ours, half written or whole."""
+    return re.fullmatch(r"\.?[0-9]+(-weights)?\.safetensors(\.[0-9]+\.tmp)?", name) is not None
+
+
+# -- making room -------------------------------------------------------------------------------------------
+
+
+def run_aside(path: Path, kind: str) -> Path | None:
+    """Move the files of the run in a folder aside, if there is one; where they are then. Raises as `moved_aside`."""
+    if RunDirectory(path).is_run() or any(path.glob(f".{kind}-*")):
+        return moved_aside(path, kind, _OF_A_RUN)
+    return None
+
+
+def moved_aside(path: Path, kind: str, names: Sequence[str]) -> Path:
+    """Move ``names``, as far as they are there, in this order into a folder ``KIND-N``, others stay; that folder.
+
+    Raises RunError where that cannot be done; those moved go back then.
+    """
+    number = next(n for n in range(1, 1 << 20) if not (path / f"{kind}-{n}").exists())
+    hidden, final = path / f".{kind}-{number}", path / f"{kind}-{number}"
+    make_folder(hidden)  # unless a killed attempt has left it, perhaps with a part of the files
+    try:
+        for name in names:
+            if os.path.lexists(path / name):
+                os.replace(path / name, hidden / name)
+        sync_folder(hidden)
+        os.replace(hidden, final)
+        sync_folder(path)
+    except (OSError, RunError) as error:
+        move_back(path, hidden if hidden.exists() else final, names)
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"cannot move the files of {path} to {hidden}: {reason or error}") from error
+    return final
+
+
+def run_back(path: Path, aside: Path) -> None:
+    """Undo `run_aside`, as far as that can be done."""
+    move_back(path, aside, _OF_A_RUN)
+
+
+def move_back(path: Path, aside: Path, names: Sequence[str]) -> None:
+    """Undo `moved_aside`, as far as that can be done."""
+    with contextlib.suppress(OSError, RunError):
+        for name in names:
+            if os.path.lexists(aside / name):
+                os.replace(aside / name, path / name)
+        os.rmdir(aside)
+        sync_folder(path)
+
+
+# -- removing ----------------------------------------------------------------------------------------------
+
+
+def remove_run(path: Path) -> None:
+    """Remove a run that was replaced, as far as its manifest names its files, and its folder if nothing else is in it.
+
+    What cannot be removed stays.
+    """
+    named: list[str] = []
+    with contextlib.suppress(RunError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a damaged run may be replaced too
+        manifest = read_manifest(path)[0]
+        named = [*manifest.files, *manifest.result, *manifest.nonfinite]
+    discard(path, [*named, LOCK])
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+
+
+def discard(path: Path, written: Iterable[str]) -> None:
+    """Remove a run's log, snapshots and manifest, and what else is named in ``written``; what is not ours stays."""
+    state = path / STATE
+    snapshots = [] if state.is_symlink() or not state.is_dir() else [*state.iterdir()]
+    own = [file for file in snapshots if is_of_state(file.name)]
+    for file in (path / MANIFEST, path / PREVIOUS, path / METRICS, *(path / name for name in written), *own):
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+    for folder in (state, path / VARIANTS):
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # unless there is something of the user's in it, or it is a link

@@ -1,0 +1,113 @@
+"""Classes given for ``attention`` and ``model`` in place of a text, and the text that stands for them in a run.
+
+| the class was written in | what stands for it |
+|---|---|
+| attnrec | its name |
+| a file of its own, imported or read | ``FILE.py:CLASS``, and the file is read again, as from the command line |
+| a module of a package, or registered under a name by a module | ``PACKAGE.MODULE:CLASS`` |
+| a notebook or a script | ``FILE.py:CLASS`` of a copy in the cache folder (`attnrec.core.own_source`) |
+
+So a run keeps the source of each, and a class of a notebook can be trained and loaded by other programs. Options are
+given as keyword arguments of `functools.partial`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attnrec.attention import ATTENTION
+from attnrec.core.errors import InputError
+from attnrec.core.files import make_folders, write_atomically
+from attnrec.core.options import flag, shown
+from attnrec.core.own_source import NOTEBOOK, standing_alone
+from attnrec.core.registry import Registry
+from attnrec.core.spec import Spec, Specs
+from attnrec.data.reading.cache import cache_folder
+from attnrec.models.base import MODELS
+
+
+def attention_of(given: Any) -> Specs:
+    """What stands for a class, a partial of one, or a list of these and texts, one for each block.
+
+    Raises InputError, in a line, for something else, or for a class of which no source can be kept.
+    """
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    found = Specs(tuple(_spec(ATTENTION, one) for one in (given if several else [given])))
+    _check_text(ATTENTION, found)
+    return found
+
+
+def model_of(given: Any) -> Spec:
+    """As `attention_of`, for the class of a model or a partial of one."""
+    found = _spec(MODELS, given)
+    _check_text(MODELS, found)
+    return found
+
+
+def _check_text(registry: Registry[Any], spec: Spec | Specs) -> None:
+    """InputError where a run could not be read again: its options are a text."""
+    try:
+        same = type(spec).parse(str(spec)) == spec
+    except InputError:
+        same = False
+    if not same:
+        raise InputError(
+            f"{flag(registry.option)}: {spec} has a + , : or = in a place where it would be read as something else"
+        )
+
+
+def _spec(registry: Registry[Any], given: Any) -> Spec:
+    if isinstance(given, Spec):
+        return given
+    if isinstance(given, str):
+        return Spec.parse(given)
+    options: dict[str, Any] = {}
+    if isinstance(given, functools.partial):
+        if given.args:
+            raise InputError(f"{flag(registry.option)}: the options of a partial are given by keyword")
+        given, options = given.func, given.keywords
+    if not (inspect.isclass(given) and issubclass(given, registry.base)):
+        raise InputError(f"{registry.option} must be a text or a subclass of {registry.bases}, not {shown(given)}")
+    spec = Spec(_name(registry, given), tuple((key, _option(registry, key, value)) for key, value in options.items()))
+    registry.options(spec)
+    return spec
+
+
+def _option(registry: Registry[Any], key: str, value: Any) -> str:
+    if not isinstance(value, str | int | float | Spec | None):
+        raise InputError(f"{flag(registry.option)}: option {key} must be a text or a number, not {shown(value)}")
+    return str(value).lower() if isinstance(value, bool | None) else str(value)
+
+
+def _name(registry: Registry[Any], cls: type) -> str:
+    known = [name for name, own in registry.registered().items() if own is cls]
+    if known and not registry.is_of_this_program(known[0]):
+        return known[0]
+    if cls.__module__ == NOTEBOOK:
+        return f"{_kept_copy(cls)}:{cls.__name__}"
+    module = sys.modules.get(cls.__module__)
+    if getattr(module, cls.__qualname__, None) is not cls:
+        raise InputError(f"{cls.__qualname__} is not what {cls.__module__} has by that name: was it loaded anew?")
+    file = getattr(module, "__file__", None) or ""
+    is_file = "." not in cls.__module__ and not hasattr(module, "__path__") and file.endswith(".py")
+    if is_file and not known:  # what registers itself cannot be executed twice
+        path = Path(file)
+        return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{cls.__qualname__}"
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _kept_copy(cls: type) -> Path:
+    """A file in the cache folder that defines a class of a notebook; one for each version of it."""
+    content = standing_alone(cls).encode()
+    folder = cache_folder().absolute() / "classes" / hashlib.sha256(content).hexdigest()[:16]
+    path = folder / f"{cls.__name__}.py"
+    if not (path.is_file() and path.read_bytes() == content):
+        make_folders(folder)
+        write_atomically(path, content)
+    return path
