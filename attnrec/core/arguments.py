@@ -1,0 +1,75 @@
+"""What a caller of Python gives: each value is of its kind, or an InputError says in a line that it is not.
+
+The command line has such checks from its parser; Python would take ``"no"`` for true and True for 1.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Set
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, NoReturn
+
+from attnrec.core.errors import InputError
+from attnrec.core.options import shown
+
+_SHOWN = (type(None), bool, Integral, Real, str, bytes)
+
+
+def truth(**given: object) -> None:
+    """InputError, with its name, for a value that is neither True nor False."""
+    for name, value in given.items():
+        if type(value) is not bool:
+            refuse(name, "True or False", value)
+
+
+def whole_number(name: str, value: object, least: int | None = None) -> int:
+    """A whole number, of numpy's too; InputError for anything else, True included, and for one below ``least``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        refuse(name, "a whole number", value)
+    number = int(value)
+    if least is not None and number < least:
+        raise InputError(f"{name} must be at least {least}, not {shown(number)}")
+    return number
+
+
+def number(name: str, value: object) -> float:
+    """A number, of numpy's too; InputError for anything else, True included."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        refuse(name, "a number", value)
+    return float(value)
+
+
+def text(name: str, value: object) -> str:
+    """A text; InputError for anything else."""
+    return value if isinstance(value, str) else refuse(name, "a text", value)
+
+
+def path(name: str, value: object) -> Path:
+    """A path that is given as text, or as any object that stands for one; InputError for anything else, and for ""."""
+    given = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(given, str) or not given or "\0" in given:
+        refuse(name, "a path", value)
+    return Path(given)
+
+
+def listed(name: str, value: object, of: str) -> list[Any]:
+    """The values of a list, array or the like, in its order; InputError for what has none, and for a single text."""
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping | Set):
+        refuse(name, f"a list of {of}", value, "" if not isinstance(value, Set) else ", which has no order")
+    try:
+        return list(value)
+    except TypeError:  # an array without axes
+        refuse(name, f"a list of {of}", value)
+
+
+def refuse(name: str, wanted: str, value: object, why: str = "") -> NoReturn:
+    """InputError for a value that is not what is wanted, shown where it is short, else named by its kind."""
+    kind = type(value).__name__
+    what = f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}{why}"
+    if isinstance(value, type):
+        what = f"the class {value.__name__}"
+    elif isinstance(value, _SHOWN):
+        what = shown(value)
+    raise InputError(f"{name} must be {wanted}, not {what}")
