@@ -81,7 +81,9 @@ def _run() -> NoReturn:
         for argument in sys.argv[1:]:
             _check_encoding(argument)
         code = app(standalone_mode=False)
-        _check_output()
+        sys.stdout.flush()
+        if not (isinstance(code, int) and code):  # an interrupted command has its own code
+            _check_output()
     except Exception as error:  # noqa: BLE001  (what is not known below is raised again)
         _report(error)
     except KeyboardInterrupt:
@@ -91,7 +93,6 @@ def _run() -> NoReturn:
 
 def _check_output() -> None:
     """Raise what kept stdout from taking the results; the work is done by then."""
-    sys.stdout.flush()
     failure = getattr(sys.stdout, "failure", None)
     if isinstance(failure, BrokenPipeError):
         raise failure

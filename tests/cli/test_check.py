@@ -147,7 +147,7 @@ def test_lines_fit_and_colour_carries_nothing(check: Any, monkeypatch: pytest.Mo
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
     environment = {**os.environ, "COLUMNS": str(columns)}
-    shown = subprocess.run([*COMMAND, "check", "awr", *QUICK], capture_output=True, text=True, env=environment).stderr
+    shown = subprocess.run([*COMMAND, "check", "awr", *QUICK], capture_output=True, text=True, env=environment).stdout
     assert "\x1b" not in shown
     assert max(map(len, shown.splitlines())) <= columns
     assert shown.count("holds") >= 3
