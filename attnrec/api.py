@@ -28,7 +28,6 @@ from attnrec.experiments import shuffle_test as shuffling
 from attnrec.experiments.pool import ComparisonObserver, run_all
 from attnrec.experiments.replacing import claimed_anew
 from attnrec.experiments.report import build_result, write_result
-from attnrec.models.options import ModelOptions
 from attnrec.results import ComparisonResult, TrainingResult
 from attnrec.speed.bench import BenchmarkResult
 from attnrec.speed.bench import run as run_benchmark
@@ -112,13 +111,8 @@ def train(
 
 def default_run(config: TrainConfig) -> Path:
     """Where a run goes that was given no directory."""
-    variant = "".join(c if c.isalnum() else "-" for c in _variant(config.model))
+    variant = "".join(c if c.isalnum() else "-" for c in config.model.variant)
     return Path("runs") / f"{Path(config.data.dataset).stem}-{variant}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def _variant(model: ModelOptions) -> str:
-    """What tells a run's model from others: its attention, or the model where it is not SASRec."""
-    return model.attention.label if model.model == ModelOptions().model else model.model.label
 
 
 def prepare(

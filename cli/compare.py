@@ -117,17 +117,23 @@ def _variants(given: dict[str, list[str]], order: list[str]) -> list[Variant]:
 
 
 def _check(variants: list[Variant]) -> None:
-    """A warning for each attention that is not built in and fails a quick check of the contract; nothing is stopped."""
+    """A warning for each variant that is not built in and fails a quick check of the contract; nothing is stopped."""
     from attnrec.attention import ATTENTION
-    from attnrec.contract import check_operator
+    from attnrec.contract import check, check_names
+    from attnrec.contract.kinds import kind_of
     from attnrec.core.spec import Specs
+    from attnrec.models.build import MODELS
 
-    texts = [str(variant.options["attention"]) for variant in variants if "attention" in variant.options]
-    for spec in dict.fromkeys(spec for text in texts for spec in Specs.parse(text).parts):
+    found: dict[Any, Any] = {}
+    for option, registry in (("attention", ATTENTION), ("model", MODELS)):
+        texts = [str(variant.options[option]) for variant in variants if option in variant.options]
+        found |= {spec: registry for text in texts for spec in Specs.parse(text).parts}
+    for spec, registry in found.items():
         try:
-            if ATTENTION.find(spec.name).__module__.startswith("attnrec."):
+            if registry.find(spec.name).__module__.startswith("attnrec."):
                 continue
-            report = check_operator(spec, only=_QUICK_CHECKS)
+            known = check_names(kind_of(spec))
+            report = check(spec, only=[name for name in _QUICK_CHECKS if name in known])
         except (InputError, ValueError):
             continue  # it is refused where it is wanted, or takes no such sizes as the checks'
         if report.failures:

@@ -70,7 +70,7 @@ class TrainingDisplay(_Live, Observer):
         if config.training.start_from and not trainer.progress.best_epoch:
             console.print(f"starts from the best model of {config.training.start_from}", soft_wrap=True)
         console.print(
-            f"{config.model.attention}: {parameters:,} parameters on {trainer.device}, loss {config.training.loss}"
+            f"{config.model.variant}: {parameters:,} parameters on {trainer.device}, loss {config.training.loss}"
         )
         steps = len(trainer.batches)
         done = (trainer.progress.epoch - 1) * steps + trainer.progress.step

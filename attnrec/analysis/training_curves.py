@@ -33,7 +33,7 @@ def training_figure(run: str | Path) -> Figure:
         _draw_steps(axes, np.array([line["step"] for line in steps]), np.array([line[key] for line in steps]), label)
     _draw_evaluations(right, evaluations, directory.config().evaluation.select)
     config = directory.config()
-    heading(figure, f"{Path(config.data.dataset).stem}, {config.model.attention.label}, loss {config.training.loss}")
+    heading(figure, f"{Path(config.data.dataset).stem}, {config.model.variant}, loss {config.training.loss}")
     return figure
 
 

@@ -80,7 +80,7 @@ def failing_as(where: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a guard ends the program
         message = error.msg if isinstance(error, SyntaxError) else str(error)
         problem = InputError(f"{where} cannot be loaded: {type(error).__name__}: {message}")
         raise placed(problem, error) from error

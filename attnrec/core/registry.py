@@ -237,7 +237,7 @@ class Registry(Generic[T]):
         except ValueError as error:
             refused = InputError(f"{flag(self.option)} {spec}: {error}")
             raise (refused if is_raised(error) else placed(refused, error, {cls.__module__})) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_out_of_memory(error):
                 raise InputError(f"{flag(self.option)} {spec}: there is not enough memory for it") from error
             hint = ""

@@ -30,7 +30,15 @@ def converted(who: str, key: str, value: str, wanted: Any) -> Any:
         return value.lower() == "true"
     if wanted in (int, float):
         return _number(who, key, value, wanted)
-    return Spec.parse(value) if wanted is Spec else value
+    return _named(who, key, value) if wanted is Spec else value
+
+
+def _named(who: str, key: str, value: str) -> Spec:
+    """A component inside another one; it must have a name, as runs keep the sources of outer ones only."""
+    spec = Spec.parse(value)
+    if spec.is_source:
+        raise InputError(f"{who}: {key}={value} must be a name, not a file or module: nothing would keep its source")
+    return spec
 
 
 def _number(who: str, key: str, value: str, wanted: type[int] | type[float]) -> int | float:

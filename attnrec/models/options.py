@@ -59,6 +59,11 @@ class ModelOptions(Options):
     )
     init_std: float = option(0.0, "Model", "Standard deviation of the initial embeddings; 0: Glorot's.", min=0.0)
 
+    @property
+    def variant(self) -> str:
+        """What tells it from others: its attention, or the model where that is not SASRec."""
+        return self.attention.label if self.model == ModelOptions.model else self.model.label
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dim % self.heads:

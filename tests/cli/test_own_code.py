@@ -137,3 +137,17 @@ def test_an_unknown_name_suggests_the_classes_of_this_folder(attnrec: Any) -> No
     assert "ideas.py:Recency" in failed.err
     assert "model.py" not in failed.err
     assert "in this folder: model.py:Last" in attnrec("train", "--model", "last").err
+
+
+def test_compare_looks_at_models_too(attnrec: Any, tmp_path: Path) -> None:  # noqa: F811
+    sees = "from attnrec.models.base import SequentialModel, item_table\nclass Sees(SequentialModel):\n"
+    sees += "    def __init__(self, catalogue, config):\n        super().__init__(catalogue, config)\n"
+    sees += "        self.items = item_table(catalogue, config.dim)\n"
+    sees += "    def forward(self, batch):\n        return self.items(batch.items) + self.items(batch.items).sum(0)\n"
+    sees += "    @property\n    def item_vectors(self):\n        return self.items.weight\n"
+    Path("sees.py").write_text(sees)
+    found = attnrec(
+        "compare", "--attention", "sdpa", "--model", "sees.py", "--epochs", "1", "--dim", "8", "--seeds", "1"
+    )
+    assert "warning: sees.py: " in found.err
+    assert "no future leak" in found.err

@@ -11,6 +11,7 @@ import torch
 
 import attnrec
 from attnrec.attention import ATTENTION
+from attnrec.core.errors import InputError
 from attnrec.core.spec import Spec
 from attnrec.data.batches import batch_from_histories
 from attnrec.data.catalogue import Catalogue, ItemFeatures
@@ -162,3 +163,18 @@ def test_an_operator_adds_a_loss_of_its_own(tmp_path: Path) -> None:
         operator: Any = next(part for part in attnrec.load(run).model.modules() if type(part).__name__ == "Sinks")
         sinks.append(float(operator.sink.detach().mean()))
     assert sinks[1] > 0 > sinks[0] or sinks[1] > sinks[0] + 1e-3
+
+
+@pytest.mark.parametrize("inner", ["op.py", "op.py:Op", "package.module:Op"])
+def test_what_stands_inside_a_mixer_has_a_name(inner: str, tmp_path: Path) -> None:
+    """A run keeps the source of the mixer, and would not of a file that one of its options names."""
+    with pytest.raises(InputError, match="must be a name, not a file or module"):
+        attnrec.train(attention=f"{FOLDER / 'gated_output.py'}:operator={inner}", out=tmp_path / "run", **QUICK)
+
+
+@pytest.mark.parametrize("where", ["", "    def __init__(self, *given):\n        "])
+def test_a_file_that_ends_the_program_is_an_error(where: str, tmp_path: Path) -> None:
+    mine = "from attnrec.attention.rotary import RotaryAttention\nclass Mine(RotaryAttention):\n    paper = ''\n"
+    (tmp_path / "mine.py").write_text(mine + where + "raise SystemExit(0)\n")
+    with pytest.raises(InputError, match="SystemExit"):
+        attnrec.train(attention=str(tmp_path / "mine.py"), out=tmp_path / "run", **QUICK)
