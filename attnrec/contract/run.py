@@ -28,6 +28,18 @@ from attnrec.models.base import SequentialModel
 from attnrec.models.build import MODELS
 from attnrec.models.options import ModelOptions
 
+_SURROUNDINGS: tuple[Check, ...] = (
+    interface.dtype,
+    interface.autocast,
+    interface.device,
+    interface.global_state,
+    interface.state_dict,
+    interface.inputs_kept,
+    interface.memory_layout,
+    paths.compiled,
+    paths.growth,
+)
+
 _OF_OPERATORS: tuple[Check, ...] = (
     masking.shape,  # what the first three find stops others
     masking.finite,
@@ -48,15 +60,7 @@ _OF_OPERATORS: tuple[Check, ...] = (
     learning.dropout,
     paths.packed,
     paths.implementations,
-    interface.dtype,
-    interface.autocast,
-    interface.device,
-    interface.global_state,
-    interface.state_dict,
-    interface.inputs_kept,
-    interface.memory_layout,
-    paths.compiled,
-    paths.growth,
+    *_SURROUNDINGS,
 )
 
 
@@ -74,15 +78,7 @@ _OF_MIXERS: tuple[Check, ...] = (
     mixers.weights,
     learning.dropout,
     paths.implementations,
-    interface.dtype,
-    interface.autocast,
-    interface.device,
-    interface.global_state,
-    interface.state_dict,
-    interface.inputs_kept,
-    interface.memory_layout,
-    paths.compiled,
-    paths.growth,
+    *_SURROUNDINGS,
 )
 
 _OF_MODELS: tuple[Check, ...] = (

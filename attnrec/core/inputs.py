@@ -5,6 +5,18 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from attnrec.core.errors import InputError
+
+
+def content_of(path: Path, name: str | Path) -> bytes:
+    """What is in a file that messages call ``name``; InputError, in a line, where it cannot be read or is none."""
+    try:
+        if other := instead_of_file(path):
+            raise InputError(f"cannot read {name}: it is {other}")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror or error}") from error
+
 
 def instead_of_file(path: Path) -> str:
     """``a folder``, ``a pipe, not a file``, ... where that is at ``path``, "" for a file; OSError where nothing is.

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from attnrec.core.errors import InputError
-from attnrec.core.inputs import instead_of_file
+from attnrec.core.inputs import content_of
 from attnrec.core.own_code import keep_source, placed
 
 _loaded: dict[Path, tuple[bytes, ModuleType]] = {}
@@ -21,12 +21,7 @@ _loaded: dict[Path, tuple[bytes, ModuleType]] = {}
 def load_file(place: str) -> ModuleType:
     """Run a file as a module; run again when it has changed. InputError, in a line, where that fails."""
     path = Path(place).resolve()
-    try:
-        if other := instead_of_file(path):
-            raise InputError(f"cannot read {place}: it is {other}")
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {place}: {error.strerror or error}") from error
+    content = content_of(path, place)
     if path in _loaded and _loaded[path][0] == content:
         return _loaded[path][1]
     name = f"attnrec_own_{path.stem}_{hashlib.sha1(str(path).encode()).hexdigest()[:8]}"

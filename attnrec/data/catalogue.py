@@ -42,13 +42,13 @@ class ItemFeatures:
         }
 
     @classmethod
-    def of(cls, texts: Mapping[str, Sequence[Sequence[str]]]) -> ItemFeatures:
+    def of(cls, features: Mapping[str, Sequence[Sequence[str]]]) -> ItemFeatures:
         """Number the values of each item, given by feature in the order of the items."""
         values, numbers = {}, {}
-        for name, of_items in texts.items():
-            places = {text: 0 for own in of_items for text in own}
-            places = {text: number for number, text in enumerate(places, 1)}
-            table = np.zeros((len(of_items) + 1, max(1, *map(len, of_items), 1)), dtype=np.int64)
+        for name, of_items in features.items():
+            texts = dict.fromkeys(text for own in of_items for text in own)
+            places = {text: number for number, text in enumerate(texts, 1)}
+            table = np.zeros((len(of_items) + 1, max([1, *map(len, of_items)])), dtype=np.int64)
             for item, own in enumerate(of_items, 1):
                 table[item, : len(own)] = [places[text] for text in own]
             values[name], numbers[name] = tuple(places), table

@@ -112,11 +112,16 @@ class SequentialModel(Component, ABC):
 
     def states(self, batch: SequenceBatch) -> Tensor:
         """What `forward` gives, [N, e]; InputError, in a line, where it is of another shape."""
-        states, wanted = self(batch), (len(batch.items), self.item_vectors.shape[1])
+        states, wanted = self(batch), (len(batch.items), self._width)
         if not isinstance(states, Tensor) or states.shape != wanted:
             found = list(states.shape) if isinstance(states, Tensor) else type(states).__name__
             raise InputError(f"{type(self).__name__}.forward gave {found} and not {list(wanted)}; see `attnrec check`")
         return states
+
+    @cached_property
+    def _width(self) -> int:
+        # asked once: some models compute their vectors anew each time
+        return self.item_vectors.shape[1]
 
 
 def item_table(catalogue: Catalogue, dim: int) -> nn.Embedding:

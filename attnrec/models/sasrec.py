@@ -126,7 +126,7 @@ def seeded(seed: int, name: str) -> Iterator[None]:
 
 @register_model("sasrec")
 class SASRec(SequentialModel):
-    """The model; see the head of this file.
+    """Self-attention blocks over items and their positions, compared with item vectors by inner product.
 
     The item table has ``num_items + 1`` rows, and row 0 (padding) is zero and stays zero.
     """

@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Any, get_type_hints
 
 from attnrec.core.errors import InputError, nearest
-from attnrec.core.inputs import instead_of_file
+from attnrec.core.inputs import content_of
 from attnrec.core.options import Options, flag, shown
 from attnrec.core.spec import Spec, Specs
 from attnrec.data.options import DataOptions
@@ -111,13 +111,7 @@ def declared() -> dict[str, Declared]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The options in a TOML file; InputError if it is missing or malformed."""
-    try:
-        if other := instead_of_file(path):
-            raise InputError(f"cannot read {path}: it is {other}")
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    return parse_toml(content, str(path))
+    return parse_toml(content_of(path, path), str(path))
 
 
 def parse_toml(content: bytes, source: str) -> dict[str, Any]:

@@ -211,10 +211,10 @@ class Trainer:
 
     def backward(self, batch: SequenceBatch) -> Tensor:
         """The gradients of a batch, clipped, in the parameters; the loss, and their norm before, [2]."""
-        config, steps = self.config.training, len(self.batches)
-        step = (self.progress.epoch - 1) * steps + self.progress.step
+        config = self.config.training
+        steps = config.epochs * len(self.batches)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, step, config.epochs * steps, self.progress.falls)
+            group["lr"] = learning_rate(config, self.steps_done, steps, self.progress.falls)
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.machine.precision == "bf16"):
             outputs = self.model.states(batch)

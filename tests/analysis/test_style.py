@@ -56,7 +56,7 @@ def test_no_two_of_fifty_lines_look_alike() -> None:
 
 def test_long_names_are_folded() -> None:
     assert folded("awr:refinement=additive,impl=triton") == "awr:refinement=additive,impl=triton"
-    name = "/home/somebody/work/variants/recency_of_things.py:Attention+awr:refinement=value,width=16"
+    name = "/home/somebody/code/variants/recency_of_things.py:Attention+awr:refinement=value,width=16"
     assert folded(name).replace("\n", "") == name
     for text in (name, "x" * 200, ",,:" * 40):
         lines = folded(text).splitlines()
