@@ -73,9 +73,9 @@ def failing_as(where: str) -> Iterator[None]:
     """Any failure of somebody's code as an InputError that says the line it comes from."""
     try:
         yield
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # a script without a guard ends the program
+    except BaseException as error:  # SystemExit too: a script without a guard ends the program
         message = error.msg if isinstance(error, SyntaxError) else str(error)
         problem = InputError(f"{where} cannot be loaded: {type(error).__name__}: {message}")
         raise placed(problem, error) from error

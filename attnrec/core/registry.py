@@ -232,12 +232,12 @@ class Registry(Generic[T]):
         cls, options = self.find(spec.name), self.options(spec, defaults=False)
         try:
             return cls(*shared, **options, **further)
-        except InputError:
-            raise  # of a component of this one, it says already which
+        except (InputError, KeyboardInterrupt):
+            raise  # an InputError is of a component of this one, and says already which
         except ValueError as error:
             refused = InputError(f"{flag(self.option)} {spec}: {error}")
             raise (refused if is_raised(error) else placed(refused, error, {cls.__module__})) from error
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             if is_out_of_memory(error):
                 raise InputError(f"{flag(self.option)} {spec}: there is not enough memory for it") from error
             hint = ""

@@ -93,4 +93,10 @@ def _read(path: Path, columns: Sequence[str], data: Interactions) -> ItemFeature
             f"{path} has no row for {len(missing):,} of the {data.num_items:,} items of {data.name}, such as "
             f"{missing[0]!r}; its first column must hold their original ids"
         )
-    return ItemFeatures.of({name: [rows[item][place] for item in data.item_ids] for place, name in enumerate(names)})
+    features = ItemFeatures.of(
+        {name: [rows[item][place] for item in data.item_ids] for place, name in enumerate(names)}
+    )
+    for name, size in features.sizes.items():
+        if not size:
+            raise DataError(f"{path} has no value of {name!r} for any item of {data.name}")
+    return features

@@ -248,9 +248,10 @@ def check_places(comparison: Comparison) -> None:
         data.setdefault(run.manifest.data, run)
         if len(data) > 1:
             raise InputError(f"{run} was trained on other data than {next(iter(data.values()))}")
-        found = run.config()
-        for name, expected in {**comparison.variants[variant], "seed": seed}.items():
-            if (before := found.value(name)) != expected:
+        found, wanted = run.config(), comparison.run_config(variant, seed)
+        for name in wanted.to_mapping():
+            before, expected = found.value(name), wanted.value(name)
+            if name not in MAY_DIFFER and before != expected:
                 same = isinstance(expected, Spec | Specs) and before.label == expected.label
                 other = f"another version of {before.label}; choose another --out" if same else ""
                 raise InputError(f"{run} is a run with {other or f'{flag(name)} {before}, not {expected}'}")

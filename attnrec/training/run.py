@@ -72,9 +72,9 @@ def _fit(trainer: Trainer, writer: RunWriter) -> dict[str, Any]:
     """`Trainer.fit`, with what a variant of one's own raises as a RunError, an exit of the program included."""
     try:
         return trainer.fit(writer)
-    except (InputError, RunError, MemoryError):
+    except (InputError, RunError, MemoryError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         own = error_of_own_code(trainer, error)
         if own is None:
             raise

@@ -129,6 +129,12 @@ def test_models_options_of_their_own_and_the_union(attnrec: Any, small_file: Pat
         assert failed.err.endswith(f"{message}\n")
         assert failed.err.count("\n") == 1
 
+    plan_file = Path("c/comparison.toml")
+    plan_file.write_text(plan_file.read_text().replace("dropout = 0.2", "dropout = 0.3"))
+    failed = attnrec("plot", "c")
+    assert failed.code == 2
+    assert "is a run with --dropout 0.2, not 0.3" in failed.err
+
 
 @pytest.mark.slow
 def test_seeds_of_the_folder_stay(attnrec: Any, small_file: Path) -> None:  # noqa: F811

@@ -168,7 +168,7 @@ def test_files_of_somebody_else_are_left_alone(config: TrainConfig, tmp_path: Pa
     assert [path.name for path in run.iterdir()] == ["config.toml"]
 
 
-@pytest.mark.parametrize("name", ["ZeroDivisionError", "StopIteration", "SystemExit"])
+@pytest.mark.parametrize("name", ["ZeroDivisionError", "StopIteration", "SystemExit", "GeneratorExit"])
 def test_a_variant_that_fails_later_is_named_and_the_run_kept(config: TrainConfig, tmp_path: Path, name: str) -> None:
     fails = f"\n        Mine.calls += 1\n        if Mine.calls > 40: raise {name}(0)\n        return v * 1.0"
     text = _VARIANT.replace("    def weights", "    calls = 0\n    def weights").replace("return v[0]", fails)

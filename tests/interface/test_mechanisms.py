@@ -172,9 +172,10 @@ def test_what_stands_inside_a_mixer_has_a_name(inner: str, tmp_path: Path) -> No
         attnrec.train(attention=f"{FOLDER / 'gated_output.py'}:operator={inner}", out=tmp_path / "run", **QUICK)
 
 
+@pytest.mark.parametrize("kind", ["SystemExit", "GeneratorExit", "BaseException"])
 @pytest.mark.parametrize("where", ["", "    def __init__(self, *given):\n        "])
-def test_a_file_that_ends_the_program_is_an_error(where: str, tmp_path: Path) -> None:
+def test_a_file_that_ends_the_program_is_an_error(where: str, kind: str, tmp_path: Path) -> None:
     mine = "from attnrec.attention.rotary import RotaryAttention\nclass Mine(RotaryAttention):\n    paper = ''\n"
-    (tmp_path / "mine.py").write_text(mine + where + "raise SystemExit(0)\n")
-    with pytest.raises(InputError, match="SystemExit"):
+    (tmp_path / "mine.py").write_text(mine + where + f"raise {kind}(0)\n")
+    with pytest.raises(InputError, match=kind):
         attnrec.train(attention=str(tmp_path / "mine.py"), out=tmp_path / "run", **QUICK)

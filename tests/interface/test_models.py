@@ -236,12 +236,18 @@ def test_the_categories_of_the_data_are_a_feature(folder: Path, tabled: dict[str
         ({"features": "", "feature_columns": ["genre"]}, "--feature-columns needs --features"),
         ({"features": "few.csv"}, "few.csv has no row for 11 of the 12 items of data, such as 'i1'"),
         ({"feature_columns": "genre"}, "feature_columns must be a list of texts"),
+        ({"features": "twice.csv", "feature_columns": ["genre"]}, "twice.csv has 2 columns 'genre'"),
+        ({"features": "none.csv"}, "none.csv has no value of 'genre' for any item of data"),
+        ({"features": "two.csv"}, "two.csv has two rows of item 'i0', whose genre differs: 'a' and 'b|c'"),
     ],
 )
 def test_features_that_cannot_be_used(
     folder: Path, tabled: dict[str, Any], change: dict[str, Any], message: str
 ) -> None:
     (folder / "few.csv").write_text("item,genre\ni0,a\n")
+    (folder / "twice.csv").write_text("item,genre,genre\ni0,a,b\n")
+    (folder / "none.csv").write_text("item,genre\n" + "".join(f"i{item},\n" for item in range(12)))
+    (folder / "two.csv").write_text("item,genre\ni0,a\ni0, a |a\ni0,b|c\n")
     with pytest.raises(InputError, match=message):
         attnrec.train(out="run", **(tabled | change))
 

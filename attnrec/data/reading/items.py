@@ -2,7 +2,7 @@
 
 The item's id is the column with a known name (`item_id`, `movieId`, `parent_asin`, ...), else the first; titles and
 categories are found by name too. Several categories are joined by `|`, or are a list in JSON. Of several rows of an
-item the first counts.
+item the first counts (publishers' files have such); a table of features with rows that differ is refused.
 """
 
 from __future__ import annotations
@@ -94,16 +94,22 @@ def read_categories(path: str | Path, column: str, item_ids: Sequence[str]) -> l
 def read_columns(path: Path, wanted: Sequence[str]) -> dict[str, tuple[tuple[str, ...], ...]]:
     """The values of some columns by original item id; an item may have several in one, joined by ``|``.
 
-    Raises DataError where the file cannot be read or lacks a column.
+    Raises DataError where the file cannot be read, lacks a column, has it twice, or says two things of an item.
     """
     columns, rows = _table(path)
     for column in wanted:
         if column not in columns[1:]:
             raise DataError(f"{path} has no column {column!r}{nearest(column, columns[1:])}")
+        if columns.count(column) > 1:
+            raise DataError(f"{path} has {columns.count(column)} columns {column!r}")
     places = [columns.index(column) for column in wanted]
     found: dict[str, tuple[tuple[str, ...], ...]] = {}
     for item, row in _by_item(path, [plain(name) for name in columns], rows):
-        found.setdefault(item, tuple(_categories(row[place]) for place in places))
+        own = tuple(_categories(row[place]) for place in places)
+        for column, before, now in zip(wanted, found.setdefault(item, own), own, strict=True):
+            if before != now:
+                told = " and ".join(repr(CATEGORY_SEPARATOR.join(values)) for values in (before, now))
+                raise DataError(f"{path} has two rows of item {item!r}, whose {column} differs: {told}")
     return found
 
 
@@ -134,8 +140,10 @@ def _by_item(where: Path, names: Sequence[str], rows: Iterator[Row]) -> Iterator
 def _categories(value: Any) -> tuple[str, ...]:
     if isinstance(value, list):
         flat = (part for own in value for part in (own if isinstance(own, list) else [own]))
-        return tuple(dict.fromkeys(str(part).replace(CATEGORY_SEPARATOR, "/") for part in flat if part))
-    return tuple(filter(None, str(value or "").split(CATEGORY_SEPARATOR)))
+        texts = [str(part).replace(CATEGORY_SEPARATOR, "/") for part in flat if part]
+    else:
+        texts = str(value or "").split(CATEGORY_SEPARATOR)
+    return tuple(dict.fromkeys(filter(None, map(str.strip, texts))))
 
 
 def _table(path: Path) -> tuple[list[str], Iterator[Row]]:
