@@ -6,6 +6,7 @@ import keyword
 import os
 import re
 import shlex
+from enum import StrEnum
 from pathlib import Path
 
 import typer
@@ -13,15 +14,24 @@ import typer
 from attnrec.cli.output import console
 from attnrec.core.errors import InputError
 
-_STARTER = "StarterAttention"
-_IMPORTED = ("Tensor", "AttentionOperator", "SequenceContext")  # names that the starting file uses
+
+class Kind(StrEnum):
+    """What a file begins; the value is a module of `attnrec.starters`."""
+
+    operator = "operator"
+    mixer = "mixer"
+    model = "model"
 
 
 def new(
     file: Path = typer.Argument(help="The file to write, such as my_variant.py.", show_default=False),
+    kind: Kind = typer.Option(
+        Kind.operator,
+        help="An attention operator, a mixer (the whole sub-layer around one), or a model in place of SASRec.",
+    ),
 ) -> None:
-    """Write a commented starting file for a variant of one's own, which passes `attnrec check` as it stands."""
-    from attnrec import starter
+    """Write a commented starting file for an idea of one's own, which passes `attnrec check` as it stands."""
+    from attnrec import starters
     from attnrec.core.files import write_atomically
 
     if file.suffix != ".py":
@@ -30,16 +40,20 @@ def new(
         raise InputError(f"{file} is there already; nothing is overwritten")
     if not file.parent.is_dir():
         raise InputError(f"there is no directory {file.parent}")
-    name = class_name(file.stem)
-    text = Path(starter.__file__).read_text(encoding="utf-8")
-    write_atomically(file, text.replace(_STARTER, name).replace("THIS_FILE", f"{file}:{name}").encode())
-    console.print(f"written: {file}, with the operator {name}. Next:", soft_wrap=True)
+    text = (Path(starters.__file__).parent / f"{kind.value}.py").read_text(encoding="utf-8")
+    name = class_name(file.stem, text)
+    text = re.sub(r"\bStarter\w+", name, text).replace("THIS_FILE", f"{file}:{name}")
+    write_atomically(file, text.encode())
+    console.print(f"written: {file}, with the {kind.value} {name}. Next:", soft_wrap=True)
     console.print(f"  attnrec check {shlex.quote(f'{file}:{name}')}", soft_wrap=True)
 
 
-def class_name(stem: str) -> str:
-    """The name of a class for a file: ``my_variant`` becomes ``MyVariant``; InputError where nothing is left of it."""
+def class_name(stem: str, text: str) -> str:
+    """The name of a class for a file: ``my_variant`` becomes ``MyVariant``, and none that ``text`` uses already.
+
+    InputError where nothing is left of it.
+    """
     name = "".join(word[:1].upper() + word[1:] for word in re.split(r"[\W_]+", stem))
     if not name.isidentifier() or keyword.iskeyword(name):
         raise InputError(f"{stem!r} makes no name of a class; begin the file's name with a letter")
-    return f"{name}Variant" if name in _IMPORTED else name
+    return f"{name}Variant" if re.search(rf"\b{name}\b", text) else name

@@ -16,7 +16,7 @@ ROOMS: dict[str, set[str]] = {
     "data": {"core"},
     "attention": {"kernels", "core"},
     "speed": {"mixers", "attention", "kernels", "data", "core"},
-    "starter": {"attention"},
+    "starters": {"models", "mixers", "attention", "data", "core"},
     "contract": {"models", "mixers", "attention", "data", "core"},
     "mixers": {"attention", "core"},
     "models": {"mixers", "attention", "data", "core"},

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import attnrec
-from attnrec import starter
 from attnrec.core.errors import InputError
 from attnrec.data.load import load_interactions
 from attnrec.data.splits import leave_one_out, make_split
 from attnrec.recommender import load
+from attnrec.starters import operator
 from attnrec.training import loop
 from attnrec.training.config import TrainConfig
 from attnrec.training.loop import Trainer
@@ -200,7 +200,7 @@ def test_training_further_can_be_resumed(
 
 def test_a_variant_of_ones_own_is_the_one_that_the_run_kept(config: TrainConfig, newer: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.py"
-    source = Path(starter.__file__).read_text()
+    source = Path(operator.__file__).read_text()
     own.write_text(source)
     train(config.changed(attention=f"{own}", epochs=1), tmp_path / "run")
     own.write_text("nothing of use")

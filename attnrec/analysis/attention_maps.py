@@ -116,7 +116,17 @@ def _weights(model: Recommender, users: int) -> Iterator[tuple[SequenceBatch, li
                 raise InputError(f"--attention-map: {error}") from error
         if not blocks:
             raise InputError(f"{model.run} has no attention block")
+        _require_matrices(model, blocks, len(batch.lengths), int(batch.lengths.max()))
         yield batch, [{name: matrix.cpu() for name, matrix in block.items()} for block in blocks]
+
+
+def _require_matrices(model: Recommender, blocks: list[dict[str, Tensor]], count: int, width: int) -> None:
+    """InputError where a model of one's own gives something else than [B, H, T, T]; SASRec's operators may, too."""
+    for block in blocks:
+        for name, matrix in block.items():
+            if matrix.ndim != 4 or (len(matrix), *matrix.shape[2:]) != (count, width, width):
+                what = f"{name} is {list(matrix.shape)}, not [{count}, H, {width}, {width}]"
+                raise InputError(f"the attention weights of {model.run} cannot be drawn: {what}; see `attnrec check`")
 
 
 def _padded_items(batch: SequenceBatch, width: int) -> Tensor:

@@ -77,7 +77,10 @@ def autocast(subject: Subject) -> str:
     return f"moves by {worst:.2g}"
 
 
-@check("device", "make tensors with device=q.device, and keep tensors that are no parameters in register_buffer")
+@check(
+    "device",
+    "make tensors where the inputs are (device=q.device), and keep those that are no parameters in register_buffer",
+)
 def device(subject: Subject) -> str:
     """On a CPU, torch's meta device stands for the other one: it computes shapes and places alone."""
     target = torch.device("meta") if subject.device.type == "cpu" else subject.device

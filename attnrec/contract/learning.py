@@ -191,7 +191,10 @@ def eval_mode(subject: Subject) -> str:
     return "the same twice"
 
 
-@check("dropout", "dropout of the weights acts in training, by F.dropout(weights, self.dropout, self.training)")
+@check(
+    "dropout",
+    "dropout acts in training, by F.dropout(weights, self.dropout, self.training), and with torch's generator",
+)
 def dropout(subject: Subject) -> str:
     subject.require_same_twice()
     acts = False

@@ -64,7 +64,11 @@ def _all_finite(subject: Subject, component: Component, batch: Batch, words: str
             raise Fault(f"the gradient by {name} is not finite{words}")
 
 
-@check("no future leak", "an item may see itself and what is before it: mask keys with ctx.mask()")
+@check(
+    "no future leak",
+    "an item may see itself and what is before it: mask keys with ctx.mask(), take no mean, sum or transform over a "
+    "whole history, and do not look at targets",
+)
 def no_future_leak(subject: Subject) -> str:
     moved, gradients = 0.0, []
     for case in subject.ladder(UNPADDED + PADDED, long=True):

@@ -89,12 +89,18 @@ class MixerSubject(Subject):
             raise Fault(str(error), "define named_weights(x, source, packing), or set has_weights = False") from error
         if not found:
             raise Fault("named_weights gives nothing", "give a matrix, or set has_weights = False")
-        count, width = len(batch.counts), batch.ctx.width
-        for name, matrix in found.items():
-            if matrix.ndim != 4 or (len(matrix), *matrix.shape[2:]) != (count, width, width):
-                raise Fault(f"{name} is {list(matrix.shape)}, not [{count}, H, {width}, {width}]")
-            require_finite(matrix, f"the matrix {name!r}")
-        return found
+        return require_matrices(found, batch)
+
+
+def require_matrices(found: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """Weights by name; a Fault where one is not [B, H, T, T], or not finite."""
+    count, width = len(batch.counts), batch.ctx.width
+    for name, matrix in found.items():
+        shape = list(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
+        if not isinstance(shape, list) or len(shape) != 4 or shape != [count, shape[1], width, width]:
+            raise Fault(f"{name} is {shape}, not [{count}, H, {width}, {width}]")
+        require_finite(matrix, f"the matrix {name!r}")
+    return found
 
 
 @check("shape", "forward gives [N, d], a row for each row of x")
@@ -150,8 +156,12 @@ def weights(subject: Subject) -> str:
         found = subject.matrices(subject.build(case), batch)
         trained = subject.matrices(subject.build(case, dropout=_DROPOUT, training=True), batch)
         for name, matrix in found.items():
-            outside = largest([matrix * ~batch.ctx.mask()]) / max(1.0, largest([matrix]))
-            subject.nothing(outside, case, f"{name} has {{}} on a later item or on padding")
+            require_nothing_outside(subject, case, name, matrix, batch)
             subject.agree(trained[name], matrix, case, f"in training with dropout {name} differs by {{}}")
         names |= {*found}
     return f"{', '.join(sorted(names))}: 0 outside the mask"
+
+
+def require_nothing_outside(subject: Subject, case: Case, name: str, matrix: Tensor, batch: Batch) -> None:
+    outside = largest([matrix * ~batch.ctx.mask()]) / max(1.0, largest([matrix]))
+    subject.nothing(outside, case, f"{name} has {{}} on a later item or on padding")

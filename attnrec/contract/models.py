@@ -16,7 +16,8 @@ from attnrec.contract.batches import FEATURES, NUM_ITEMS, NUM_USERS, Batch
 from attnrec.contract.cases import Case, Layout, without_padding
 from attnrec.contract.comparing import require_scalar
 from attnrec.contract.factory import Factory
-from attnrec.contract.faults import Unusable
+from attnrec.contract.faults import Fault, NotRun, Unusable
+from attnrec.contract.mixers import require_matrices
 from attnrec.contract.subject import Place, Subject, as_is
 from attnrec.core.spec import Spec
 from attnrec.data.batches import SequenceBatch
@@ -142,6 +143,23 @@ class ModelSubject(Subject):
 
     def must_drop(self, component: Component) -> bool:
         return "dropout" in self.uses and any(parameter.requires_grad for parameter in component.parameters())
+
+    def matrices(self, component: Component, batch: Batch) -> dict[str, Tensor]:
+        """The weights of all blocks; a Fault where they are not [B, H, T, T], `NotRun` where there are none."""
+        assert isinstance(component, SequentialModel)
+        try:
+            with torch.no_grad():
+                blocks = component.attention_weights(*self.given(batch.mapped(torch.clone)))
+        except NotImplementedError as error:
+            raise NotRun("the model has none") from error
+        if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+            raise Fault("attention_weights does not give a list of dicts")
+        named = {
+            f"{name} of block {place}": matrix
+            for place, block in enumerate(blocks, 1)
+            for name, matrix in block.items()
+        }
+        return require_matrices(named, batch)
 
     def own_loss(self, component: Component, batch: Batch) -> Tensor | None:
         assert isinstance(component, SequentialModel)

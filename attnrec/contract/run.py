@@ -92,6 +92,7 @@ _OF_MODELS: tuple[Check, ...] = (
     scoring.padding_row,
     learning.gradcheck,
     learning.parameters,
+    scoring.attention_weights,
     scoring.auxiliary_loss,
     learning.dropout,
     interface.autocast,

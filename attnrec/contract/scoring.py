@@ -10,7 +10,8 @@ from attnrec.contract.cases import MAX_LEN, PADDED, UNPADDED, Layout
 from attnrec.contract.checking import check
 from attnrec.contract.comparing import largest
 from attnrec.contract.faults import Fault, NotRun
-from attnrec.contract.models import vectors_of
+from attnrec.contract.mixers import require_nothing_outside
+from attnrec.contract.models import ModelSubject, vectors_of
 from attnrec.contract.subject import Subject
 from attnrec.models.base import SequentialModel
 
@@ -68,6 +69,23 @@ def padding_row(subject: Subject) -> str:
             subject.same(subject.output(model, batch), wanted, case, f"scores move by {{}} with row 0 of {name}")
         tables = len(found)
     return f"of {tables} table{'' if tables == 1 else 's'}: never used" if tables else "no table of items"
+
+
+@check(
+    "attention weights",
+    "attention_weights gives a dict a block, its matrices [B, H, T, T] with T of the longest history, histories at the "
+    "right end, 0 on later items and padding",
+)
+def attention_weights(subject: Subject) -> str:
+    assert isinstance(subject, ModelSubject)
+    count = 0
+    for case in subject.ladder(UNPADDED + PADDED):
+        batch = subject.batch(case)
+        found = subject.matrices(subject.build(case), batch)
+        for name, matrix in found.items():
+            require_nothing_outside(subject, case, name, matrix, batch)
+        count = len(found)
+    return f"{count} {'matrix' if count == 1 else 'matrices'}: 0 outside the mask"
 
 
 @check("auxiliary loss", "auxiliary_loss gives a finite tensor without axes, or None, and may use batch.targets")

@@ -9,8 +9,10 @@ import pytest
 from attnrec.attention import build_attention
 from attnrec.cli.main import app
 from attnrec.cli.new import class_name
-from attnrec.contract import check_operator
+from attnrec.contract import check, check_operator
+from attnrec.contract.kinds import kind_of
 from attnrec.core.errors import InputError
+from attnrec.core.spec import Spec
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +27,20 @@ def test_the_file_passes_the_contract() -> None:
     assert "attnrec check my_variant.py:MyVariant" in text
     assert "Starter" not in text
     report = check_operator("my_variant.py:MyVariant:sharpness=2")
+    assert report.holds, str(report)
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "options"),
+    [("mixer", "AttentionMixer", "operator=alibi,start=0.9"), ("model", "SequentialModel", "layers=2")],
+)
+def test_mixers_and_models_pass_it_too(kind: str, base: str, options: str) -> None:
+    app(["new", "mine.py", "--kind", kind], standalone_mode=False)
+    text = Path("mine.py").read_text()
+    assert f"class Mine({base}):" in text
+    assert "Starter" not in text
+    assert kind_of(Spec.parse("mine.py")) == kind
+    report = check(f"mine.py:Mine:{options}")
     assert report.holds, str(report)
 
 
@@ -60,4 +76,4 @@ def test_what_is_refused(file: str, message: str) -> None:
     [("my_variant", "MyVariant"), ("alibi2", "Alibi2"), ("my-NEW.idea", "MyNEWIdea"), ("tensor", "TensorVariant")],
 )
 def test_names_of_classes(stem: str, name: str) -> None:
-    assert class_name(stem) == name
+    assert class_name(stem, "from torch import Tensor") == name

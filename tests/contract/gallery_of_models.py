@@ -12,7 +12,7 @@ from attnrec.data.catalogue import Catalogue
 from attnrec.data.splits import Split
 from attnrec.models.options import ModelOptions
 from tests.contract.gallery import Wrong
-from tests.contract.right_models import Popularity, RightModel
+from tests.contract.right_models import Popularity, RightModel, WithWeights
 
 # -- shape, finite, modes --------------------------------------------------------------------------------
 
@@ -200,6 +200,21 @@ class WritesIntoItems(RightModel):
         return super().embedded(batch)
 
 
+class WeightsWithoutHeads(WithWeights):
+    def attention_weights(self, batch: SequenceBatch) -> list[dict[str, Tensor]]:
+        return [{"mean": super().attention_weights(batch)[0]["mean"][:, 0]}]
+
+
+class WeightsAtTheLeftEnd(WithWeights):
+    """As `SequenceBatch.rectangle` has the histories."""
+
+    def attention_weights(self, batch: SequenceBatch) -> list[dict[str, Tensor]]:
+        found = super().attention_weights(batch)[0]["mean"]
+        width = found.shape[-1]
+        left = [own.roll((n - width, n - width), (1, 2)) for own, n in zip(found, batch.lengths.tolist(), strict=True)]
+        return [{"mean": torch.stack(left)}]
+
+
 WRONG = (
     Wrong(VectorsWithoutPadding, "shape", "item_vectors are [30, 4], not 31 rows for 30 items and padding"),
     Wrong(NoVectors, "shape", "item_vectors are NoneType, not 31 rows"),
@@ -218,6 +233,8 @@ WRONG = (
     Wrong(TrainsThePaddingRow, "padding row", "row 0 of items.weight gets a gradient"),
     Wrong(DetachedItems, "gradcheck", "the gradient by items.weight is"),
     Wrong(UnusedParameter, "parameters", "no gradient by users.weight"),
+    Wrong(WeightsWithoutHeads, "attention weights", "mean of block 1 is [1, 2, 2], not [1, H, 2, 2]"),
+    Wrong(WeightsAtTheLeftEnd, "attention weights", "mean of block 1 has 1 on a later item or on padding"),
     Wrong(LossOfEachState, "auxiliary loss", "auxiliary_loss gives [1], no scalar"),
     Wrong(LossIsNaN, "auxiliary loss", "auxiliary_loss is nan"),
     Wrong(ForgetsToDrop, "dropout", "gives the same in training"),

@@ -8,7 +8,7 @@ from attnrec.contract import check_model, check_names
 from attnrec.models.base import SequentialModel
 from tests.contract.gallery import Wrong
 from tests.contract.gallery_of_models import WRONG
-from tests.contract.right_models import RIGHT, LastItemAndUser, Popularity, RightModel
+from tests.contract.right_models import RIGHT, LastItemAndUser, Popularity, RightModel, WithWeights
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.component.__name__)
@@ -30,7 +30,8 @@ def test_right_models_keep_the_contract(model: type[SequentialModel]) -> None:
         Popularity: "scores hang on no item of the history",
         LastItemAndUser: "scores hang on the last item alone",
     }
-    assert left_out == ({"history": reasons[model]} if model in reasons else {})
+    weights = {} if model is WithWeights else {"attention weights": "the model has none"}
+    assert left_out == weights | ({"history": reasons[model]} if model in reasons else {})
 
 
 def test_every_check_has_a_wrong_model() -> None:

@@ -1,0 +1,1 @@
+"""Files that `attnrec new` writes, each right as it stands."""

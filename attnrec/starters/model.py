@@ -1,0 +1,54 @@
+"""A model of one's own: a gated recurrent network whose states are compared with the vectors of the items.
+
+    score(t, i) = <state_t, vector_i>
+
+Change what happens between the two, then:
+
+    attnrec check THIS_FILE                                    # is it right? no leak, no padding, gradients, ...
+    attnrec train --model THIS_FILE:layers=2
+    attnrec compare --attention sdpa --model THIS_FILE --seeds 3
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attnrec.data.batches import SequenceBatch
+from attnrec.data.catalogue import Catalogue
+from attnrec.models.base import SequentialModel, item_table
+from attnrec.models.options import ModelOptions
+
+
+class StarterModel(SequentialModel):
+    """A GRU over the items, with a dense layer after it.
+
+    Args:
+        layers: of the GRU.
+    """
+
+    paper = ""  # whose idea it is, in a line; `attnrec variants` shows it
+    uses = frozenset({"max_len", "dim", "dropout"})  # of the options that models share; the others are refused
+
+    # What stands after * are the model's options on the command line: each needs a type and a default.
+    def __init__(self, catalogue: Catalogue, config: ModelOptions, *, layers: int = 1) -> None:
+        super().__init__(catalogue, config)
+        if layers < 1:
+            raise ValueError(f"layers={layers} must be at least 1")
+        self.items = item_table(catalogue, config.dim)  # row 0 is padding
+        self.gru = nn.GRU(config.dim, config.dim, layers, batch_first=True)
+        self.dense = nn.Linear(config.dim, config.dim)
+        nn.init.xavier_uniform_(self.items.weight[1:])
+
+    def forward(self, batch: SequenceBatch) -> Tensor:
+        """States [N, dim] at every position of the batch; each may depend on the items up to its own only."""
+        # the items of all histories stand one after another, [N], without padding; rectangle makes [B, T, dim] of rows
+        # [N, dim], every history from the left end, and rows goes back
+        x = F.dropout(self.items(batch.items), self.config.dropout, self.training)
+        states, _ = self.gru(batch.rectangle(x))
+        return self.dense(batch.rows(states))
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """What states are compared with, [num_items + 1, dim]."""
+        return self.items.weight
