@@ -46,7 +46,7 @@ def _check_free(path: Path, overwrite: bool) -> None:
     """InputError unless a run may be started in a folder: an empty one, or one where that has been tried in vain."""
     found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     run = RunDirectory(path)
-    if not found or (run.is_run() and (overwrite or run.manifest.diverged)):
+    if not found or (run.is_run() and (overwrite or run.manifest.may_begin_again)):
         return
     begun_again = any(name.startswith(_ASIDE) and RunDirectory(path / name).is_run() for name in found)
     tried = LOCK in found or not found & OWN_NAMES

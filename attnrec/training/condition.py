@@ -19,7 +19,7 @@ class Condition:
     Attributes:
         run: its path.
         state: ``finished``, ``interrupted`` (with a result so far), ``ended`` (either of them: the result is
-            damaged), ``diverged`` or ``unfinished``.
+            damaged), ``diverged``, ``failed`` (in a file of one's own, before it had a model) or ``unfinished``.
         step: of its newest snapshot.
         own: whether this user wrote it.
         in_use: by whom it is being written, in words; "" by nobody.
@@ -61,6 +61,8 @@ def condition_of(path: str | Path) -> Condition:
     manifest = run.manifest
     if manifest.diverged:
         state = "diverged"
+    elif manifest.failed:
+        state = "failed"
     elif not manifest.result:
         state = "unfinished"
     elif files[SUMMARY]:
@@ -88,6 +90,7 @@ def _advice(state: str, files: dict[str, str], resumable: bool) -> str:
             "ended": "",
             "interrupted": "--resume goes on",
             "unfinished": "--resume goes on",
+            "failed": "mend the file, and train again in this folder",
             "diverged": "--resume goes on with another --lr, and train --replay shows the step",
         }[state]
     if not resumable or any(not name.startswith("state/") and name not in made_again for name in damaged):

@@ -104,7 +104,7 @@ def changed_sources(run: RunDirectory, config: ModelOptions) -> list[Path]:
 def mended(run: RunDirectory, config: ModelOptions) -> bool:
     """Whether ``run`` came to no model, and the files that it failed with have changed since."""
     manifest = run.manifest
-    came_to_nothing = manifest.diverged and all(one.weights is None for one in manifest.snapshots)
+    came_to_nothing = manifest.may_begin_again and all(one.weights is None for one in manifest.snapshots)
     return bool(came_to_nothing and changed_sources(run, config))
 
 

@@ -62,8 +62,8 @@ class Manifest:
         changing: a new SHA-256 by name, while such a file is being replaced.
         snapshots: newest first, two at most.
         result: SHA-256 by name, of what the end of a training wrote; empty while it goes on.
-        diverged: why the training ended, where a loss, gradient or score was not finite, or a variant of one's own
-            failed before the first evaluation; "" otherwise.
+        diverged: why the training ended, where a loss, gradient or score was not finite; "" otherwise.
+        failed: why it ended, where a component of one's own raised before the first evaluation; "" otherwise.
         nonfinite: SHA-256 by name, of what was kept of that step; empty where nothing was.
         own: whether this user wrote it.
     """
@@ -74,8 +74,14 @@ class Manifest:
     changing: dict[str, str] = field(default_factory=dict)
     result: dict[str, str] = field(default_factory=dict)
     diverged: str = ""
+    failed: str = ""
     nonfinite: dict[str, str] = field(default_factory=dict)
     own: bool = field(default=True, compare=False)
+
+    @property
+    def may_begin_again(self) -> bool:
+        """Whether the training ended by a fault of its own, so that another may take its folder."""
+        return bool(self.diverged or self.failed)
 
     def sums(self, name: str) -> set[str]:
         """The checksums that a file may have; none if it does not belong to the run."""
@@ -202,5 +208,6 @@ def _check(manifest: Manifest) -> None:
         numbers = (one.number, one.step, one.log_bytes)
         if not all(type(number) is int and number >= 0 for number in numbers) or not _SUM.fullmatch(one.log_sha256):
             raise ValueError("a snapshot has no number")
-    if not (manifest.snapshots and isinstance(manifest.data, str) and isinstance(manifest.diverged, str)):
+    texts = (manifest.data, manifest.diverged, manifest.failed)
+    if not (manifest.snapshots and all(isinstance(text, str) for text in texts)):
         raise ValueError("it lacks something")

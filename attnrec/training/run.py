@@ -79,7 +79,7 @@ def _fit(trainer: Trainer, writer: RunWriter) -> dict[str, Any]:
         if own is None:
             raise
         if writer.log.end and trainer.best_weights is None:
-            writer.diverged(str(own))  # there is no model yet: once the file is mended, it begins again in this folder
+            writer.failed(str(own))  # there is no model yet: once the file is mended, it begins again in this folder
         raise own from error
 
 

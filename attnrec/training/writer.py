@@ -162,7 +162,7 @@ class RunWriter:
         taken = Snapshot(number, step, stored, best, size, checksum)
         kept = (taken, *before)[:_KEPT]
         result = self.manifest.result if step < self._result_step else {}
-        self._commit(replace(self.manifest, snapshots=kept, result=result, diverged="", nonfinite={}))
+        self._commit(replace(self.manifest, snapshots=kept, result=result, diverged="", failed="", nonfinite={}))
         self._clear()
 
     @property
@@ -194,6 +194,11 @@ class RunWriter:
         """Note that a loss, gradient or score was not finite; RunError when it cannot be written."""
         self.log.flush()
         self._commit(replace(self.manifest, diverged=why, nonfinite={}))
+
+    def failed(self, why: str) -> None:
+        """Note that a component of one's own raised, before there was a model; RunError when it cannot be written."""
+        self.log.flush()
+        self._commit(replace(self.manifest, failed=why))
 
     def keep_nonfinite(self, content: bytes) -> None:
         """Keep the state before that step, after `diverged`; RunError when it cannot be written."""
@@ -235,7 +240,7 @@ class RunWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        nothing_done = self._is_new and not self.log.end and not self.manifest.diverged
+        nothing_done = self._is_new and not self.log.end and not self.manifest.may_begin_again
         if self._content is None or (isinstance(error, Exception) and nothing_done):
             discard(self.path, self.manifest.files)
             self._content = None

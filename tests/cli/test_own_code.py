@@ -80,6 +80,8 @@ def test_train_says_where_and_the_folder_can_be_used_again(
     assert second.startswith(f"  {place}")
     assert third == f"    {line}"
     assert "Traceback" not in failed.err
+    if bug == "evaluation":  # the others come to no run
+        assert "run: failed, " in attnrec("doctor", "run").out
     Path("mine.py").write_text(MENDED)
     again = attnrec(*arguments)
     assert again.code == 0, again.err
