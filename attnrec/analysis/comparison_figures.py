@@ -27,6 +27,7 @@ from attnrec.experiments.differences import differences_from_first, headline_met
 from attnrec.experiments.report import epoch_means
 from attnrec.experiments.result import Differences
 from attnrec.training.run_directory import RunDirectory
+from attnrec.training.summary import Summary
 
 _TIME = "seconds of training"
 _MOST_WITH_BANDS = 5  # variants
@@ -39,12 +40,12 @@ _Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 class _Run:
     """What the figures need of a finished run, read once."""
 
-    summary: dict[str, Any]
+    summary: Summary
     log: list[dict[str, Any]]
 
 
 def _read(run: RunDirectory) -> _Run:
-    return _Run(run.summary() or {}, run.log())
+    return _Run(run.result(), run.log())
 
 
 def comparison_figures(comparison: Comparison, differences: Differences | None = None) -> dict[str, Figure]:

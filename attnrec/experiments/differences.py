@@ -24,7 +24,7 @@ def headline_metric(comparison: Comparison) -> str:
         name
         for run in comparison.runs()
         if comparison.finished(*run)
-        for name in (comparison.run(*run).summary() or {})["test"]["full"]
+        for name in comparison.run(*run).result()["test"]["full"]
     ]
     return "NDCG@10" if "NDCG@10" in metrics or not metrics else [m for m in metrics if m.startswith("NDCG@")][-1]
 

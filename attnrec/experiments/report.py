@@ -105,7 +105,7 @@ def epoch_means(log: list[dict[str, Any]]) -> list[float]:
 
 
 def _figures(runs: Sequence[RunDirectory]) -> RunFigures:
-    summaries = [run.summary() or {} for run in runs]
+    summaries = [run.result() for run in runs]
     test = {
         protocol: {
             name: OverSeeds.of([summary["test"][protocol][name] for summary in summaries])

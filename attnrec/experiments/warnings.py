@@ -86,7 +86,7 @@ def _differing_options(comparison: Comparison, runs: Sequence[tuple[str, int]]) 
         run = comparison.run(variant, seed)
         own = comparison.variants[variant]  # these are meant to differ
         options = {key: value for key, value in run.config().to_mapping().items() if key not in {*_NOT_OPTIONS, *own}}
-        options["device"] = (run.summary() or {})["device"]
+        options["device"] = run.result()["device"]
         for name, value in options.items():
             found.setdefault(name, {}).setdefault(str(value), {}).setdefault(variant, []).append(seed)
     return [
@@ -103,7 +103,7 @@ def _below_known_rows(
     if not baseline or comparison.config.data.split in ("time", "given"):
         return []
     first, training = comparison.shown()[0], comparison.config.training
-    summary = comparison.run(*runs[0]).summary() or {}  # the data are the same for all runs
+    summary = comparison.run(*runs[0]).result()  # the data are the same for all runs
     lines = []
     for protocol, mean in baseline.items():
         row = known_row(summary["data_fingerprint"], training.loss, training.negatives, protocol)

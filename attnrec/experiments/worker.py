@@ -13,9 +13,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attnrec.core.errors import InputError, RunError, told
 from attnrec.experiments.messages import Ended, Progress, as_line, read_task
@@ -25,6 +24,7 @@ from attnrec.training.kept_sources import mended
 from attnrec.training.observer import Metrics, Observer
 from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
+from attnrec.training.summary import Summary
 
 if TYPE_CHECKING:
     from attnrec.training.loop import Trainer
@@ -89,7 +89,7 @@ def _end_with_parent() -> None:
     os._exit(1)  # nobody waits for what is to come, and the last snapshot is whole
 
 
-def _scored(summary: Mapping[str, Any]) -> str:
+def _scored(summary: Summary) -> str:
     full = summary["test"]["full"]
     metric = "NDCG@10" if "NDCG@10" in full else [name for name in full if name.startswith("NDCG@")][-1]
     return f"test {metric} {full[metric]:.4f}"

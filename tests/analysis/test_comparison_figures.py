@@ -23,7 +23,7 @@ class MadeUpRun:
 
     place: int
 
-    def summary(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         return {"test": {name: {f"NDCG@{n}": n / 100 + self.place / 1000 for n in (1, 5, 10)} for name in PROTOCOLS}}
 
     def log(self) -> list[dict[str, Any]]:

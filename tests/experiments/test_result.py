@@ -25,7 +25,7 @@ def test_the_result_against_the_runs(finished: Comparison) -> None:
     result = build_result(finished)
     assert [variant.attention for variant, _ in result.trained()] == list(VARIANTS)
     for variant, figures in result.trained():
-        summaries = [finished.run(variant.attention, seed).summary() or {} for seed in (4, 5)]
+        summaries = [finished.run(variant.attention, seed).result() for seed in (4, 5)]
         for protocol, metrics in figures.test.items():
             for name, value in metrics.items():
                 values = [summary["test"][protocol][name] for summary in summaries]
@@ -39,8 +39,8 @@ def test_the_result_against_the_runs(finished: Comparison) -> None:
     found = result.variants[1].difference["full"]
     expected = np.mean(
         [
-            (finished.run(VARIANTS[1], s).summary() or {})["test"]["full"]["NDCG@10"]
-            - (finished.run(VARIANTS[0], s).summary() or {})["test"]["full"]["NDCG@10"]
+            finished.run(VARIANTS[1], s).result()["test"]["full"]["NDCG@10"]
+            - finished.run(VARIANTS[0], s).result()["test"]["full"]["NDCG@10"]
             for s in (4, 5)
         ]
     )
@@ -145,9 +145,7 @@ def test_what_it_costs(finished: Comparison) -> None:
     assert other.seconds_ratio == pytest.approx(of_other.seconds_per_epoch / of_first.seconds_per_epoch)
     assert result.equal_time is not None
     fastest = next(one for one in result.variants if one.attention == result.equal_time.fastest)
-    best = [
-        (finished.run(fastest.attention, seed).summary() or {})["valid"]["full"]["NDCG@10"] for seed in finished.seeds
-    ]
+    best = [finished.run(fastest.attention, seed).result()["valid"]["full"]["NDCG@10"] for seed in finished.seeds]
     assert fastest.valid_at_equal_time == OverSeeds.of(best)  # it has all of its own time
     (cost,) = (table for table in tables(result) if table.title == "Cost")
     assert [row[0] for row in cost.rows] == list(VARIANTS)
