@@ -181,6 +181,22 @@ def test_a_failing_variant_is_reported_and_the_others_finish(config: TrainConfig
     write_result(comparison, result)
 
 
+@pytest.mark.slow
+def test_what_a_variant_prints_stops_nothing(config: TrainConfig, tmp_path: Path) -> None:
+    talking = str(tmp_path / "talking.py")
+    Path(talking).write_text(
+        "from attnrec.attention.sdpa import ScaledDotProductAttention\n"
+        "print(dict(a=1))\n"
+        "print('{\"event\": 3}')\n"
+        "class Talking(ScaledDotProductAttention): ...\n"
+    )
+    comparison = plan(config.changed(epochs=1), ["sdpa", talking], 1, tmp_path / "c")
+    prepare(comparison)
+    watcher = Recorder()
+    run_all(comparison, observer=watcher)
+    assert watcher.ran == [("sdpa", 4, "finished"), (talking, 4, "finished")]
+
+
 def test_a_killed_worker_reads_as_out_of_memory(config: TrainConfig, tmp_path: Path) -> None:
     comparison = plan(config.changed(epochs=10000), VARIANTS, 1, tmp_path / "c")
     prepare(comparison)
