@@ -245,7 +245,7 @@ def compare(
     with (claimed_anew if overwrite else comparing.claimed)(comparison) as comparison:
         outcome = run_all(comparison, jobs, observer)
         result = ComparisonResult(comparison, outcome, build_result(comparison, outcome.failures))
-        write_result(comparison, result.values)
+        write_result(comparison, result.found)
     return result
 
 

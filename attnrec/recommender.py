@@ -21,7 +21,7 @@ from attnrec.data.splits import PARTS, Split
 from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, check_cutoffs
 from attnrec.evaluation.ranking import Evaluator
 from attnrec.evaluation.segments import SegmentReport, segment_report
-from attnrec.evaluation.targets import report
+from attnrec.evaluation.targets import EvaluationReport, NewerReport, report
 from attnrec.models.base import SequentialModel, with_bias
 from attnrec.models.build import build_model, needs_timestamps
 from attnrec.training.config import TrainConfig
@@ -144,7 +144,8 @@ class Recommender:
             ("device", str(self.device)),
             ("run", str(self.run)),
         ]
-        for protocol, metrics in ((self.run.summary() or {}).get("test") or {}).items():
+        summary = self.run.summary()
+        for protocol, metrics in summary["test"].items() if summary else ():
             best = [f"{name} {value:.4f}" for name, value in metrics.items() if name.endswith("@10")]
             rows.append((f"test, {protocol}", ", ".join(best)))
         example = ", ".join(map(repr, self.vocabulary.items[:2]))
@@ -172,7 +173,7 @@ class Recommender:
 
         Returns:
             beside the two, ``unseen_targets`` and, for data that were cut to the model's vocabulary,
-            ``unknown_targets`` (`attnrec.evaluation.targets.report`); with ``newer`` also ``split`` and ``left_out``,
+            ``unknown_targets`` (`attnrec.evaluation.targets`); with ``newer`` also ``split`` and ``left_out``,
             what was divided how and what was left out.
 
         Raises InputError when the data set is not the one the run was trained on, or a cut-off is not usable;
@@ -180,7 +181,7 @@ class Recommender:
         """
         evaluator, numbers = self._evaluator(part, cutoffs, dataset, newer, moments)
         found = report(evaluator, evaluator.run(self.model, self.device), numbers, self.vocabulary.trained())
-        return found | (_of_newer(evaluator.split) if newer else {})
+        return dict(_of_newer(found, evaluator.split) if newer else found)
 
     def segments(
         self,
@@ -198,7 +199,7 @@ class Recommender:
         """
         evaluator, numbers = self._evaluator(part, cutoffs, dataset, newer, moments)
         found = segment_report(evaluator, self.model, numbers, self.device, self.vocabulary.trained())
-        return replace(found, metrics=found.metrics | _of_newer(evaluator.split)) if newer else found
+        return replace(found, metrics=_of_newer(found.metrics, evaluator.split)) if newer else found
 
     def _evaluator(
         self, part: str, cutoffs: Sequence[int], dataset: str | None, newer: bool, moments: dict[str, str]
@@ -267,9 +268,9 @@ class Recommender:
         return self.vocabulary.users.index(user)
 
 
-def _of_newer(split: Split) -> dict[str, Any]:
+def _of_newer(found: EvaluationReport, split: Split) -> NewerReport:
     assert split.unknown is not None
-    return {"split": split.description(), "left_out": asdict(split.unknown)}
+    return {**found, "split": split.description(), "left_out": asdict(split.unknown)}
 
 
 def load(run: str | Path, device: str = "auto", *, trust_code: bool = False) -> Recommender:

@@ -1,4 +1,4 @@
-"""What `attnrec.train` and `attnrec.compare` give: plain values that a notebook shows."""
+"""What `attnrec.train` and `attnrec.compare` give, as a notebook shows it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from attnrec.core import html
 from attnrec.core.spec import Specs
 from attnrec.experiments.compare import PROTOCOLS, Comparison
 from attnrec.experiments.pool import Outcome
+from attnrec.experiments.result import ComparisonFindings
 from attnrec.experiments.tables import problems, tables, to_markdown
 from attnrec.training.history import History, history
 
@@ -70,25 +71,30 @@ class ComparisonResult:
     Attributes:
         comparison: what was compared, and where.
         outcome: which runs failed or are missing.
-        values: everything as plain values; what ``comparison.json`` holds.
+        found: scores, differences, cost, warnings, field by field.
     """
 
     comparison: Comparison
     outcome: Outcome
-    values: dict[str, Any]
+    found: ComparisonFindings
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What was found as plain values; what ``comparison.json`` holds."""
+        return self.found.as_json()
 
     def markdown(self) -> str:
         """The tables; what ``comparison.md`` holds."""
-        return to_markdown(self.comparison, self.values)
+        return to_markdown(self.comparison, self.found)
 
     def figures(self) -> Figures:
         """NDCG against N, differences, validation by epoch and time, gradient norms; InputError if no run is finished.
 
-        The differences are those of ``values``, which took a while to test.
+        The differences are those of ``found``, which took a while to test.
         """
         from attnrec.analysis.comparison_figures import comparison_figures
 
-        return Figures(comparison_figures(self.comparison, self.values["variants"]))
+        return Figures(comparison_figures(self.comparison, self.found.differences()))
 
     def history(self, variant: str, seed: int) -> History:
         """How one run went, as columns; KeyError for a variant not compared, else raises as `attnrec.history`."""
@@ -97,14 +103,14 @@ class ComparisonResult:
 
     def problems(self) -> list[str]:
         """A line for each run without a result."""
-        return problems(self.values)
+        return problems(self.found)
 
     def _repr_markdown_(self) -> str:
         return self.markdown()
 
     def _repr_html_(self) -> str:
-        parts = [html.items([*self.problems(), *(f"Warning: {line}" for line in self.values["warnings"])])]
-        for table in tables(self.comparison, self.values):
+        parts = [html.items([*self.problems(), *(f"Warning: {line}" for line in self.found.warnings)])]
+        for table in tables(self.found):
             parts += [html.heading(table.title), html.table(table.headers, table.rows, table.numbers_from)]
             parts += [html.paragraph(table.note)] if table.note else []
         return "".join([*parts, html.paragraph(f"folder: {self.comparison.path}")])

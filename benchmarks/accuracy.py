@@ -83,7 +83,7 @@ def train_row(name: str, row: dict[str, Any], seed: int, data: Path, out: Path) 
 
 def keep(name: str, row: dict[str, Any], seed: int, run: RunDirectory) -> None:
     """Write what is kept of a finished run: its options, its result and its validation by epoch."""
-    summary = run.summary() or {}
+    summary = dict(run.result())
     config = {key: value for key, value in run.config().to_mapping().items() if key != "dataset"}
     curve = [
         {

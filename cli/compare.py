@@ -92,9 +92,9 @@ def compare(
         result = run_comparison(
             variants, settings, out, seeds=seeds, jobs=jobs, trust_code=trust_code, observer=display
         )
-    for table in tables(result.comparison, result.values):
+    for table in tables(result.found):
         _show(table)
-    show_warnings(result.values["warnings"])
+    show_warnings(result.found.warnings)
     for line in result.problems():
         console.print(line, style="bold", soft_wrap=True)
     _draw(result)

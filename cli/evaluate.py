@@ -46,7 +46,7 @@ def evaluate(
     which: dict[str, Any] = {"part": part, "cutoffs": numbers, "dataset": dataset, "newer": newer}
     which |= {name: value for name, value in options.items() if value is not None}
     report = recommender.segments(**which) if segments else None
-    metrics = recommender.evaluate(**which) if report is None else report.metrics
+    metrics: dict[str, Any] = recommender.evaluate(**which) if report is None else dict(report.metrics)
     columns = {"full ranking": metrics["full"], "sampled-100": metrics["sampled"]}
     results.print(f"{run}, {part}:", style="bold")
     about = (*of_split(metrics["split"], part), *of_left_out(metrics["left_out"], part)) if newer else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, TaskID, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -18,6 +18,7 @@ from attnrec.training.observer import Metrics, Observer
 
 if TYPE_CHECKING:
     from attnrec.experiments.compare import Comparison
+    from attnrec.experiments.messages import Progress
     from attnrec.training.loop import Trainer
 
 
@@ -148,14 +149,14 @@ class ComparisonDisplay(_Live, ComparisonObserver):
         self.begun[variant, seed] = time.monotonic()
         self.tasks[variant, seed] = self.bar.add_task(_label(variant, seed), total=1.0, text="")
 
-    def run_progressed(self, variant: str, seed: int, progress: dict[str, Any]) -> None:
-        best = f"{progress['best']:.4f}" if progress["best"] > 0 else "-"  # none before the first evaluation
-        text = f"loss {progress['loss']:.4f}  "
+    def run_progressed(self, variant: str, seed: int, progress: Progress) -> None:
+        best = f"{progress.best:.4f}" if progress.best > 0 else "-"  # none before the first evaluation
+        text = f"loss {progress.loss:.4f}  "
         if console.width >= 80:
-            text += f"|g| {progress['grad_norm']:.3f}  "
+            text += f"|g| {progress.grad_norm:.3f}  "
         text += f"NDCG@10 {best}"
-        self.bar.update(self.tasks[variant, seed], completed=progress["done"], text=text)
-        self.shares[variant, seed] = progress["done"]
+        self.bar.update(self.tasks[variant, seed], completed=progress.done, text=text)
+        self.shares[variant, seed] = progress.done
         self.bar.update(self.overall, completed=sum(self.shares.values()))
 
     def run_ended(self, variant: str, seed: int, kind: str, message: str) -> None:

@@ -23,9 +23,11 @@ from attnrec.analysis.style import heading, legend_below, line_look, tidy
 from attnrec.core.errors import InputError
 from attnrec.experiments.compare import PROTOCOLS, Comparison
 from attnrec.experiments.cost import time_curve
-from attnrec.experiments.differences import headline_metric, with_differences
+from attnrec.experiments.differences import differences_from_first, headline_metric
 from attnrec.experiments.report import epoch_means
+from attnrec.experiments.result import Differences
 from attnrec.training.run_directory import RunDirectory
+from attnrec.training.summary import Summary
 
 _TIME = "seconds of training"
 _MOST_WITH_BANDS = 5  # variants
@@ -38,31 +40,27 @@ _Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 class _Run:
     """What the figures need of a finished run, read once."""
 
-    summary: dict[str, Any]
+    summary: Summary
     log: list[dict[str, Any]]
 
 
 def _read(run: RunDirectory) -> _Run:
-    return _Run(run.summary() or {}, run.log())
+    return _Run(run.result(), run.log())
 
 
-def comparison_figures(
-    comparison: Comparison, differences: Sequence[dict[str, Any]] | None = None
-) -> dict[str, Figure]:
+def comparison_figures(comparison: Comparison, differences: Differences | None = None) -> dict[str, Figure]:
     """Every figure by name; that of the differences only where they have intervals, so not with one seed.
 
     Args:
         comparison: whose finished runs are drawn.
-        differences: the variants of `build_result` of the same runs, where they are at hand; computed without.
+        differences: of the same runs, where they are at hand; computed without.
 
     Raises:
         InputError: no run is finished.
         RunError: a file of a run is corrupt.
     """
     runs = {
-        variant: [
-            _read(comparison.run(variant, seed)) for seed in comparison.seeds if comparison.finished(variant, seed)
-        ]
+        variant: [_read(comparison.run(variant, seed)) for seed in comparison.finished_seeds(variant)]
         for variant in comparison.variants
     }
     runs = {variant: found for variant, found in runs.items() if found}
@@ -70,7 +68,7 @@ def comparison_figures(
         raise InputError(f"{comparison.path} has no finished run to plot yet")
     figures = {
         "ndcg-by-cutoff": _by_protocol(runs, _ndcg_by_cutoff, "N", "test NDCG@N"),
-        **_differences(comparison, differences),
+        **_differences(comparison, list(runs), differences),
         "validation-by-epoch": _by_protocol(runs, _validation, "epoch", "validation NDCG@10"),
         **_validation_by_time(runs),
         "gradient-norm-by-step": _norms_by_step(runs),
@@ -81,11 +79,16 @@ def comparison_figures(
     return figures
 
 
-def _differences(comparison: Comparison, differences: Sequence[dict[str, Any]] | None) -> dict[str, Figure]:
-    """The forest plot by its name; none where no difference has an interval between variants."""
-    variants = with_differences(comparison) if differences is None else differences
-    finished = [entry for entry in variants if entry["seeds"]]  # as in the other figures, for the same colours
-    figure = forest_figure(finished, headline_metric(comparison))
+def _differences(comparison: Comparison, variants: Sequence[str], differences: Differences | None) -> dict[str, Figure]:
+    """The forest plot by its name; none where no difference has an interval between variants.
+
+    ``variants`` are those of the other figures, for the same colours.
+    """
+    metric = headline_metric(comparison)
+    if differences is None:
+        seeds = {name: comparison.finished_seeds(name) for name in comparison.variants}
+        differences = differences_from_first(comparison, seeds, metric)
+    figure = forest_figure(variants, differences, metric)
     return {} if figure is None else {"ndcg-differences": figure}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,57 +10,58 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attnrec.analysis.style import GREY, folded, line_look, plain
 from attnrec.experiments.compare import PROTOCOLS
+from attnrec.experiments.result import Differences, StatedDifference
 
-_Row = tuple[int, dict[str, Any]]  # the variant's place in the comparison, and its entry
 
-
-def forest_figure(variants: Sequence[dict[str, Any]], metric: str) -> Figure | None:
+def forest_figure(variants: Sequence[str], differences: Differences, metric: str) -> Figure | None:
     """A panel a protocol, a row a variant: the difference as a point, its adjusted interval as a line.
 
     A filled point is a difference that is shown (its interval leaves out 0), a hollow one is not. Variants have
     the colours and markers of the comparison's other figures.
 
     Args:
-        variants: as in `comparison.json`, the first being what the others are compared with; those without
-            ``difference`` are left out.
+        variants: labels, the first being that of what the others are compared with.
+        differences: from it; variants without are left out.
         metric: of the differences, such as ``NDCG@10``.
 
     Returns:
         None where no difference has an adjusted interval, as with one seed.
     """
-    rows = [(place, entry) for place, entry in enumerate(variants) if "difference" in entry]
-    tested = [found for _, entry in rows for found in entry["difference"].values() if found["p_holm"] is not None]
+    shown = [found for of in differences.values() for found in of.values()]
+    tested = sum(found.p_holm is not None for found in shown)
     if not tested:
         return None
-    labels = [folded(entry["attention"]) for _, entry in rows]
+    rows = [(place, label) for place, label in enumerate(variants) if label in differences]
+    labels = [folded(label) for _, label in rows]
     lines = sum(label.count("\n") + 1 for label in labels)
     figure = Figure(figsize=(9.5, 1.7 + 0.27 * lines), layout="constrained")
     panels = figure.subplots(1, len(PROTOCOLS), sharey=True)
     for axes, (protocol, words) in zip(panels, PROTOCOLS.items(), strict=True):
         axes.axvline(0, color=GREY, linewidth=0.9, zorder=1)
-        for height, (place, entry) in enumerate(rows):
-            _draw(axes, height, place, entry["difference"][protocol])
+        for height, (place, label) in enumerate(rows):
+            _draw(axes, height, place, differences[label][protocol])
         axes.set_title(words, fontsize="medium", loc="left")
         _finish(axes, len(rows))
     panels[0].set_yticks(range(len(rows)), list(map(plain, labels)), fontsize="small")
-    figure.supxlabel(_explained(metric, folded(variants[0]["attention"], 80), rows, len(tested)), fontsize="small")
+    words = _explained(metric, folded(variants[0], 80), tested, one_seed=tested < len(shown))
+    figure.supxlabel(words, fontsize="small")
     return figure
 
 
-def _draw(axes: Axes, height: int, place: int, found: dict[str, Any]) -> None:
+def _draw(axes: Axes, height: int, place: int, found: StatedDifference) -> None:
     """One difference; of one seed the point alone, since its interval speaks of two trained models."""
     look = line_look(place)
     ends = None
-    if found["p_holm"] is not None:
-        ends = [[found["mean"] - found["adjusted_low"]], [found["adjusted_high"] - found["mean"]]]
+    if found.adjusted_low is not None and found.adjusted_high is not None:
+        ends = [[found.mean - found.adjusted_low], [found.adjusted_high - found.mean]]
     axes.errorbar(
-        [found["mean"]],
+        [found.mean],
         [height],
         xerr=ends,
         color=look["color"],
         marker=look["marker"],
         markersize=5.5,
-        markerfacecolor=look["color"] if found["verdict"] in ("better", "worse") else "white",
+        markerfacecolor=look["color"] if found.verdict in ("better", "worse") else "white",
         elinewidth=1.6,
         capsize=2.5,
     )
@@ -78,11 +78,11 @@ def _finish(axes: Axes, rows: int) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _explained(metric: str, reference: str, rows: Sequence[_Row], tested: int) -> str:
+def _explained(metric: str, reference: str, tested: int, *, one_seed: bool) -> str:
     together = (
         f"intervals adjusted for the {tested} differences shown together (Holm)" if tested > 1 else "95 % interval"
     )
     text = f"test {metric} minus that of {plain(reference)}\n{together}; filled: a difference is shown"
-    if any(found["p_holm"] is None for _, entry in rows for found in entry["difference"].values()):
+    if one_seed:
         text += "; no interval: one seed"
     return text

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ from attnrec.data.batches import ragged_arange
 from attnrec.data.splits import Split
 from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, Ranks, per_user_metrics
 from attnrec.evaluation.ranking import Evaluator, Scorer
-from attnrec.evaluation.targets import report, training_popularity
+from attnrec.evaluation.targets import EvaluationReport, report, training_popularity
 
 _EDGES = (1, 5, 10, 20, 50, 100, 200, 500, 1000)  # where a segment of lengths or of popularity begins
 _TIME_SEGMENTS = 5
@@ -92,7 +91,7 @@ class SegmentReport:
 
     Attributes:
         metrics: over all users, ``full``, ``sampled`` and what is said of the targets, as `Recommender.evaluate` gives
-            them.
+            them; of newer data a `NewerReport`.
         by_history_length: items before the held-out one, all of them, also where the model sees fewer.
         by_target_popularity: interactions of the held-out item in the training part.
         by_time_since_last: from the last known interaction to the held-out one, in the data's unit, in parts of
@@ -104,7 +103,7 @@ class SegmentReport:
         catalogue_popularity: mean popularity of all items.
     """
 
-    metrics: dict[str, Any]
+    metrics: EvaluationReport
     by_history_length: tuple[Segment, ...]
     by_target_popularity: tuple[Segment, ...]
     by_time_since_last: tuple[Segment, ...]

@@ -7,7 +7,7 @@ Unknown: an item that is not in the model's vocabulary, in data that came after 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from attnrec.data.splits import Split
 from attnrec.evaluation.ranking import Evaluation, Evaluator
 
 _Mask = npt.NDArray[np.bool_]
+_Metrics = dict[str, dict[str, float]]  # by protocol and name
 
 
 def training_popularity(split: Split) -> npt.NDArray[np.int64]:
@@ -26,7 +27,50 @@ def training_popularity(split: Split) -> npt.NDArray[np.int64]:
     return np.bincount(split.data.items[rows], minlength=split.data.num_items + 1)
 
 
-def report(evaluator: Evaluator, result: Evaluation, cutoffs: Sequence[int], trained: _Mask) -> dict[str, Any]:
+class UnseenTargets(TypedDict):
+    """Of the targets never trained on: how many, their share of all, and the metrics of both protocols without them.
+
+    ``without`` is None where no other target is left.
+    """
+
+    number: int
+    share: float
+    without: _Metrics | None
+
+
+class UnknownTargets(TypedDict):
+    """Of the targets that are not in the vocabulary: how many, their share of all, and the metrics with them as misses.
+
+    ``as_misses`` is over all targets, of both protocols.
+    """
+
+    number: int
+    share: float
+    as_misses: _Metrics
+
+
+class TargetsReport(TypedDict):
+    """What is to be said of an evaluation's targets; ``unknown_targets`` for data that were cut to the vocabulary."""
+
+    unseen_targets: UnseenTargets
+    unknown_targets: NotRequired[UnknownTargets]
+
+
+class EvaluationReport(TargetsReport):
+    """The metrics by name in both protocols, and what is to be said of the targets."""
+
+    full: dict[str, float]
+    sampled: dict[str, float]
+
+
+class NewerReport(EvaluationReport):
+    """Of newer data, also what was divided how (`Split.description`) and left out (`attnrec.data.splits.Unknown`)."""
+
+    split: dict[str, Any]
+    left_out: dict[str, Any]
+
+
+def report(evaluator: Evaluator, result: Evaluation, cutoffs: Sequence[int], trained: _Mask) -> EvaluationReport:
     """Metrics of an evaluation, and what is to be said of its targets.
 
     Args:
@@ -34,38 +78,36 @@ def report(evaluator: Evaluator, result: Evaluation, cutoffs: Sequence[int], tra
         result: what it found.
         cutoffs: of the metrics.
         trained: which items the model was trained on, [num_items + 1].
-
-    Returns:
-        ``full`` and ``sampled``, as `Evaluation.means`; ``unseen_targets``, as below; and for data that were cut to the
-        model's vocabulary ``unknown_targets``, as below.
     """
-    found: dict[str, Any] = dict(result.means(cutoffs))
-    found["unseen_targets"] = unseen_targets(evaluator, result, cutoffs, trained)
-    if evaluator.split.unknown is not None:
-        found["unknown_targets"] = _unknown_targets(evaluator, found)
-    return found
+    means = result.means(cutoffs)
+    of_targets = targets_report(evaluator, result, cutoffs, trained)
+    return {"full": means["full"], "sampled": means["sampled"], **of_targets}
 
 
-def unseen_targets(evaluator: Evaluator, result: Evaluation, cutoffs: Sequence[int], trained: _Mask) -> dict[str, Any]:
-    """``number`` and ``share`` of the targets never trained on, and the metrics ``without`` them, of both protocols.
+def targets_report(evaluator: Evaluator, result: Evaluation, cutoffs: Sequence[int], trained: _Mask) -> TargetsReport:
+    """What is to be said of the targets of an evaluation; arguments as of `report`."""
+    unseen = unseen_targets(evaluator, result, cutoffs, trained)
+    if evaluator.split.unknown is None:
+        return {"unseen_targets": unseen}
+    return {"unseen_targets": unseen, "unknown_targets": _unknown_targets(evaluator, result.means(cutoffs))}
 
-    ``without`` is None where no other target is left. Arguments as of `report`.
-    """
+
+def unseen_targets(evaluator: Evaluator, result: Evaluation, cutoffs: Sequence[int], trained: _Mask) -> UnseenTargets:
+    """Of the targets never trained on; arguments as of `report`."""
     seen = torch.from_numpy(trained[evaluator.targets.numpy()])
     number = int((~seen).sum())
     without = result.of(seen).means(cutoffs) if seen.any() else None
     return {"number": number, "share": number / len(seen), "without": without}
 
 
-def _unknown_targets(evaluator: Evaluator, metrics: dict[str, Any]) -> dict[str, Any]:
-    """``number`` and ``share`` of the targets that are unknown, and the metrics ``as_misses``, over all targets."""
+def _unknown_targets(evaluator: Evaluator, metrics: _Metrics) -> UnknownTargets:
     unknown = evaluator.split.unknown
     assert unknown is not None
     known = len(evaluator.targets)
     number = unknown.targets[evaluator.part]
     total = known + number
     as_misses = {
-        protocol: {name: value * known / total for name, value in metrics[protocol].items()}
-        for protocol in ("full", "sampled")
+        protocol: {name: value * known / total for name, value in of_known.items()}
+        for protocol, of_known in metrics.items()
     }
     return {"number": number, "share": number / total, "as_misses": as_misses}

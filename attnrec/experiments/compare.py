@@ -80,6 +80,10 @@ class Comparison:
         """Whether that run has its result."""
         return self.run(variant, seed).finished()
 
+    def finished_seeds(self, variant: str) -> tuple[int, ...]:
+        """Those of the variant's runs that have their result."""
+        return tuple(seed for seed in self.seeds if self.finished(variant, seed))
+
     def wanted(self) -> list[tuple[str, int]]:
         """The runs that were asked for, in the order of `runs`."""
         return [run for run in self.runs() if self.asked is None or run in self.asked]
@@ -87,7 +91,7 @@ class Comparison:
     def shown(self) -> list[str]:
         """The variants that were asked for, and those that have a finished run."""
         asked = {variant for variant, _ in self.wanted()}
-        return [name for name in self.variants if name in asked or any(self.finished(name, s) for s in self.seeds)]
+        return [name for name in self.variants if name in asked or self.finished_seeds(name)]
 
     def write_plan(self) -> None:
         variants = [{"label": label} | plain(own) for label, own in self.variants.items()]

@@ -7,10 +7,12 @@ that the fastest one took with that seed, and counts with the best validation sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from attnrec.experiments.result import EqualTime, OverSeeds
 
 Curve = list[tuple[float, float]]
 """Seconds of training and validation score at every evaluation."""
@@ -24,42 +26,28 @@ def time_curve(log: Sequence[Mapping[str, Any]], protocol: str, metric: str) -> 
     return [(line["seconds"], line["valid"][protocol][metric]) for line in evaluations]
 
 
-def scores_at_equal_time(curves: Mapping[str, Mapping[int, Curve]]) -> tuple[str, float, dict[str, list[float]]] | None:
+def at_equal_time(curves: Mapping[str, Mapping[int, Curve]]) -> tuple[EqualTime | None, dict[str, OverSeeds]]:
     """Best validation score of each run within the time of the fastest variant.
 
     Args:
         curves: by variant and seed; those without seconds are empty.
 
     Returns:
-        the fastest variant, its seconds (mean over seeds), and by variant the scores over the seeds that it and
-        the fastest one have; a variant is left out that has no such seed, or with one of them no score by then.
-        None if no run has seconds.
+        the fastest variant with its time, None if no run has seconds; and by variant the scores over the seeds that it
+        and the fastest one have. A variant is left out that has no such seed, or with one of them no score by then.
     """
     timed = {name: {seed: curve for seed, curve in runs.items() if curve} for name, runs in curves.items()}
     taken = {name: {seed: curve[-1][0] for seed, curve in runs.items()} for name, runs in timed.items() if runs}
     if not taken:
-        return None
+        return None, {}
     fastest = min(taken, key=lambda name: np.mean(list(taken[name].values())))
     scores = {}
     for name, runs in timed.items():
         common = [seed for seed in runs if seed in taken[fastest]]
         best = [_best_within(runs[seed], taken[fastest][seed]) for seed in common]
         if best and None not in best:
-            scores[name] = [score for score in best if score is not None]
-    return fastest, float(np.mean(list(taken[fastest].values()))), scores
-
-
-def add_equal_time(
-    result: dict[str, Any],
-    curves: Mapping[str, Mapping[int, Curve]],
-    over_seeds: Callable[[Sequence[float]], dict[str, Any]],
-) -> None:
-    """Add ``equal_time`` to the result of a comparison, and ``valid_at_equal_time`` to its variants."""
-    found = scores_at_equal_time(curves)
-    result["equal_time"] = None if found is None else {"fastest": found[0], "seconds": found[1]}
-    for entry in result["variants"]:
-        scores = found[2].get(entry["attention"]) if found else None
-        entry["valid_at_equal_time"] = over_seeds(scores) if scores else None
+            scores[name] = OverSeeds.of([score for score in best if score is not None])
+    return EqualTime(fastest, float(np.mean(list(taken[fastest].values())))), scores
 
 
 def _best_within(curve: Curve, seconds: float) -> float | None:

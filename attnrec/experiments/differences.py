@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from attnrec.evaluation.metrics import Ranks, per_user_metrics
 from attnrec.evaluation.more_seeds import MOST_SEEDS, SeedsWanted, seeds_wanted
 from attnrec.evaluation.significance import Difference, paired_differences
 from attnrec.experiments.compare import PROTOCOLS, Comparison
+from attnrec.experiments.result import Differences, StatedDifference, Verdict
 from attnrec.training.run_directory import RunDirectory
 
 _Table = npt.NDArray[np.float64]
@@ -23,46 +24,40 @@ def headline_metric(comparison: Comparison) -> str:
         name
         for run in comparison.runs()
         if comparison.finished(*run)
-        for name in (comparison.run(*run).summary() or {})["test"]["full"]
+        for name in comparison.run(*run).result()["test"]["full"]
     ]
     return "NDCG@10" if "NDCG@10" in metrics or not metrics else [m for m in metrics if m.startswith("NDCG@")][-1]
 
 
-def with_differences(comparison: Comparison) -> list[dict[str, Any]]:
-    """The variants in their order, each with ``attention``, its finished ``seeds`` and where it has one ``difference``.
-
-    Raises RunError when a file of a run is corrupt.
-    """
-    variants: list[dict[str, Any]] = [
-        {"attention": variant, "seeds": [seed for seed in comparison.seeds if comparison.finished(variant, seed)]}
-        for variant in comparison.variants
-    ]
-    add_differences(comparison, variants, headline_metric(comparison))
-    return variants
-
-
-def add_differences(comparison: Comparison, variants: list[dict[str, Any]], metric: str) -> None:
-    """Add ``difference`` by protocol to all variants but the first, over the seeds that both have finished.
+def differences_from_first(comparison: Comparison, seeds: Mapping[str, Sequence[int]], metric: str) -> Differences:
+    """The differences of all variants but the first, each over the seeds that both have finished; tested together.
 
     Args:
         comparison: whose runs they are.
-        variants: an entry a variant with ``attention`` and ``seeds``, as in `comparison.json`.
+        seeds: of the finished runs of each variant, the first variant first.
         metric: such as ``NDCG@10``.
+
+    Raises RunError when a file of a run is corrupt.
     """
-    first, *others = variants
-    tables: list[_Table] = []
-    places: list[tuple[dict[str, Any], str]] = []
-    for entry in others:
-        seeds = [seed for seed in entry["seeds"] if seed in first["seeds"]]
-        for protocol in PROTOCOLS if seeds else ():
-            own, baseline = (
-                np.stack([_per_user(comparison.run(name, seed), protocol, metric) for seed in seeds])
-                for name in (entry["attention"], first["attention"])
-            )
-            tables.append(own - baseline)
-            places.append((entry, protocol))
-    for (entry, protocol), table, found in zip(places, tables, paired_differences(tables), strict=True):
-        entry.setdefault("difference", {})[protocol] = _described(found, table)
+    first, *others = seeds
+    common = {variant: [seed for seed in seeds[variant] if seed in seeds[first]] for variant in others}
+    places = [(variant, protocol) for variant in others if common[variant] for protocol in PROTOCOLS]
+    tables = [
+        _scores(comparison, variant, common[variant], protocol, metric)
+        - _scores(comparison, first, common[variant], protocol, metric)
+        for variant, protocol in places
+    ]
+    found = {
+        place: _stated(one, table) for place, table, one in zip(places, tables, paired_differences(tables), strict=True)
+    }
+    return {
+        variant: {protocol: found[variant, protocol] for protocol in PROTOCOLS} for variant in others if common[variant]
+    }
+
+
+def _scores(comparison: Comparison, variant: str, seeds: Sequence[int], protocol: str, metric: str) -> _Table:
+    """The metric of each run and user, [seeds, users]."""
+    return np.stack([_per_user(comparison.run(variant, seed), protocol, metric) for seed in seeds])
 
 
 def _per_user(run: RunDirectory, protocol: str, metric: str) -> _Table:
@@ -70,20 +65,21 @@ def _per_user(run: RunDirectory, protocol: str, metric: str) -> _Table:
     return per_user_metrics(ranks, [int(metric.split("@")[1])])[metric].numpy()
 
 
-def _described(found: Difference, table: _Table) -> dict[str, Any]:
-    """A difference as plain values, with the verdict and what more seeds would do."""
+def _stated(found: Difference, table: _Table) -> StatedDifference:
+    """A difference with the verdict and what more seeds would do."""
     wanted = None
     if found.adjusted_level is not None and not found.shown and table.any():
         wanted = seeds_wanted(table, 1 - found.adjusted_level)
-    return asdict(found) | {
-        "verdict": verdict(found),
-        "more_seeds": wanted.more if wanted else None,
-        "users_part": wanted.users_part if wanted else None,
-        "advice": "the same for every user and seed" if not table.any() else advice(found, wanted),
-    }
+    return StatedDifference(
+        **asdict(found),
+        verdict=verdict(found),
+        more_seeds=wanted.more if wanted else None,
+        users_part=wanted.users_part if wanted else None,
+        advice="the same for every user and seed" if not table.any() else advice(found, wanted),
+    )
 
 
-def verdict(found: Difference) -> str:
+def verdict(found: Difference) -> Verdict:
     """What can be said of the variants, given all that is shown together."""
     if found.p_holm is None:
         return "not tested"

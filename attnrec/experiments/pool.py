@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -11,11 +10,11 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from attnrec.experiments.compare import Comparison
+from attnrec.experiments.messages import Ended, Progress, Task, as_line, read_message
 from attnrec.training.interrupts import InterruptRequest
 
 
@@ -39,7 +38,7 @@ class ComparisonObserver:
 
     def run_started(self, variant: str, seed: int) -> None: ...
 
-    def run_progressed(self, variant: str, seed: int, progress: dict[str, Any]) -> None: ...
+    def run_progressed(self, variant: str, seed: int, progress: Progress) -> None: ...
 
     def run_ended(self, variant: str, seed: int, kind: str, message: str) -> None:
         """``kind`` is ``finished``, ``interrupted`` or ``failed``; ``message`` says its score, or why it failed."""
@@ -61,7 +60,7 @@ def run_all(comparison: Comparison, jobs: int = 1, observer: ComparisonObserver 
     watcher.started(comparison, waiting)
     outcome = Outcome()
     running: dict[tuple[str, int], _Job] = {}
-    events: queue.Queue[tuple[tuple[str, int], dict[str, Any] | None]] = queue.Queue()
+    events: _Events = queue.Queue()
     with InterruptRequest() as interrupt:
         try:
             while running or (waiting and not interrupt.requested):
@@ -78,7 +77,7 @@ def run_all(comparison: Comparison, jobs: int = 1, observer: ComparisonObserver 
                     continue
                 if event is None:
                     _ended(running.pop(key), outcome, watcher)
-                elif event["event"] == "progress":
+                else:
                     watcher.run_progressed(*key, event)
         finally:
             for job in running.values():
@@ -88,11 +87,15 @@ def run_all(comparison: Comparison, jobs: int = 1, observer: ComparisonObserver 
 
 
 def _ended(job: _Job, outcome: Outcome, watcher: ComparisonObserver) -> None:
-    kind, message = job.result()
-    if kind == "failed":
-        outcome.failures[job.key] = message
-    outcome.interrupted |= kind == "interrupted"
-    watcher.run_ended(*job.key, kind, message)
+    end = job.result()
+    if end.event == "failed":
+        outcome.failures[job.key] = end.message
+    outcome.interrupted |= end.event == "interrupted"
+    watcher.run_ended(*job.key, end.event, end.message)
+
+
+_Events = queue.Queue[tuple[tuple[str, int], Progress | None]]
+"""Of which run, and where it stands; None when it has ended."""
 
 
 class _Job:
@@ -102,12 +105,12 @@ class _Job:
         self,
         comparison: Comparison,
         key: tuple[str, int],
-        events: queue.Queue[tuple[tuple[str, int], dict[str, Any] | None]],
+        events: _Events,
         threads: int,
     ) -> None:
         self.key = key
         self.events = events
-        self.said: dict[str, Any] = {}
+        self.end: Ended | None = None
         self.complaint = ""
         self.told = False
         run = comparison.run(*key)
@@ -122,9 +125,9 @@ class _Job:
             start_new_session=True,  # Ctrl-C at the terminal reaches the workers through us alone, once
         )
         assert self.process.stdin is not None
-        given = {"options": comparison.run_config(*key).to_mapping(), "trust_code": comparison.trust_code}
+        task = Task(comparison.run_config(*key).to_mapping(), comparison.trust_code)
         with contextlib.suppress(BrokenPipeError):  # it has ended already; what it said tells why
-            self.process.stdin.write(json.dumps(given) + "\n")
+            self.process.stdin.write(as_line(task) + "\n")
             self.process.stdin.flush()
         self.readers = [threading.Thread(target=read, daemon=True) for read in (self._read_events, self._read_errors)]
         for reader in self.readers:
@@ -136,31 +139,32 @@ class _Job:
             # not SIGINT, which is ignored where a shell started us in the background
             self.process.send_signal(signal.SIGTERM)
 
-    def result(self) -> tuple[str, str]:
-        """``finished``, ``interrupted`` or ``failed``, and what it scored or why it failed."""
+    def result(self) -> Ended:
+        """How it ended, once it has."""
         code = self.process.wait()
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         for reader in self.readers:
             reader.join()
-        kind = self.said.get("event", "")
-        if kind in ("finished", "interrupted", "failed"):
-            return kind, self.said.get("message", "")
+        if self.end is not None:
+            return self.end
         if self.told:
-            return "interrupted", ""  # before it could answer
+            return Ended("interrupted")  # before it could answer
         if code == -signal.SIGKILL:
-            return "failed", "killed, as the system does to a process that runs out of memory"
+            return Ended("failed", "killed, as the system does to a process that runs out of memory")
         last = self.complaint.strip().splitlines()
-        return "failed", last[-1] if last else f"the training ended with code {code}"
+        return Ended("failed", last[-1] if last else f"the training ended with code {code}")
 
     def _read_events(self) -> None:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             for line in lines:
-                if line.startswith("{"):
-                    self.said = json.loads(line)
-                    self.events.put((self.key, self.said))
+                match read_message(line):
+                    case Ended() as end:
+                        self.end = end
+                    case Progress() as progress:
+                        self.events.put((self.key, progress))
         self.events.put((self.key, None))
 
     def _read_errors(self) -> None:

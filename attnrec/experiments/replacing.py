@@ -13,7 +13,8 @@ from attnrec.core.errors import RunWarning
 from attnrec.core.files import make_folders
 from attnrec.core.locks import FolderLock
 from attnrec.experiments.compare import PLAN, RUNS, Comparison, check_plan, is_comparison, prepare
-from attnrec.experiments.report import JSON_RESULT, MARKDOWN_RESULT
+from attnrec.experiments.report import MARKDOWN_RESULT
+from attnrec.experiments.result import JSON_RESULT
 from attnrec.training.claiming import REPLACED, moved_aside, remove_run
 
 _OWN = (JSON_RESULT, MARKDOWN_RESULT, RUNS, PLAN)  # the plan last: until it has gone, the comparison is still there

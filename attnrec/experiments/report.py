@@ -1,82 +1,87 @@
-"""The result of a comparison as plain values: figures over seeds, differences, cost, warnings."""
+"""The result of a comparison from its runs: figures over seeds, differences, cost, warnings."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from attnrec.core.files import write_atomically
 from attnrec.experiments.compare import PROTOCOLS, Comparison
-from attnrec.experiments.cost import add_equal_time, time_curve
-from attnrec.experiments.differences import add_differences, headline_metric
+from attnrec.experiments.cost import at_equal_time, time_curve
+from attnrec.experiments.differences import differences_from_first, headline_metric
+from attnrec.experiments.result import (
+    JSON_RESULT,
+    ComparisonFindings,
+    FailedRun,
+    GradientNorms,
+    OverSeeds,
+    RunFigures,
+    VariantResult,
+)
 from attnrec.experiments.tables import to_markdown
 from attnrec.experiments.variants import differing, plain
 from attnrec.experiments.warnings import comparison_warnings
 from attnrec.training.run_directory import RunDirectory
 
-JSON_RESULT, MARKDOWN_RESULT = "comparison.json", "comparison.md"
+MARKDOWN_RESULT = "comparison.md"
 
 
-def build_result(comparison: Comparison, failures: dict[tuple[str, int], str] | None = None) -> dict[str, Any]:
-    """Everything known of a comparison as plain values; what `comparison.json` holds.
+def build_result(comparison: Comparison, failures: Mapping[tuple[str, int], str] | None = None) -> ComparisonFindings:
+    """Everything known of a comparison; runs that are not finished are left out, and named as failed or missing.
 
-    Runs that are not finished are left out, and named under ``failed`` or ``missing``.
+    Args:
+        comparison: with its runs as they stand.
+        failures: by variant and seed, why a run failed.
 
     Raises RunError when a file of a run is corrupt.
     """
-    failures = failures or {}
-    metric = headline_metric(comparison)
-    variants = []
-    wanted = comparison.wanted()
-    for variant in comparison.shown():
-        seeds = [seed for seed in comparison.seeds if comparison.finished(variant, seed)]
-        entry: dict[str, Any] = {"attention": variant, "options": plain(comparison.variants[variant]), "seeds": seeds}
-        entry["failed"] = [
-            {"seed": seed, "message": failures[variant, seed]}
-            for seed in comparison.seeds
-            if (variant, seed) in failures
-        ]
-        entry["missing"] = [
-            seed
-            for seed in comparison.seeds
-            if (variant, seed) in wanted and seed not in seeds and (variant, seed) not in failures
-        ]
-        if seeds:
-            entry |= _figures([comparison.run(variant, seed) for seed in seeds])
-        variants.append(entry)
-    for entry in variants:
-        entry["seconds_ratio"] = _ratio(entry, variants[0])
-    add_differences(comparison, variants, metric)
-    result = {
-        "out": str(comparison.path),
-        "dataset": comparison.config.data.dataset,
-        "loss": comparison.config.training.loss,
-        "selected_by": comparison.config.evaluation.select,
-        "metric": metric,
-        "seeds": list(comparison.seeds),
-        "variants": variants,
-        "differing": list(differing(comparison.config, {v: comparison.variants[v] for v in comparison.shown()})),
-    }
-    curves = {
-        entry["attention"]: {
-            seed: time_curve(
-                comparison.run(entry["attention"], seed).log(), comparison.config.evaluation.select, metric
-            )
-            for seed in entry["seeds"]
+    config, metric, shown = comparison.config, headline_metric(comparison), comparison.shown()
+    seeds = {name: comparison.finished_seeds(name) for name in shown}
+    runs = {name: {seed: comparison.run(name, seed) for seed in of} for name, of in seeds.items()}
+    figures = {name: _figures(list(of.values())) if of else None for name, of in runs.items()}
+    differences = differences_from_first(comparison, seeds, metric)
+    equal_time, scores = at_equal_time(
+        {
+            name: {seed: time_curve(run.log(), config.evaluation.select, metric) for seed, run in of.items()}
+            for name, of in runs.items()
         }
-        for entry in variants
-    }
-    add_equal_time(result, curves, _over_seeds)
-    return result | {"warnings": comparison_warnings(comparison, result)}
+    )
+    first = figures[shown[0]]
+    variants = tuple(
+        VariantResult(
+            attention=name,
+            options=plain(comparison.variants[name]),
+            seeds=seeds[name],
+            failed=_failed(comparison, name, failures or {}),
+            missing=_missing(comparison, name, failures or {}),
+            figures=figures[name],
+            seconds_ratio=_ratio(figures[name], first),
+            difference=differences.get(name, {}),
+            valid_at_equal_time=scores.get(name),
+        )
+        for name in shown
+    )
+    return ComparisonFindings(
+        out=str(comparison.path),
+        dataset=config.data.dataset,
+        loss=config.training.loss,
+        selected_by=config.evaluation.select,
+        metric=metric,
+        seeds=comparison.seeds,
+        variants=variants,
+        differing=tuple(differing(config, {name: comparison.variants[name] for name in shown})),
+        equal_time=equal_time,
+        warnings=tuple(comparison_warnings(comparison, _ndcg10(first))),
+    )
 
 
-def write_result(comparison: Comparison, result: dict[str, Any]) -> None:
+def write_result(comparison: Comparison, result: ComparisonFindings) -> None:
     """Write `comparison.json` and `comparison.md`."""
-    write_atomically(comparison.path / JSON_RESULT, (json.dumps(result, indent=2) + "\n").encode())
+    write_atomically(comparison.path / JSON_RESULT, (json.dumps(result.as_json(), indent=2) + "\n").encode())
     write_atomically(comparison.path / MARKDOWN_RESULT, to_markdown(comparison, result).encode())
 
 
@@ -96,42 +101,59 @@ def epoch_means(log: list[dict[str, Any]]) -> list[float]:
     return [float(part.mean()) for part in np.split(norms, starts[1:])]
 
 
-# -- figures over seeds ------------------------------------------------------------------------------------
+# -- one variant -------------------------------------------------------------------------------------------
 
 
-def _figures(runs: Sequence[RunDirectory]) -> dict[str, Any]:
-    summaries = [run.summary() or {} for run in runs]
+def _figures(runs: Sequence[RunDirectory]) -> RunFigures:
+    summaries = [run.result() for run in runs]
     test = {
         protocol: {
-            name: _over_seeds([summary["test"][protocol][name] for summary in summaries])
+            name: OverSeeds.of([summary["test"][protocol][name] for summary in summaries])
             for name in summaries[0]["test"][protocol]
         }
         for protocol in PROTOCOLS
     }
     norms = {
-        kind: _over_seeds([summary["grad_norm"][kind] for summary in summaries]) for kind in summaries[0]["grad_norm"]
+        kind: OverSeeds.of([summary["grad_norm"][kind] for summary in summaries]) for kind in ("mean", "max", "last")
     }
-    norms["trend"] = _over_seeds([trend(epoch_means(run.log())) for run in runs])
-    norms["mean_of_last_batch_of_epoch"] = _over_seeds(
-        [summary["grad_norm_last_batch_of_epoch"]["mean"] for summary in summaries]
+    return RunFigures(
+        parameters=summaries[0]["parameters"],
+        seconds_per_epoch=float(np.median([summary["seconds_per_epoch"] for summary in summaries])),
+        peak_memory_bytes=max(summary["peak_memory_bytes"] for summary in summaries),
+        epochs=tuple(summary["epochs"] for summary in summaries),
+        best_epoch=tuple(summary["best_epoch"] for summary in summaries),
+        test=test,
+        grad_norm=GradientNorms(
+            **norms,
+            trend=OverSeeds.of([trend(epoch_means(run.log())) for run in runs]),
+            mean_of_last_batch_of_epoch=OverSeeds.of(
+                [summary["grad_norm_last_batch_of_epoch"]["mean"] for summary in summaries]
+            ),
+        ),
     )
-    return {
-        "parameters": summaries[0]["parameters"],
-        "seconds_per_epoch": float(np.median([summary["seconds_per_epoch"] for summary in summaries])),
-        "peak_memory_bytes": max(summary["peak_memory_bytes"] for summary in summaries),
-        "epochs": [summary["epochs"] for summary in summaries],
-        "best_epoch": [summary["best_epoch"] for summary in summaries],
-        "test": test,
-        "grad_norm": norms,
-    }
 
 
-def _ratio(entry: dict[str, Any], first: dict[str, Any]) -> float | None:
+def _failed(comparison: Comparison, variant: str, failures: Mapping[tuple[str, int], str]) -> tuple[FailedRun, ...]:
+    return tuple(FailedRun(seed, failures[variant, seed]) for seed in comparison.seeds if (variant, seed) in failures)
+
+
+def _missing(comparison: Comparison, variant: str, failures: Mapping[tuple[str, int], str]) -> tuple[int, ...]:
+    """Seeds of what was asked for and neither has its result nor failed."""
+    return tuple(
+        seed
+        for name, seed in comparison.wanted()
+        if name == variant and not comparison.finished(variant, seed) and (variant, seed) not in failures
+    )
+
+
+def _ratio(own: RunFigures | None, first: RunFigures | None) -> float | None:
     """Seconds an epoch as a multiple of the first variant's; None where one of them has none."""
-    own, of_first = entry.get("seconds_per_epoch"), first.get("seconds_per_epoch")
-    return own / of_first if own and of_first else None
+    if own is None or first is None or not own.seconds_per_epoch or not first.seconds_per_epoch:
+        return None
+    return own.seconds_per_epoch / first.seconds_per_epoch
 
 
-def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"mean": float(np.mean(values)), "sd": deviation, "values": list(values)}
+def _ndcg10(figures: RunFigures | None) -> dict[str, float]:
+    """By protocol, as far as it is there."""
+    test = {} if figures is None else figures.test
+    return {protocol: metrics["NDCG@10"].mean for protocol, metrics in test.items() if "NDCG@10" in metrics}

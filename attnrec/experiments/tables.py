@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from attnrec.experiments.compare import PROTOCOLS, Comparison
+from attnrec.experiments.result import (
+    ComparisonFindings,
+    Differences,
+    OverSeeds,
+    RunFigures,
+    StatedDifference,
+    VariantResult,
+)
 from attnrec.experiments.variants import NAMING, in_words
+
+_Trained = Sequence[tuple[VariantResult, RunFigures]]
 
 
 @dataclass(frozen=True)
@@ -24,108 +33,106 @@ class ReportTable:
     numbers_from: int = 1
 
 
-def tables(comparison: Comparison, result: dict[str, Any]) -> list[ReportTable]:
+def tables(result: ComparisonFindings) -> list[ReportTable]:
     """The result as tables: a ranking, what the variants are, metrics, differences, cost and gradient norms."""
-    done = [entry for entry in result["variants"] if entry["seeds"]]
+    done = result.trained()
     if not done:
         return []
     found = [_ranking(result, done)]
-    if any(_named(entry) != entry["attention"] or in_words(entry["options"]) for entry in done):
+    if any(_named(entry) != entry.attention or in_words(entry.options) for entry, _ in done):
         found.append(_variants_table(result, done))
     found += [_metrics_table(result, done, protocol) for protocol in PROTOCOLS]
-    differing = [entry for entry in done if "difference" in entry]
-    if differing:
-        found.append(_words_table(result, differing))
-        found += [_differences_table(result, differing, protocol) for protocol in PROTOCOLS]
+    if result.differences():
+        found += [_words_table(result), *(_differences_table(result, protocol) for protocol in PROTOCOLS)]
     return [*found, _cost_table(result, done), _gradients_table(done)]
 
 
-def problems(result: dict[str, Any]) -> list[str]:
+def problems(result: ComparisonFindings) -> list[str]:
     """What is to be said of runs without a result: for each variant why its runs failed, and which are missing."""
     lines = []
-    for entry in result["variants"]:
+    for entry in result.variants:
         reasons: dict[str, list[str]] = {}
-        for run in entry["failed"]:
-            reasons.setdefault(run["message"], []).append(str(run["seed"]))
+        for run in entry.failed:
+            reasons.setdefault(run.message, []).append(str(run.seed))
         for message, seeds in reasons.items():
-            lines.append(f"{entry['attention']}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} failed: {message}")
-        lines += [f"{entry['attention']}, seed {seed}: not finished" for seed in entry["missing"]]
+            lines.append(f"{entry.attention}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} failed: {message}")
+        lines += [f"{entry.attention}, seed {seed}: not finished" for seed in entry.missing]
     return lines
 
 
-def to_markdown(comparison: Comparison, result: dict[str, Any]) -> str:
+def to_markdown(comparison: Comparison, result: ComparisonFindings) -> str:
     """The whole result as a Markdown page."""
     config = comparison.config
     model, training = config.model, config.training
     parts = [
-        f"# {', '.join(entry['attention'] for entry in result['variants'])}\n",
+        f"# {', '.join(entry.attention for entry in result.variants)}\n",
         f"`{config.data.dataset}`, loss `{training.loss}`, n = {model.max_len}, d = {model.dim}, "
         f"{model.blocks} blocks, {model.heads} head{'s' * (model.heads > 1)}, batch {training.batch_size}, "
         f"at most {training.epochs} epochs; "
         f"seeds {', '.join(map(str, comparison.seeds))}. Test metrics over all users at the epoch that validation "
         f"({PROTOCOLS[config.evaluation.select]}) chose; ± is the standard deviation over seeds.\n",
         *(f"- {' '.join(line.split())}" for line in problems(result)),
-        *(f"- Warning: {line}" for line in result["warnings"]),
+        *(f"- Warning: {line}" for line in result.warnings),
     ]
-    for table in tables(comparison, result):
+    for table in tables(result):
         parts += [f"\n## {table.title}\n", _markdown_row(table.headers), _markdown_row(["---"] * len(table.headers))]
         parts += [_markdown_row(row) for row in table.rows]
         parts += [f"\n{table.note}"] if table.note else []
     return "\n".join(parts) + "\n"
 
 
-def _ranking(result: dict[str, Any], done: list[dict[str, Any]]) -> ReportTable:
+def _ranking(result: ComparisonFindings, done: _Trained) -> ReportTable:
     """A line a variant, the best first; with the number of seeds where these differ."""
-    metric, first = result["metric"], result["variants"][0]
-    seeds_differ = len({len(entry["seeds"]) for entry in done}) > 1
+    metric, first = result.metric, result.variants[0]
+    seeds_differ = len({len(entry.seeds) for entry, _ in done}) > 1
     rows = []
-    for entry in sorted(done, key=lambda entry: -entry["test"]["full"][metric]["mean"]):
-        value, found = entry["test"]["full"][metric], entry.get("difference", {}).get("full")
-        spread = "-" if value["sd"] is None else f"{value['sd']:.4f}"
+    for entry, figures in sorted(done, key=lambda one: -one[1].test["full"][metric].mean):
+        value, found = figures.test["full"][metric], entry.difference.get("full")
+        spread = "-" if value.sd is None else f"{value.sd:.4f}"
         difference, word = "-", "-"
         if found is not None:
-            difference = f"{found['mean']:+.4f}"
-            word = {"not tested": "-", "no difference shown": "no"}.get(found["verdict"], found["verdict"])
-        seeds = (str(len(entry["seeds"])),) if seeds_differ else ()
-        rows.append((entry["attention"], f"{value['mean']:.4f}", spread, difference, word, *seeds))
+            difference = f"{found.mean:+.4f}"
+            word = {"not tested": "-", "no difference shown": "no"}.get(found.verdict, found.verdict)
+        seeds = (str(len(entry.seeds)),) if seeds_differ else ()
+        rows.append((entry.attention, f"{value.mean:.4f}", spread, difference, word, *seeds))
     headers = ("variant", metric, "±", "against first", "shown", *(("seeds",) if seeds_differ else ()))
-    note = f"First: {first['attention']}. Shown: whether the difference is more than chance; more of it below."
+    note = f"First: {first.attention}. Shown: whether the difference is more than chance; more of it below."
     return ReportTable(f"Ranking by {metric}, {PROTOCOLS['full']}", headers, tuple(rows), note)
 
 
-def _variants_table(result: dict[str, Any], done: list[dict[str, Any]]) -> ReportTable:
+def _variants_table(result: ComparisonFindings, done: _Trained) -> ReportTable:
     """What each variant is, and its own options."""
     rows = []
-    for entry in done:
-        own = in_words(entry["options"])
-        rows.append((entry["attention"], _named(entry) + (f" | {own}" if own else "")))
-    note = "".join(f"{line}. " for line in result["differing"]).strip()
+    for entry, _ in done:
+        own = in_words(entry.options)
+        rows.append((entry.attention, _named(entry) + (f" | {own}" if own else "")))
+    note = "".join(f"{line}. " for line in result.differing).strip()
     return ReportTable("Variants", ("variant", "with its own options"), tuple(rows), note, numbers_from=2)
 
 
-def _named(entry: dict[str, Any]) -> str:
+def _named(entry: VariantResult) -> str:
     """The attention or model of a variant."""
-    return " + ".join(entry["options"][name] for name in NAMING if name in entry["options"])
+    return " + ".join(entry.options[name] for name in NAMING if name in entry.options)
 
 
-def _metrics_table(result: dict[str, Any], done: list[dict[str, Any]], protocol: str) -> ReportTable:
-    headline = result["metric"]
+def _metrics_table(result: ComparisonFindings, done: _Trained, protocol: str) -> ReportTable:
+    headline = result.metric
     first = (headline, headline.replace("NDCG", "Hit"), "MRR")
-    names = sorted(done[0]["test"][protocol], key=lambda name: (*first, name).index(name))
-    rows = [(e["attention"], *(_spread(e["test"][protocol][name], 4) for name in names)) for e in done]
+    names = sorted(done[0][1].test[protocol], key=lambda name: (*first, name).index(name))
+    rows = [(entry.attention, *(_spread(figures.test[protocol][name], 4) for name in names)) for entry, figures in done]
     return ReportTable(f"Test, {PROTOCOLS[protocol]}", ("variant", *names), tuple(rows))
 
 
-def _words_table(result: dict[str, Any], differing: list[dict[str, Any]]) -> ReportTable:
+def _words_table(result: ComparisonFindings) -> ReportTable:
     rows = []
-    for entry in differing:
+    for variant, of in result.differences().items():
         protocols: dict[str, list[str]] = {}  # by what is said of them
-        for protocol, found in entry["difference"].items():
+        for protocol, found in of.items():
             protocols.setdefault(_in_words(found), []).append(protocol)
-        rows += [(entry["attention"], ", ".join(names), words) for words, names in protocols.items()]
-    title = f"Does {result['metric']} differ from that of {result['variants'][0]['attention']}?"
+        rows += [(variant, ", ".join(names), words) for words, names in protocols.items()]
+    title = f"Does {result.metric} differ from that of {result.variants[0].attention}?"
     note = ""
-    if any(found["more_seeds"] for entry in differing for found in entry["difference"].values()):
+    if any(found.more_seeds for found in _all(result.differences())):
         note = (
             "Seeds added because of what is seen here are a second chance for luck. To be sure, begin a new comparison "
             "with that many seeds, all of them new."
@@ -133,20 +140,25 @@ def _words_table(result: dict[str, Any], differing: list[dict[str, Any]]) -> Rep
     return ReportTable(title, ("variant", "ranking", "in words"), tuple(rows), note, numbers_from=3)
 
 
-def _in_words(found: dict[str, Any]) -> str:
-    words = [found["advice"]] if found["p_holm"] is None else [found["verdict"], found["advice"]]
+def _all(differences: Differences) -> list[StatedDifference]:
+    return [found for of in differences.values() for found in of.values()]
+
+
+def _in_words(found: StatedDifference) -> str:
+    words = [found.advice] if found.p_holm is None else [found.verdict, found.advice]
     return "; ".join(filter(None, words))
 
 
-def _differences_table(result: dict[str, Any], differing: list[dict[str, Any]], protocol: str) -> ReportTable:
-    title = f"{result['metric']} against {result['variants'][0]['attention']}, {PROTOCOLS[protocol]}"
-    together = sum(each["p_holm"] is not None for entry in differing for each in entry["difference"].values())
+def _differences_table(result: ComparisonFindings, protocol: str) -> ReportTable:
+    title = f"{result.metric} against {result.variants[0].attention}, {PROTOCOLS[protocol]}"
+    together = sum(found.p_holm is not None for found in _all(result.differences()))
     rows = []
-    for entry in differing:
-        found = entry["difference"][protocol]
-        interval = _interval(found["low"], found["high"])
-        adjusted = "one seed" if found["seeds"] == 1 else _interval(found["adjusted_low"], found["adjusted_high"])
-        rows.append((entry["attention"], f"{found['mean']:+.4f}", interval, adjusted, _p(found["p_holm"])))
+    for variant, of in result.differences().items():
+        found = of[protocol]
+        adjusted = "one seed"
+        if found.adjusted_low is not None and found.adjusted_high is not None:
+            adjusted = _interval(found.adjusted_low, found.adjusted_high)
+        rows.append((variant, f"{found.mean:+.4f}", _interval(found.low, found.high), adjusted, _p(found.p_holm)))
     if not together:
         note = (
             "Difference of one seed, with a 95 % interval by paired bootstrap over users. It speaks of these two "
@@ -160,33 +172,38 @@ def _differences_table(result: dict[str, Any], differing: list[dict[str, Any]], 
     return ReportTable(title, ("variant", "difference", "95 % alone", "adjusted", "adjusted p"), tuple(rows), note)
 
 
-def _cost_table(result: dict[str, Any], done: list[dict[str, Any]]) -> ReportTable:
+def _cost_table(result: ComparisonFindings, done: _Trained) -> ReportTable:
     rows = tuple(
         (
-            entry["attention"],
-            f"{entry['parameters']:,}",
-            f"{entry['seconds_per_epoch']:.2f}",
-            "-" if entry["seconds_ratio"] is None else f"{entry['seconds_ratio']:.2f}",
-            "-" if entry["valid_at_equal_time"] is None else f"{entry['valid_at_equal_time']['mean']:.4f}",
-            f"{entry['peak_memory_bytes'] / 1e6:,.0f}",
-            _range(entry["best_epoch"]),
+            entry.attention,
+            f"{figures.parameters:,}",
+            f"{figures.seconds_per_epoch:.2f}",
+            "-" if entry.seconds_ratio is None else f"{entry.seconds_ratio:.2f}",
+            "-" if entry.valid_at_equal_time is None else f"{entry.valid_at_equal_time.mean:.4f}",
+            f"{figures.peak_memory_bytes / 1e6:,.0f}",
+            _range(figures.best_epoch),
         )
-        for entry in done
+        for entry, figures in done
     )
-    first, metric, equal = result["variants"][0]["attention"], result["metric"], result["equal_time"]
+    first, metric, equal = result.variants[0].attention, result.metric, result.equal_time
     headers = ("variant", "parameters", "s an epoch", "ratio", f"{metric} at equal time", "memory, MB", "best epoch")
     note = f"Ratio: of the time of an epoch to that of {first}. "
     if equal:
         note += (
-            f"At equal time: the best on validation ({PROTOCOLS[result['selected_by']]}) within the "
-            f"{_seconds(equal['seconds'])} of training that {equal['fastest']}, the fastest, took in all. "
+            f"At equal time: the best on validation ({PROTOCOLS[result.selected_by]}) within the "
+            f"{_seconds(equal.seconds)} of training that {equal.fastest}, the fastest, took in all. "
         )
     return ReportTable("Cost", headers, rows, note + "Memory: the peak.")
 
 
-def _gradients_table(done: list[dict[str, Any]]) -> ReportTable:
-    kinds = ("mean", "max", "trend", "mean_of_last_batch_of_epoch")
-    rows = tuple((entry["attention"], *(_spread(entry["grad_norm"][kind], 3) for kind in kinds)) for entry in done)
+def _gradients_table(done: _Trained) -> ReportTable:
+    rows = tuple(
+        (
+            entry.attention,
+            *(_spread(norm, 3) for norm in (norms.mean, norms.max, norms.trend, norms.mean_of_last_batch_of_epoch)),
+        )
+        for entry, norms in ((entry, figures.grad_norm) for entry, figures in done)
+    )
     headers = ("variant", "mean", "max", "trend", "last batches")
     note = (
         "Norm of all gradients together at every step, before clipping. Trend: mean of the last fifth of the epochs "
@@ -196,9 +213,9 @@ def _gradients_table(done: list[dict[str, Any]]) -> ReportTable:
     return ReportTable("Global gradient norm", headers, rows, note)
 
 
-def _spread(value: dict[str, Any], digits: int) -> str:
-    deviation = "" if value["sd"] is None else f" ± {value['sd']:.{digits}f}"
-    return f"{value['mean']:.{digits}f}{deviation}"
+def _spread(value: OverSeeds, digits: int) -> str:
+    deviation = "" if value.sd is None else f" ± {value.sd:.{digits}f}"
+    return f"{value.mean:.{digits}f}{deviation}"
 
 
 def _interval(low: float, high: float) -> str:

@@ -104,7 +104,7 @@ def in_words(options: Mapping[str, Any]) -> str:
         if isinstance(value, bool):
             words.append(flag(name) if value else f"--no-{flag(name)[2:]}")
         else:
-            words.append(f"{flag(name)} {','.join(value) if isinstance(value, tuple) else value}")
+            words.append(f"{flag(name)} {','.join(value) if isinstance(value, list | tuple) else value}")
     return " ".join(words)
 
 

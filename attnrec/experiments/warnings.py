@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -54,15 +53,18 @@ def still_rising(scores: Sequence[float]) -> bool:
     return bool(last - before > max(varies, _RISE * before))
 
 
-def comparison_warnings(comparison: Comparison, result: Mapping[str, Any]) -> list[str]:
-    """Of a comparison and all its finished runs; ``result`` holds ``metric`` and the variants' figures."""
+def comparison_warnings(comparison: Comparison, baseline: Mapping[str, float]) -> list[str]:
+    """Of a comparison and all its finished runs.
+
+    ``baseline``: NDCG@10 of the first variant by protocol; empty where it has no finished run, or no cut-off 10.
+    """
     runs = [run for run in comparison.runs() if comparison.finished(*run)]
     by_kind: dict[str, dict[str, list[int]]] = {}
     for variant, seed in runs:
         for words in run_warnings(comparison.run(variant, seed)):
             by_kind.setdefault(words, {}).setdefault(variant, []).append(seed)
     lines = [f"{words}: {_listed(by_kind[words])}" for words in (BEST_IS_LAST, STILL_RISING) if words in by_kind]
-    return [*lines, *_differing_options(comparison, runs), *_below_known_rows(comparison, result)]
+    return [*lines, *_differing_options(comparison, runs), *_below_known_rows(comparison, runs, baseline)]
 
 
 def _selected(metrics: Mapping[str, float]) -> float:
@@ -84,7 +86,7 @@ def _differing_options(comparison: Comparison, runs: Sequence[tuple[str, int]]) 
         run = comparison.run(variant, seed)
         own = comparison.variants[variant]  # these are meant to differ
         options = {key: value for key, value in run.config().to_mapping().items() if key not in {*_NOT_OPTIONS, *own}}
-        options["device"] = (run.summary() or {})["device"]
+        options["device"] = run.result()["device"]
         for name, value in options.items():
             found.setdefault(name, {}).setdefault(str(value), {}).setdefault(variant, []).append(seed)
     return [
@@ -95,20 +97,20 @@ def _differing_options(comparison: Comparison, runs: Sequence[tuple[str, int]]) 
     ]
 
 
-def _below_known_rows(comparison: Comparison, result: Mapping[str, Any]) -> list[str]:
-    first = result["variants"][0]
-    if not first["seeds"] or result["metric"] != "NDCG@10" or comparison.config.data.split in ("time", "given"):
+def _below_known_rows(
+    comparison: Comparison, runs: Sequence[tuple[str, int]], baseline: Mapping[str, float]
+) -> list[str]:
+    if not baseline or comparison.config.data.split in ("time", "given"):
         return []
-    summary = comparison.run(first["attention"], first["seeds"][0]).summary() or {}
+    first, training = comparison.shown()[0], comparison.config.training
+    summary = comparison.run(*runs[0]).result()  # the data are the same for all runs
     lines = []
-    for protocol, words in PROTOCOLS.items():
-        config = comparison.config
-        row = known_row(summary["data_fingerprint"], config.training.loss, config.training.negatives, protocol)
-        mean = first["test"][protocol]["NDCG@10"]["mean"]
+    for protocol, mean in baseline.items():
+        row = known_row(summary["data_fingerprint"], training.loss, training.negatives, protocol)
         if row and mean < NEAR * row.ndcg10:
             lines.append(
-                f"the baseline {first['attention']} stands at {mean:.4f} ({words} NDCG@10), below the {row.ndcg10:.4f} "
-                f"that {row.source} reports for {row.model} on these data: it may not be fully "
+                f"the baseline {first} stands at {mean:.4f} ({PROTOCOLS[protocol]} NDCG@10), below the "
+                f"{row.ndcg10:.4f} that {row.source} reports for {row.model} on these data: it may not be fully "
                 "trained, and a difference against it shows little"
             )
     return lines

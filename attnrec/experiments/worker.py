@@ -1,30 +1,30 @@
 """One training in a process of its own: ``python -P -m attnrec.experiments.worker RUN``.
 
 Its configuration comes as one line of JSON on stdin, which stays open as long as the comparison lives: when it ends,
-the worker ends at once, at the last snapshot. It resumes RUN where there is a state, and writes a JSON object a
-line to stdout: ``{"event": "progress", ...}`` as it goes, and at the end ``finished``, ``interrupted`` or
-``failed`` (with ``message``, but for an interruption). In a process of its own a variant that runs out of memory takes
+the worker ends at once, at the last snapshot. It resumes RUN where there is a state, and says on stdout where it stands
+and how it ended (`attnrec.experiments.messages`). In a process of its own a variant that runs out of memory takes
 nothing with it, and its peak memory is its own.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attnrec.core.errors import InputError, RunError, told
+from attnrec.experiments.messages import Ended, Progress, as_line, read_task
 from attnrec.training.config import TrainConfig
 from attnrec.training.interrupts import as_keyboard_interrupt, handle
 from attnrec.training.kept_sources import mended
 from attnrec.training.observer import Metrics, Observer
 from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
+from attnrec.training.summary import Summary
 
 if TYPE_CHECKING:
     from attnrec.training.loop import Trainer
@@ -50,37 +50,38 @@ class Reporter(Observer):
         progress = trainer.progress
         steps = len(trainer.batches)
         say(
-            "progress",
-            epoch=progress.epoch,
-            done=((progress.epoch - 1) * steps + progress.step) / (trainer.config.training.epochs * steps),
-            loss=progress.loss,
-            grad_norm=progress.grad_norm,
-            best=max(0.0, progress.best_score),
+            Progress(
+                epoch=progress.epoch,
+                done=((progress.epoch - 1) * steps + progress.step) / (trainer.config.training.epochs * steps),
+                loss=progress.loss,
+                grad_norm=progress.grad_norm,
+                best=max(0.0, progress.best_score),
+            )
         )
 
 
-def say(event: str, **values: Any) -> None:
-    print(json.dumps({"event": event, **values}), flush=True)
+def say(message: Progress | Ended) -> None:
+    print(as_line(message), flush=True)
 
 
 def main(path: str) -> None:
     handle(as_keyboard_interrupt)
-    given = json.loads(sys.stdin.readline())
+    task = read_task(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        config = TrainConfig.from_mapping(given["options"])
+        config = TrainConfig.from_mapping(dict(task.options))
         run = RunDirectory(path)
         resume = run.is_run() and not mended(run, config.model)
-        summary = train(config, path, Reporter(), resume=resume, trust_code=given["trust_code"])
+        summary = train(config, path, Reporter(), resume=resume, trust_code=task.trust_code)
     except (InputError, RunError) as error:
-        say("failed", message="\n".join(told(error)))
+        say(Ended("failed", "\n".join(told(error))))
     except KeyboardInterrupt:
-        say("interrupted")
+        say(Ended("interrupted"))
     except Exception as error:  # noqa: BLE001  (a variant may raise anything; its row says what and where)
         memory = isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
-        say("failed", message="out of memory" if memory else _where(error))
+        say(Ended("failed", "out of memory" if memory else _where(error)))
     else:
-        say("interrupted") if summary["interrupted"] else say("finished", message=_scored(summary))
+        say(Ended("interrupted") if summary["interrupted"] else Ended("finished", _scored(summary)))
 
 
 def _end_with_parent() -> None:
@@ -88,7 +89,7 @@ def _end_with_parent() -> None:
     os._exit(1)  # nobody waits for what is to come, and the last snapshot is whole
 
 
-def _scored(summary: dict[str, Any]) -> str:
+def _scored(summary: Summary) -> str:
     full = summary["test"]["full"]
     metric = "NDCG@10" if "NDCG@10" in full else [name for name in full if name.startswith("NDCG@")][-1]
     return f"test {metric} {full[metric]:.4f}"

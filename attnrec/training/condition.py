@@ -68,7 +68,7 @@ def condition_of(path: str | Path) -> Condition:
     elif files[SUMMARY]:
         state = "ended"
     else:
-        state = "interrupted" if (run.summary() or {})["interrupted"] else "finished"
+        state = "interrupted" if run.result()["interrupted"] else "finished"
     return Condition(
         str(path),
         state,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,14 @@ def global_gradient_norm(parameters: Iterable[nn.Parameter], clip: float = 0.0) 
     return norm
 
 
+class GradientSummary(TypedDict):
+    """The global gradient norm before clipping, over steps: ``last`` is that of the last one."""
+
+    mean: float
+    max: float
+    last: float
+
+
 @dataclass
 class GradientNormStatistics:
     """Mean, largest and last norm over the steps of a run, computed as they come."""
@@ -39,5 +48,5 @@ class GradientNormStatistics:
         self.max = max(self.max, norm)
         self.last = norm
 
-    def summary(self) -> dict[str, float]:
+    def summary(self) -> GradientSummary:
         return {"mean": self.total / max(1, self.steps), "max": self.max, "last": self.last}

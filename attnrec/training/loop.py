@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +35,7 @@ from attnrec.training.optimizer import build_optimizer, learning_rate
 from attnrec.training.run_directory import RunDirectory, Vocabulary
 from attnrec.training.setup import build_for, split_of
 from attnrec.training.state import restore_state, state_of
-from attnrec.training.summary import summarised
+from attnrec.training.summary import Summary, summarised
 from attnrec.training.tensors import from_bytes, to_bytes
 from attnrec.training.writer import RunWriter
 
@@ -110,7 +109,7 @@ class Trainer:
 
     # -- the run ---------------------------------------------------------------------------------------
 
-    def fit(self, writer: RunWriter) -> dict[str, Any]:
+    def fit(self, writer: RunWriter) -> Summary:
         """Train, write the run, and return the summary.
 
         The first Ctrl-C (or another signal of `interrupts`) ends the training after the step in progress, but not the
@@ -285,12 +284,12 @@ class Trainer:
             self.writer.log.write({"epoch": progress.epoch, "seconds": progress.training_seconds, "valid": metrics})
         self.observer.evaluated(self, metrics)
 
-    def _earlier_result(self) -> dict[str, Any]:
+    def _earlier_result(self) -> Summary:
         """What the run has from before, for one that went on from a snapshot before its result and did not reach it."""
         warnings.warn(f"{self.run} has not come as far as its result again, which stays as it is", RunWarning, 2)
-        return (RunDirectory.open(self.run.path).summary() or {}) | {"interrupted": True}
+        return {**RunDirectory.open(self.run.path).result(), "interrupted": True}
 
-    def _finish(self, interrupted: bool) -> dict[str, Any]:
+    def _finish(self, interrupted: bool) -> Summary:
         """Test the best model and write the result."""
         assert self.best_weights is not None
         self.model.load_state_dict(from_bytes(self.best_weights)[0])

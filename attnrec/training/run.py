@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from attnrec.core.errors import InputError, RunError
 from attnrec.core.locks import FolderLock
@@ -17,6 +16,7 @@ from attnrec.training.nonfinite import Replay, replay_step
 from attnrec.training.observer import Observer
 from attnrec.training.run_directory import RunDirectory
 from attnrec.training.setup import check_start
+from attnrec.training.summary import Summary
 from attnrec.training.writer import RunWriter
 
 
@@ -28,7 +28,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     trust_code: bool = False,
-) -> dict[str, Any]:
+) -> Summary:
     """Train a model and leave a run directory.
 
     Args:
@@ -61,14 +61,14 @@ def train(
     return fit_new(trainer, overwrite=overwrite)
 
 
-def fit_new(trainer: Trainer, *, overwrite: bool = False) -> dict[str, Any]:
+def fit_new(trainer: Trainer, *, overwrite: bool = False) -> Summary:
     """Begin a run where the trainer is to have it, and train; raises as `train`."""
     start = trainer.run.path, trainer.config, trainer.vocabulary, trainer.sources.files, trainer.split.checksum
     with RunWriter.create(*start, overwrite=overwrite) as writer:
         return _fit(trainer, writer)
 
 
-def _fit(trainer: Trainer, writer: RunWriter) -> dict[str, Any]:
+def _fit(trainer: Trainer, writer: RunWriter) -> Summary:
     """`Trainer.fit`, with what a variant of one's own raises as a RunError, an exit of the program included."""
     try:
         return trainer.fit(writer)
@@ -85,7 +85,7 @@ def _fit(trainer: Trainer, writer: RunWriter) -> dict[str, Any]:
 
 def _resumed(
     config: TrainConfig, run: RunDirectory, data: Interactions, observer: Observer, trust_code: bool
-) -> dict[str, Any]:
+) -> Summary:
     with FolderLock(run.path) as lock:
         run = RunDirectory.open(run.path)  # nobody writes to it any more
         run.config()  # what is damaged is refused here, and not only where its options are wanted

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ from attnrec.evaluation.metrics import Ranks
 from attnrec.evaluation.ranking import Evaluation
 from attnrec.training.config import TrainConfig, parse_toml
 from attnrec.training.manifest import MANIFEST, PREVIOUS, Manifest, Snapshot, StoredFile, read_manifest
+from attnrec.training.summary import Summary
 from attnrec.training.tensors import from_bytes
 
 CONFIG, VOCABULARY, METRICS, STATE = "config.toml", "vocabulary.json", "metrics.jsonl", "state"
@@ -206,9 +207,17 @@ class RunDirectory:
 
     # -- the result ------------------------------------------------------------------------------------
 
-    def summary(self) -> dict[str, Any] | None:
+    def summary(self) -> Summary | None:
         """The result, or None while the run is unfinished."""
-        return self._json(SUMMARY) if self.is_run() and SUMMARY in self.manifest.result else None
+        there = self.is_run() and SUMMARY in self.manifest.result
+        return cast(Summary, self._json(SUMMARY)) if there else None
+
+    def result(self) -> Summary:
+        """`summary` of a run that has one; InputError otherwise."""
+        summary = self.summary()
+        if summary is None:
+            raise InputError(f"{self} has no {SUMMARY}: its training has not ended")
+        return summary
 
     def finished(self) -> bool:
         """Whether there is a result, and not one of a training that was interrupted."""

@@ -11,10 +11,10 @@ import contextlib
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from torch import Tensor
 
@@ -207,7 +207,7 @@ class RunWriter:
 
     # -- at the end ------------------------------------------------------------------------------------
 
-    def finish(self, weights: bytes, test: Evaluation, summary: dict[str, Any]) -> None:
+    def finish(self, weights: bytes, test: Evaluation, summary: Mapping[str, object]) -> None:
         """Write the result after the last snapshot; RunError when it cannot be written."""
         ranks: dict[str, Tensor] = {"full_above": test.full.above, "full_tied": test.full.tied}
         ranks |= {"sampled_above": test.sampled.above, "sampled_tied": test.sampled.tied}

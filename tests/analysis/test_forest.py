@@ -12,31 +12,39 @@ from matplotlib.colors import same_color
 
 from attnrec.analysis.forest import forest_figure
 from attnrec.analysis.style import line_look
+from attnrec.experiments.result import StatedDifference, Verdict
 from tests.analysis.conftest import cut_texts
 
 NAMES = ("sdpa", "awr:refinement=additive,impl=triton", "my_folder/my$variant$.py:Attention", "hstu")
 
 
-def difference(mean: float, reach: float | None, p: float | None) -> dict[str, Any]:
-    ends = (None, None) if reach is None else (mean - reach, mean + 2 * reach)
-    verdict = "not tested" if p is None else "no difference shown" if p > 0.05 else "better" if mean > 0 else "worse"
-    return {
-        "mean": mean,
-        "low": -1.0,
-        "high": 1.0,
-        "adjusted_low": ends[0],
-        "adjusted_high": ends[1],
-        "p_holm": p,
-        "verdict": verdict,
-    }
+def difference(mean: float, reach: float | None, p: float | None) -> StatedDifference:
+    verdict: Verdict = (
+        "not tested" if p is None else "no difference shown" if p > 0.05 else "better" if mean > 0 else "worse"
+    )
+    return StatedDifference(
+        mean=mean,
+        low=-1.0,
+        high=1.0,
+        adjusted_low=None if reach is None else mean - reach,
+        adjusted_high=None if reach is None else mean + 2 * reach,
+        adjusted_level=None if reach is None else 0.95,
+        p_value=p,
+        p_holm=p,
+        users=100,
+        seeds=1 if p is None else 3,
+        verdict=verdict,
+        more_seeds=None,
+        users_part=None,
+        advice="",
+    )
 
 
-def entries() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [{"attention": name} for name in NAMES]
-    found[1]["difference"] = {"full": difference(0.01, 0.004, 0.02), "sampled": difference(0.02, 0.05, 0.7)}
-    found[2]["difference"] = {"full": difference(-0.01, None, None), "sampled": difference(-0.02, None, None)}
-    found[3]["difference"] = {"full": difference(-0.03, 0.01, 0.001), "sampled": difference(0.0, 0.01, 1.0)}
-    return found
+DIFFERENCES = {
+    NAMES[1]: {"full": difference(0.01, 0.004, 0.02), "sampled": difference(0.02, 0.05, 0.7)},
+    NAMES[2]: {"full": difference(-0.01, None, None), "sampled": difference(-0.02, None, None)},
+    NAMES[3]: {"full": difference(-0.03, 0.01, 0.001), "sampled": difference(0.0, 0.01, 1.0)},
+}
 
 
 def intervals(axes: Axes) -> dict[float, list[float]]:
@@ -54,7 +62,7 @@ def points(axes: Axes) -> list[Any]:
 
 
 def test_points_and_intervals() -> None:
-    figure = forest_figure(entries(), "NDCG@10")
+    figure = forest_figure(NAMES, DIFFERENCES, "NDCG@10")
     assert figure is not None
     full, sampled = figure.axes
     assert (full.get_title(loc="left"), sampled.get_title(loc="left")) == ("full ranking", "sampled-100")
@@ -70,7 +78,7 @@ def test_points_and_intervals() -> None:
 
 
 def test_rows_are_named_and_coloured_as_elsewhere() -> None:
-    figure = forest_figure(entries(), "NDCG@5")
+    figure = forest_figure(NAMES, DIFFERENCES, "NDCG@5")
     assert figure is not None
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [name.replace("$", r"\$") for name in NAMES[1:]]
@@ -88,7 +96,5 @@ def test_rows_are_named_and_coloured_as_elsewhere() -> None:
 
 
 def test_without_intervals_there_is_no_figure() -> None:
-    assert forest_figure([{"attention": name} for name in NAMES], "NDCG@10") is None
-    alone = entries()[:3]
-    del alone[1]["difference"]
-    assert forest_figure(alone, "NDCG@10") is None
+    assert forest_figure(NAMES, {}, "NDCG@10") is None
+    assert forest_figure(NAMES, {NAMES[2]: DIFFERENCES[NAMES[2]]}, "NDCG@10") is None

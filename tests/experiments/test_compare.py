@@ -24,6 +24,7 @@ from attnrec.experiments import pool
 from attnrec.experiments.compare import Comparison, open_comparison, plan, prepare
 from attnrec.experiments.pool import ComparisonObserver, run_all
 from attnrec.experiments.report import build_result, write_result
+from attnrec.experiments.result import FailedRun
 from attnrec.experiments.tables import problems, tables, to_markdown
 from attnrec.models.build import build_model
 from attnrec.training.config import TrainConfig
@@ -171,13 +172,29 @@ def test_a_failing_variant_is_reported_and_the_others_finish(config: TrainConfig
     assert list(outcome.failures) == [(failing, 4)]
     assert "not finite" in outcome.failures[failing, 4] or "nan" in outcome.failures[failing, 4]
     result = build_result(comparison, outcome.failures)
-    assert [len(entry["seeds"]) for entry in result["variants"]] == [1, 0, 1]
-    assert result["variants"][1]["failed"] == [{"seed": 4, "message": outcome.failures[failing, 4]}]
+    assert [len(entry.seeds) for entry in result.variants] == [1, 0, 1]
+    assert result.variants[1].failed == (FailedRun(4, outcome.failures[failing, 4]),)
     (line,) = problems(result)
     assert line.startswith(f"{failing}, seed 4 failed: ")
     assert line in to_markdown(comparison, result)
-    assert failing not in [row[0] for table in tables(comparison, result) for row in table.rows]
+    assert failing not in [row[0] for table in tables(result) for row in table.rows]
     write_result(comparison, result)
+
+
+@pytest.mark.slow
+def test_what_a_variant_prints_stops_nothing(config: TrainConfig, tmp_path: Path) -> None:
+    talking = str(tmp_path / "talking.py")
+    Path(talking).write_text(
+        "from attnrec.attention.sdpa import ScaledDotProductAttention\n"
+        "print(dict(a=1))\n"
+        "print('{\"event\": 3}')\n"
+        "class Talking(ScaledDotProductAttention): ...\n"
+    )
+    comparison = plan(config.changed(epochs=1), ["sdpa", talking], 1, tmp_path / "c")
+    prepare(comparison)
+    watcher = Recorder()
+    run_all(comparison, observer=watcher)
+    assert watcher.ran == [("sdpa", 4, "finished"), (talking, 4, "finished")]
 
 
 def test_a_killed_worker_reads_as_out_of_memory(config: TrainConfig, tmp_path: Path) -> None:
@@ -185,9 +202,9 @@ def test_a_killed_worker_reads_as_out_of_memory(config: TrainConfig, tmp_path: P
     prepare(comparison)
     job = pool._Job(comparison, ("sdpa", 4), queue.Queue(), threads=1)
     os.kill(job.process.pid, signal.SIGKILL)
-    kind, message = job.result()
-    assert kind == "failed"
-    assert "out of memory" in message
+    end = job.result()
+    assert end.event == "failed"
+    assert "out of memory" in end.message
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from attnrec.evaluation.more_seeds import SeedsWanted
 from attnrec.evaluation.significance import Difference
-from attnrec.experiments.differences import _described, advice, verdict
+from attnrec.experiments.differences import _stated, advice, verdict
 
 CLEAR = Difference(0.02, 0.01, 0.03, 0.005, 0.035, 0.975, 0.001, 0.002, 100, 3)
 OPEN = replace(CLEAR, adjusted_low=-0.001, p_value=0.03, p_holm=0.06)
@@ -56,11 +56,12 @@ def test_advice(found: Difference, wanted: SeedsWanted | None, words: str) -> No
     assert advice(found, wanted) == words
 
 
-def test_as_plain_values() -> None:
+def test_what_is_said_of_a_difference() -> None:
     table = np.random.default_rng(0).normal(size=(3, 100))
-    assert _described(CLEAR, table)["more_seeds"] is None
-    described = _described(OPEN, table + 0.3)
-    assert described["more_seeds"] is not None
-    assert f"about {OPEN.seeds + described['more_seeds']} seeds" in described["advice"]
-    same = _described(replace(OPEN, mean=0.0, p_holm=1.0), np.zeros((3, 100)))
-    assert same["advice"] == "the same for every user and seed"
+    clear = _stated(CLEAR, table)
+    assert (clear.mean, clear.verdict, clear.more_seeds, clear.advice) == (CLEAR.mean, "better", None, "")
+    stated = _stated(OPEN, table + 0.3)
+    assert stated.more_seeds is not None
+    assert f"about {OPEN.seeds + stated.more_seeds} seeds" in stated.advice
+    same = _stated(replace(OPEN, mean=0.0, p_holm=1.0), np.zeros((3, 100)))
+    assert same.advice == "the same for every user and seed"

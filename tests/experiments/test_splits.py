@@ -43,7 +43,7 @@ def test_a_comparison_is_over_the_same_users(config: TrainConfig, timed: Path, t
         train(comparison.run_config(variant, seed), comparison.run(variant, seed).path)
     users = len(make_split(load_interactions(str(timed)), "time", **MOMENTS).users("test"))
     result = build_result(comparison)
-    assert result["variants"][1]["difference"]["full"]["users"] == users
+    assert result.variants[1].difference["full"].users == users
     plan(config, ("sdpa", "alibi"), 2, tmp_path / "comparison")
     with pytest.raises(InputError, match="holds a comparison with --test-from 800, not 900"):
         plan(config.changed(test_from="900"), ("sdpa", "alibi"), 2, tmp_path / "comparison")

@@ -83,7 +83,7 @@ def test_recommendations_with_titles() -> None:
 def test_a_comparison(small_data: dict[str, Any]) -> None:
     result = attnrec.compare(["sdpa", attnrec.Variant("linear", label=EVIL)], out="compared", seeds=2, **small_data)
     text = shown(result)
-    assert text.count("<table>") == len(tables(result.comparison, result.values))
+    assert text.count("<table>") == len(tables(result.found))
     assert "&lt;script&gt;" in text
     assert "Warning: " in text
     assert len(result.history("sdpa", 1).steps["loss"]) > 0
