@@ -193,6 +193,8 @@ def _cost_table(result: ComparisonFindings, done: _Trained) -> ReportTable:
             f"At equal time: the best on validation ({PROTOCOLS[result.selected_by]}) within the "
             f"{_seconds(equal.seconds)} of training that {equal.fastest}, the fastest, took in all. "
         )
+        if any(entry.valid_at_equal_time is None for entry, _ in done):
+            note += "-: not validated by then; a smaller `eval_every` shows more. "
     return ReportTable("Cost", headers, rows, note + "Memory: the peak.")
 
 

@@ -99,7 +99,7 @@ def in_words(options: Mapping[str, Any]) -> str:
     """What a variant has besides its name, as the command line takes it: ``--no-position --lr 0.0005``."""
     words = []
     for name, value in plain(options).items():
-        if name in NAMING:
+        if name in NAMING or _idle(options, name):
             continue
         if isinstance(value, bool):
             words.append(flag(name) if value else f"--no-{flag(name)[2:]}")
