@@ -9,8 +9,9 @@ import typer
 
 from attnrec.cli.fitting import fitted
 from attnrec.cli.help import Command
-from attnrec.cli.options import configured, given_options, trust_code_option, with_config_options
+from attnrec.cli.options import configured, given_options, overwrite_option, trust_code_option, with_config_options
 from attnrec.cli.output import console, print_json, results, show_warnings
+from attnrec.cli.spelling import spelled
 from attnrec.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def compare(
         show_default="runs/compare-DATASET",
         rich_help_panel="Run",
     ),
+    overwrite: bool = overwrite_option("comparison"),
     config: Optional[Path] = typer.Option(
         None, help="TOML file of options; those on the command line win.", rich_help_panel="Run"
     ),
@@ -90,18 +92,27 @@ def compare(
         _check(variants)
     with ComparisonDisplay() as display:
         result = run_comparison(
-            variants, settings, out, seeds=seeds, jobs=jobs, trust_code=trust_code, observer=display
+            variants,
+            settings,
+            out,
+            seeds=seeds,
+            jobs=jobs,
+            overwrite=overwrite,
+            trust_code=trust_code,
+            observer=display,
         )
     for table in tables(result.comparison, result.values):
         _show(table)
     show_warnings(result.values["warnings"])
     for line in result.problems():
-        console.print(line, style="bold", soft_wrap=True)
+        problem, newline, place = line.partition("\n")  # below it, lines of one's own code
+        console.print(spelled(problem) + newline + place, style="bold", soft_wrap=True)
     _draw(result)
     if json:
         print_json(result.values)
     if result.outcome.interrupted:
-        console.print("interrupted: the same command goes on where it stopped")
+        again = "the same command, without --overwrite," if overwrite else "the same command"
+        console.print(f"interrupted: {again} goes on where it stopped")
         raise typer.Exit(130)
     if result.outcome.failures:
         raise typer.Exit(1)
@@ -142,14 +153,15 @@ def _check(variants: list[Variant]) -> None:
 
 def _show(table: ReportTable) -> None:
     """Print one table of a comparison, as many of its columns as fit."""
-    shown, left_out = fitted(table.headers, table.rows, table.numbers_from, results.width)
+    rows = [(row[0], *map(spelled, row[1:])) for row in table.rows]  # a label is the user's
+    shown, left_out = fitted(table.headers, rows, table.numbers_from, results.width)
     results.print()
     results.print(table.title, style="bold")
     results.print(shown)
     if left_out:
         results.print(f"Also in comparison.md: {', '.join(left_out)}.", style="dim")
     if table.note:
-        results.print(table.note, style="dim")
+        results.print(spelled(table.note), style="dim")
 
 
 def _draw(result: ComparisonResult) -> None:

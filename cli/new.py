@@ -14,6 +14,11 @@ from attnrec.cli.output import console
 from attnrec.core.errors import InputError
 
 _STARTER = "StarterAttention"
+_NEXT_STEPS = """\
+attnrec check THIS_FILE                                    # is it right? no leak, no padding, gradients, ...
+    attnrec train --attention THIS_FILE:sharpness=2
+    attnrec compare --attention sdpa --attention THIS_FILE --seeds 3
+    attnrec bench --attention sdpa --attention THIS_FILE"""
 _IMPORTED = ("Tensor", "AttentionOperator", "SequenceContext")  # names that the starting file uses
 
 
@@ -32,7 +37,9 @@ def new(
         raise InputError(f"there is no directory {file.parent}")
     name = class_name(file.stem)
     text = Path(starter.__file__).read_text(encoding="utf-8")
-    write_atomically(file, text.replace(_STARTER, name).replace("THIS_FILE", f"{file}:{name}").encode())
+    for placeholder, own in {_STARTER: name, "NEXT_STEPS": _NEXT_STEPS, "THIS_FILE": f"{file}:{name}"}.items():
+        text = text.replace(placeholder, own)
+    write_atomically(file, text.encode())
     console.print(f"written: {file}, with the operator {name}. Next:", soft_wrap=True)
     console.print(f"  attnrec check {shlex.quote(f'{file}:{name}')}", soft_wrap=True)
 
