@@ -84,6 +84,8 @@ def compare(
     variants = _variants({"attention": attention or [], "model": model or []}, context.meta[_ORDER])
     options = given_options(given) | {"attention": "sdpa"}  # a variant in the file counts for nothing
     settings = configured(config, options, trust_code=trust_code)
+    if len(variants) < 2:
+        raise InputError("a comparison needs at least two variants: give --attention or --model twice or more")
     from attnrec.api import compare as run_comparison
     from attnrec.cli.progress import ComparisonDisplay
     from attnrec.experiments.tables import tables

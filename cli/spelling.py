@@ -44,13 +44,13 @@ def running(context: Any) -> None:
 def spelled(text: str, context: Any = None, *, but: str = "") -> str:
     """A message of the library with options as they are given to a command, by default the one that runs.
 
-    An option that it does not have is spelled as another command has it; what is no option stays, and so does ``but``,
-    which the message quotes.
+    An option that it does not have is spelled as another command has it. What is no option stays, such as an argument,
+    and so does ``but``, which the message quotes.
     """
     context = context or _running
     if context is None or "`" not in text:
         return text
-    if but and but in text:
+    if "`" in but and but in text:
         before, _, after = text.partition(but)
         return spelled(before, context) + but + spelled(after, context)
     return _NAMED.sub(lambda found: _in_place_of(found, context), text)
@@ -67,11 +67,9 @@ def spelled_error(error: BaseException) -> list[str]:
 
 def _in_place_of(found: re.Match[str], context: Any) -> str:
     option = next((own for own in _options(context) if own.name == found["name"]), None)
-    if option is None:
+    if option is None or option.param_type_name == "argument":
         return found[0]
     on, off = (max(names, key=len, default="") for names in (option.opts, option.secondary_opts))
-    if option.param_type_name == "argument":
-        on = option.human_readable_name
     value = found["value"]
     if value is None or (value == "True" and option.is_flag):
         return str(on)
