@@ -16,7 +16,7 @@ from attnrec.cli.main import app
 from attnrec.cli.spelling import running, spelled, spelled_error
 from attnrec.core.errors import InputError, RunWarning
 from attnrec.core.options import named
-from tests.cli.test_commands import FAST, attnrec  # noqa: F401  (a fixture)
+from tests.cli.test_commands import attnrec  # noqa: F401  (a fixture)
 from tests.cli.test_help import COMMANDS
 from tests.test_architecture import ROOMS, sources
 
@@ -180,19 +180,3 @@ def test_warnings_are_translated(attnrec: Any, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(condition, "condition_of", damaged)
     shown = attnrec("doctor", "somewhere").err
     assert shown == "warning: --resume goes on\nattnrec: error: --trust-code is missing\n"
-
-
-def test_a_run_is_replaced_only_when_asked(attnrec: Any, small_file: Path) -> None:  # noqa: F811
-    again = ["train", "--dataset", small_file, "--out", "run", *FAST]
-    assert attnrec(*again).code == 0
-    Path("run/notes.txt").write_text("mine")
-    refused = attnrec(*again, "--seed", "1")
-    assert refused.code == 2
-    assert "continue it with --resume, replace it with --overwrite, or choose another --out" in refused.err
-    assert attnrec(*again, "--overwrite", "--resume").code == 2
-    assert attnrec(*again, "--overwrite", "--attention", "spda").code == 2
-    assert library.load("run").config.training.seed == 0
-    assert attnrec(*again, "--overwrite", "--seed", "1").code == 0
-    assert library.load("run").config.training.seed == 1
-    assert Path("run/notes.txt").read_text() == "mine"
-    assert not list(Path("run").glob("replaced*"))

@@ -174,7 +174,7 @@ def test_a_variant_that_fails_later_is_named_and_the_run_kept(config: TrainConfi
     text = _VARIANT.replace("    def weights", "    calls = 0\n    def weights").replace("return v[0]", fails)
     (tmp_path / "mine.py").write_text(text)
     own = config.changed(attention=str(tmp_path / "mine.py"), epochs=50)
-    with pytest.raises(RunError, match=rf"mine\.py: {name}: 0\n.*mine\.py, line 8, in forward, after step"):
+    with pytest.raises(RunError, match=rf"mine\.py'`: {name}: 0\n.*mine\.py, line 8, in forward, after step"):
         train(own, tmp_path / "run")
     assert RunDirectory.open(tmp_path / "run").log()
 
