@@ -155,7 +155,7 @@ def _check(variants: list[Variant]) -> None:
 
 def _show(table: ReportTable) -> None:
     """Print one table of a comparison, as many of its columns as fit."""
-    rows = [(row[0], *map(spelled, row[1:])) for row in table.rows]  # a label is the user's
+    rows = [(row[0], *map(spelled, row[1:])) for row in table.rows]  # a label is the user's, and stands in notes too
     shown, left_out = fitted(table.headers, rows, table.numbers_from, results.width)
     results.print()
     results.print(table.title, style="bold")
@@ -163,7 +163,7 @@ def _show(table: ReportTable) -> None:
     if left_out:
         results.print(f"Also in comparison.md: {', '.join(left_out)}.", style="dim")
     if table.note:
-        results.print(spelled(table.note), style="dim")
+        results.print(table.note, style="dim")
 
 
 def _draw(result: ComparisonResult) -> None:
