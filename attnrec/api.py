@@ -94,14 +94,16 @@ def train(
         InputError: data, options or directory cannot be used; nothing is written then.
         RunError: the training failed (loss not finite, disk full).
     """
-    truth(resume=resume, trust_code=trust_code)
+    truth(resume=resume, overwrite=overwrite, trust_code=trust_code)
     _check_observer(observer, Observer)
     out = None if out is None else path("out", out)
     if resume:
         if out is None or config is not None:
-            raise InputError("resume needs the run directory as out, and takes its options from there, not from config")
+            raise InputError(
+                "`resume` needs the run directory as `out`, and takes its options from there, not from `config`"
+            )
         if overwrite:
-            raise InputError("resume goes on with the run that overwrite would replace: give one of them")
+            raise InputError("`resume` goes on with the run that `overwrite` would replace: give one of them")
         resumed = resumed_config(out, options)
         return TrainingResult(run_training(resumed, out, observer, resume=True, trust_code=trust_code))
     settings = _configured(config, options)
@@ -147,7 +149,7 @@ def prepare(
     truth(force=force)
     filters, reading = split_options(options, None if recipe is None else text("recipe", recipe))
     if (valid is None) != (test is None):
-        raise InputError("a split that is given needs both --valid and --test")
+        raise InputError("a split that is given needs both `valid` and `test`")
     items = None if items is None else path("items", items)
     lists = {
         part: [Path(one) if isinstance(one, os.PathLike) else one for one in (own if _is_list(own) else [own])]
@@ -178,7 +180,7 @@ def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainCon
         refuse("config", "a TrainConfig", config)
     options = _named(options)
     if config is not None and "preset" in options:
-        raise InputError("config holds all options already, so preset cannot be given beside it")
+        raise InputError("`config` holds all options already, so `preset` cannot be given beside it")
     before = {} if config is None else config.to_mapping()
     if options.get("start_from", before.get("start_from")):
         defaults = TrainConfig().to_mapping()  # what is at its default was not asked for
@@ -233,12 +235,12 @@ def compare(
         InputError: a variant, an option, the data or the folder cannot be used.
         RunError: a file of a run is corrupt, or cannot be written.
     """
-    truth(trust_code=trust_code)
+    truth(overwrite=overwrite, trust_code=trust_code)
     _check_observer(observer, ComparisonObserver)
     if "attention" in options:
         raise InputError("the variants of a comparison are its first argument, so attention cannot be given as well")
     variants = listed("variants", variants, "variants")
-    seeds, jobs = whole_number("--seeds", seeds), whole_number("--jobs", jobs, 1)
+    seeds, jobs = whole_number("seeds", seeds), whole_number("jobs", jobs, 1)
     settings = _configured(config, options)
     folder = path("out", out) if out is not None else Path("runs") / f"compare-{Path(settings.data.dataset).stem}"
     comparison = comparing.plan(settings, variants, seeds, folder, trust_code=trust_code, overwrite=overwrite)
@@ -295,7 +297,7 @@ def shuffle_test(
         RunError: a training failed.
     """
     _check_observer(observer, Observer)
-    seeds = whole_number("--seeds", seeds)
+    seeds = whole_number("seeds", seeds)
     given = with_preset(_named(options | {"dataset": dataset}))
     data = load_interactions(given["dataset"], TrainConfig.from_mapping(given, "options").data)
     settings = TrainConfig.from_mapping(shuffling.quick_options(data, given) | given, "options")
@@ -334,9 +336,9 @@ def plot(
     if items is not None:
         items = path("items", items)
     if items is not None and not attention_map:
-        raise InputError("--items belongs to --attention-map")
+        raise InputError("`items` belongs to `attention_map`")
     if category is not None and items is None:
-        raise InputError("--category needs --items, the table that has the column")
+        raise InputError("`category` needs `items`, the table that has the column")
     category = "category" if category is None else text("category", category)
     if comparing.is_comparison(run):
         if attention_map:

@@ -13,7 +13,7 @@ from attnrec.core import html
 from attnrec.core.arguments import listed, number, path, truth, whole_number
 from attnrec.core.devices import choose_device
 from attnrec.core.errors import InputError, RunError, nearest
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.data.batches import batch_from_histories
 from attnrec.data.interactions import Interactions
 from attnrec.data.load import load_interactions
@@ -209,7 +209,7 @@ class Recommender:
         if part not in PARTS:
             raise InputError(f"part {part!r} is not one of {', '.join(PARTS)}")
         if moments and not newer:
-            raise InputError(f"{flag(next(iter(moments)))} belongs to --newer: a run is evaluated on its own split")
+            raise InputError(f"{named(next(iter(moments)))} belongs to `newer`: a run is evaluated on its own split")
         split = self._newer_split(dataset, part, moments) if newer else self.split(dataset)
         numbers = check_cutoffs(cutoffs, split.data.num_items)
         return Evaluator(split, part, self.config.model.max_len), numbers
@@ -246,11 +246,11 @@ class Recommender:
     def _other_data(self, dataset: str | None) -> InputError:
         return InputError(
             f"{dataset or self.config.data.dataset} is not the data that {self.run} was trained on; "
-            "newer data are evaluated with --newer"
+            "newer data are evaluated with `newer=True`"
         )
 
     def _needs_timestamps(self) -> str:
-        return f"the model was trained with --attention {self.config.model.attention}, which needs timestamps"
+        return f"the model was trained with {named('attention', self.config.model.attention)}, which needs timestamps"
 
     def _numbers(self, history: list[str]) -> list[int]:
         unknown = [item for item in dict.fromkeys(history) if item not in self.item_numbers]

@@ -16,9 +16,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from attnrec.cli.spelling import flag
 from attnrec.core.errors import InputError
 from attnrec.core.files import write_atomically
-from attnrec.core.options import flag
 from attnrec.training.config import TrainConfig
 from attnrec.training.run_directory import RunDirectory
 

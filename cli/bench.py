@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from attnrec.cli.output import console, print_json, results, spinner
+from attnrec.cli.spelling import spelled
 from attnrec.core.errors import InputError, RunError
 from attnrec.speed.plan import BOTH, LENGTHS, PASSES, PRECISIONS, BenchmarkPlan
 
@@ -29,10 +30,12 @@ def bench(
         help="Attention operator NAME[:option=value,...], or a way of torch as torch:mask, math, flash, efficient, "
         "cudnn, flex, nested, varlen; may be given several times.",
     ),
-    seq_len: str = typer.Option(
-        ",".join(map(str, _DEFAULT.seq_lens)), help="Longest histories (n).", metavar="N,N,..."
+    seq_lens: str = typer.Option(
+        ",".join(map(str, _DEFAULT.seq_lens)), "--seq-len", help="Longest histories (n).", metavar="N,N,..."
     ),
-    dim: str = typer.Option(",".join(map(str, _DEFAULT.dims)), help="Widths of a head (d).", metavar="N,N,..."),
+    dims: str = typer.Option(
+        ",".join(map(str, _DEFAULT.dims)), "--dim", help="Widths of a head (d).", metavar="N,N,..."
+    ),
     heads: int = typer.Option(_DEFAULT.heads, help="Attention heads."),
     batch: int = typer.Option(_DEFAULT.batch, help="Histories in a batch."),
     lengths: str = typer.Option(
@@ -53,8 +56,8 @@ def bench(
     """Measure operators: time, memory, how both grow with n and d, and how near the machine's ceilings they come."""
     plan = BenchmarkPlan(
         attention=tuple(attention),
-        seq_lens=_numbers("--seq-len", seq_len),
-        dims=_numbers("--dim", dim),
+        seq_lens=_numbers("--seq-len", seq_lens),
+        dims=_numbers("--dim", dims),
         heads=heads,
         batch=batch,
         lengths=lengths,
@@ -130,7 +133,7 @@ def _show(result: BenchmarkResult) -> None:
         style="dim",
     )
     for line in _notes(result.measurements):
-        results.print(line)
+        results.print(spelled(line))
     _show_growth(plan, result.growth)
 
 

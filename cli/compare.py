@@ -9,8 +9,9 @@ import typer
 
 from attnrec.cli.fitting import fitted
 from attnrec.cli.help import Command
-from attnrec.cli.options import configured, given_options, trust_code_option, with_config_options
+from attnrec.cli.options import configured, given_options, overwrite_option, trust_code_option, with_config_options
 from attnrec.cli.output import console, print_json, results, show_warnings
+from attnrec.cli.spelling import spelled
 from attnrec.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def compare(
         show_default="runs/compare-DATASET",
         rich_help_panel="Run",
     ),
+    overwrite: bool = overwrite_option("comparison"),
     config: Optional[Path] = typer.Option(
         None, help="TOML file of options; those on the command line win.", rich_help_panel="Run"
     ),
@@ -82,6 +84,8 @@ def compare(
     variants = _variants({"attention": attention or [], "model": model or []}, context.meta[_ORDER])
     options = given_options(given) | {"attention": "sdpa"}  # a variant in the file counts for nothing
     settings = configured(config, options, trust_code=trust_code)
+    if len(variants) < 2:
+        raise InputError("a comparison needs at least two variants: give --attention or --model twice or more")
     from attnrec.api import compare as run_comparison
     from attnrec.cli.progress import ComparisonDisplay
     from attnrec.experiments.tables import tables
@@ -90,18 +94,27 @@ def compare(
         _check(variants)
     with ComparisonDisplay() as display:
         result = run_comparison(
-            variants, settings, out, seeds=seeds, jobs=jobs, trust_code=trust_code, observer=display
+            variants,
+            settings,
+            out,
+            seeds=seeds,
+            jobs=jobs,
+            overwrite=overwrite,
+            trust_code=trust_code,
+            observer=display,
         )
     for table in tables(result.found):
         _show(table)
     show_warnings(result.found.warnings)
     for line in result.problems():
-        console.print(line, style="bold", soft_wrap=True)
+        problem, newline, place = line.partition("\n")  # below it, lines of one's own code
+        console.print(spelled(problem) + newline + place, style="bold", soft_wrap=True)
     _draw(result)
     if json:
         print_json(result.values)
     if result.outcome.interrupted:
-        console.print("interrupted: the same command goes on where it stopped")
+        again = "the same command, without --overwrite," if overwrite else "the same command"
+        console.print(f"interrupted: {again} goes on where it stopped")
         raise typer.Exit(130)
     if result.outcome.failures:
         raise typer.Exit(1)
@@ -142,7 +155,8 @@ def _check(variants: list[Variant]) -> None:
 
 def _show(table: ReportTable) -> None:
     """Print one table of a comparison, as many of its columns as fit."""
-    shown, left_out = fitted(table.headers, table.rows, table.numbers_from, results.width)
+    rows = [(row[0], *map(spelled, row[1:])) for row in table.rows]  # a label is the user's, and stands in notes too
+    shown, left_out = fitted(table.headers, rows, table.numbers_from, results.width)
     results.print()
     results.print(table.title, style="bold")
     results.print(shown)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attnrec.cli.output import console, print_json, results, show_warnings
+from attnrec.cli.spelling import spelled
 from attnrec.doctor import COMPILE_SECONDS
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _look_at(run: Path, json: bool) -> None:
     show_warnings(found.notes)
     results.print("the run is whole" if found.whole else "the run is damaged", style="bold")
     if found.advice:
-        results.print(found.advice)
+        results.print(spelled(found.advice))
     if json:
         print_json(asdict(found) | {"whole": found.whole})
     if not found.whole:
@@ -79,7 +80,7 @@ def _lines(findings: list[Finding], widest: int) -> Table:
     table.add_column(width=widest)
     table.add_column(overflow="fold")
     for finding in findings:
-        table.add_row(Text(finding.status, style=_STYLES[finding.status]), finding.name, Text(finding.text))
+        table.add_row(Text(finding.status, style=_STYLES[finding.status]), finding.name, Text(spelled(finding.text)))
         if finding.advice:
-            table.add_row("", "", Text(f"-> {finding.advice}", style="dim"))
+            table.add_row("", "", Text(f"-> {spelled(finding.advice)}", style="dim"))
     return table

@@ -10,6 +10,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from attnrec.cli.spelling import running, spelled
+
 _WIDEST = 24  # characters of an option that its text still stands beside
 
 
@@ -21,7 +23,7 @@ def _write_options(params: list[Any], ctx: Any, formatter: Any) -> None:
         if record is not None:
             usual = "Arguments" if param.param_type_name == "argument" else "Options"
             panel = getattr(param, "rich_help_panel", None) or usual
-            name, text = record
+            name, text = record[0], spelled(record[1], ctx)
             sections.setdefault(panel, []).append(_row(name, text, formatter.width))
     for title, rows in sections.items():
         _write_section(title, rows, formatter)
@@ -49,7 +51,11 @@ def _row(name: str, text: str, width: int) -> tuple[str, str]:
 
 
 class Command(TyperCommand):
-    """A command with such a help."""
+    """A command with such a help, whose messages name its own options."""
+
+    def invoke(self, ctx: Any) -> Any:
+        running(ctx)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _write_options(self.get_params(ctx), ctx, formatter)

@@ -14,8 +14,9 @@ import typer
 from attnrec.cli import bench, check, compare, data, doctor, evaluate, new, plot, prepare, recommend, train, variants
 from attnrec.cli.help import Command, Group
 from attnrec.cli.output import lost_output, show_warnings
+from attnrec.cli.spelling import spelled_error
 from attnrec.cli.terminal import Surviving, discard, escaped, one_line, open_standard_streams
-from attnrec.core.errors import InputError, RunError, RunWarning, is_out_of_memory, told
+from attnrec.core.errors import InputError, RunError, RunWarning, is_out_of_memory
 from attnrec.training.interrupts import handle
 
 
@@ -145,9 +146,9 @@ def _report(error: Exception) -> NoReturn:
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         _fail(f"the name {str(error.filename)[:40]!r}... is too long", 2)
     if isinstance(error, InputError):
-        _fail("\n".join(map(one_line, told(error))), 2)
+        _fail("\n".join(map(one_line, spelled_error(error))), 2)
     if isinstance(error, RunError | OSError):
-        _fail("\n".join(map(one_line, told(error))), 1)
+        _fail("\n".join(map(one_line, spelled_error(error))), 1)
     if is_out_of_memory(error):
         _fail("out of memory; try a smaller --batch-size, --max-len or --dim", 1)
     if isinstance(error, typer.Exit | typer.Abort):

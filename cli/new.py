@@ -23,6 +23,14 @@ class Kind(StrEnum):
     model = "model"
 
 
+_TRAINED = {
+    Kind.operator: "--attention THIS_FILE:sharpness=2",
+    Kind.mixer: "--attention THIS_FILE:operator=rotary",
+    Kind.model: "--model THIS_FILE:layers=2",
+}
+"""What the next steps train: the file with an option of its own."""
+
+
 def new(
     file: Path = typer.Argument(help="The file to write, such as my_variant.py.", show_default=False),
     kind: Kind = typer.Option(
@@ -42,10 +50,24 @@ def new(
         raise InputError(f"there is no directory {file.parent}")
     text = (Path(starters.__file__).parent / f"{kind.value}.py").read_text(encoding="utf-8")
     name = class_name(file.stem, text)
-    text = re.sub(r"\bStarter\w+", name, text).replace("THIS_FILE", f"{file}:{name}")
-    write_atomically(file, text.encode())
+    text = re.sub(r"\bStarter\w+", name, text.replace("NEXT_STEPS", _next_steps(kind)))
+    write_atomically(file, text.replace("THIS_FILE", f"{file}:{name}").encode())
     console.print(f"written: {file}, with the {kind.value} {name}. Next:", soft_wrap=True)
     console.print(f"  attnrec check {shlex.quote(f'{file}:{name}')}", soft_wrap=True)
+
+
+def _next_steps(kind: Kind) -> str:
+    """Command lines for the head of the file."""
+    trained = _TRAINED[kind]
+    what = trained.partition(":")[0]
+    lines = [
+        "attnrec check THIS_FILE                                    # is it right? no leak, no padding, gradients, ...",
+        f"attnrec train {trained}",
+        f"attnrec compare --attention sdpa {what} --seeds 3",
+    ]
+    if kind != Kind.model:
+        lines.append(f"attnrec bench --attention sdpa {what}")
+    return "\n    ".join(lines)
 
 
 def class_name(stem: str, text: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any, Optional, TypeVar, get_type_hints
 
 import typer
 
+from attnrec.cli.spelling import flag
 from attnrec.core.errors import InputError
-from attnrec.core.options import check, flag, shown
+from attnrec.core.options import check, shown
 from attnrec.core.spec import Spec, Specs
 from attnrec.training.config import TrainConfig, declared, read_toml
 from attnrec.training.manifest import is_run_of_another
@@ -164,6 +165,12 @@ def trust_code_option() -> Any:
         help="Execute the variants in a run that you did not write yourself.",
         rich_help_panel="Run",
     )
+
+
+def overwrite_option(what: str) -> Any:
+    """`--overwrite`, of the commands that leave a run or a comparison."""
+    text = f"Replace the {what} in --out: it is moved to replaced-N there, and removed when the new one has its result."
+    return typer.Option(False, "--overwrite", help=text, rich_help_panel="Run")
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from attnrec.cli.spelling import spelled
 from attnrec.cli.terminal import UNSAFE, SafeConsole, Surviving, discard, styled
 from attnrec.core.errors import RunError
 from attnrec.data.reading.form import ROLES
@@ -99,7 +100,7 @@ def show_reading(reading: Reading | None) -> None:
     console.print(line)
     console.print(f"{reading.lines:,} interaction{'s' * (reading.lines != 1)} read, {dropped or 'none dropped'}")
     for note in reading.notes:
-        console.print(note, style="dim")
+        console.print(spelled(note), style="dim")
 
 
 def show_prepared(prepared: Prepared) -> None:
@@ -119,5 +120,5 @@ def show_prepared(prepared: Prepared) -> None:
 
 def show_warnings(lines: Sequence[str]) -> None:
     """A line each."""
-    for line in lines:
+    for line in map(spelled, lines):
         console.print(f"warning: {line}", style="yellow", soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TaskID, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from attnrec.cli.output import console, show_reading
+from attnrec.cli.spelling import spelled
 from attnrec.cli.split_lines import of_left_out, of_split
 from attnrec.cli.terminal import FieldsColumn
 from attnrec.experiments.pool import ComparisonObserver
@@ -167,7 +168,7 @@ class ComparisonDisplay(_Live, ComparisonObserver):
         seconds = time.monotonic() - self.begun[variant, seed]
         line = f"{_label(variant, seed)}: {kind} after {seconds:,.0f} s"
         first = message.partition("\n")[0]  # the whole of it comes at the end, once for all seeds
-        console.print(line + (f": {first}" if first else ""), soft_wrap=True)
+        console.print(line + (f": {spelled(first)}" if first else ""), soft_wrap=True)
 
 
 def _label(variant: str, seed: int) -> str:

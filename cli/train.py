@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 import typer
 
-from attnrec.cli.options import configured, given_options, trust_code_option, with_config_options
+from attnrec.cli.options import configured, given_options, overwrite_option, trust_code_option, with_config_options
 from attnrec.cli.output import console, metrics_table, plain_table, print_json, results, show_warnings
 from attnrec.cli.split_lines import of_targets, shown_cutoff
 from attnrec.cli.terminal import one_line
@@ -22,6 +22,7 @@ def train(
         None, help="Run directory, new or empty.", show_default="runs/DATASET-ATTENTION-TIME", rich_help_panel="Run"
     ),
     resume: bool = typer.Option(False, "--resume", help="Continue the run in --out.", rich_help_panel="Run"),
+    overwrite: bool = overwrite_option("run"),
     replay: Optional[Path] = typer.Option(
         None, help="Repeat the step of a run whose loss or gradient was not finite, by layer.", rich_help_panel="Run"
     ),
@@ -37,7 +38,7 @@ def train(
     """Train a model, show how it does, and leave a run directory."""
     options = given_options(given)
     if replay is not None:
-        if options or resume or out is not None or config is not None:
+        if options or resume or overwrite or out is not None or config is not None:
             raise InputError("--replay takes everything from the run; give no other option with it")
         _replay(replay, trust_code, json)
         return
@@ -51,9 +52,11 @@ def train(
 
     with TrainingDisplay() as display:
         if settings is None:
-            summary = run_training(out=out, resume=True, trust_code=trust_code, observer=display, **options)
+            summary = run_training(
+                out=out, resume=True, overwrite=overwrite, trust_code=trust_code, observer=display, **options
+            )
         else:
-            summary = run_training(settings, out, trust_code=trust_code, observer=display)
+            summary = run_training(settings, out, overwrite=overwrite, trust_code=trust_code, observer=display)
     _report(summary)
     if json:
         print_json(summary)

@@ -8,8 +8,8 @@ from typing import Any, Optional
 import typer
 
 from attnrec.cli.options import given_options, with_config_options
+from attnrec.cli.spelling import flag
 from attnrec.core.errors import InputError
-from attnrec.core.options import flag
 from attnrec.experiments.variants import Variant
 
 _parser = typer.Typer(add_completion=False)

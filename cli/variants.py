@@ -9,6 +9,7 @@ import typer
 from rich.padding import Padding
 
 from attnrec.cli.output import print_json, results
+from attnrec.cli.spelling import spelled
 from attnrec.cli.terminal import escaped, styled
 from attnrec.core.errors import InputError
 
@@ -89,7 +90,7 @@ def _show(entry: Entry[Any]) -> None:
     """A few lines: name and source, what it is, paper, what it can and needs, options."""
     results.print(styled((entry.name, "bold"), (f"  {entry.source}", "dim")))
     if entry.component is None:
-        lines = [(f"cannot be used: {entry.error}", "red")]
+        lines = [(f"cannot be used: {spelled(entry.error)}", "red")]
     else:
         cls = entry.component
         facts = [cls.paper, _abilities(cls), *(f"{key}: {text}" for key, text in _option_texts(cls).items())]
@@ -102,14 +103,19 @@ def _describe(cls: type[Component]) -> None:
     from rich.markdown import Markdown
 
     results.print()
-    results.print(Markdown(escaped(inspect.getdoc(inspect.getmodule(cls)) or "")))
-    if own := (inspect.getdoc(cls) or "").partition("\n")[2].strip():
+    results.print(Markdown(escaped(_told(cls, inspect.getdoc(inspect.getmodule(cls))))))
+    if own := _told(cls, inspect.getdoc(cls)).partition("\n")[2].strip():
         results.print(f"\n{own}", soft_wrap=True)
+
+
+def _told(cls: type[Component], text: str | None) -> str:
+    """A text of a component; in one of attnrec, options are spelled as on a command line."""
+    return spelled(text or "") if cls.__module__.startswith("attnrec.") else text or ""
 
 
 def _summary(cls: type[Component]) -> str:
     # a class without a docstring would inherit that of the interface
-    return (cls.__doc__ or "").strip().partition("\n")[0]
+    return _told(cls, cls.__doc__).strip().partition("\n")[0]
 
 
 def _abilities(cls: type[Component]) -> str:

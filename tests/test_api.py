@@ -45,9 +45,9 @@ def test_options_win_over_the_configuration() -> None:
     ("options", "message"),
     [
         ({"epoch": 3}, "unknown option 'epoch'; did you mean epochs?"),
-        ({"epochs": 0}, "--epochs must be at least 1"),
+        ({"epochs": 0}, "`epochs` must be at least 1"),
         ({"epochs": "many"}, "epochs"),
-        ({"resume": True}, "resume needs the run directory as out"),
+        ({"resume": True}, "`resume` needs the run directory as `out`"),
         ({"attention": "spda"}, "did you mean sdpa?"),
     ],
 )
@@ -59,7 +59,7 @@ def test_bad_options(options: dict[str, object], message: str) -> None:
 
 def test_resuming_with_another_model_is_refused() -> None:
     attnrec.train(out="run", epochs=1, **SMALL)
-    with pytest.raises(attnrec.InputError, match="--dim 8, not 16; only --dataset, --device, --epochs"):
+    with pytest.raises(attnrec.InputError, match="`dim=8`, not 16; only `dataset`, `device`, `epochs`"):
         attnrec.train(out="run", resume=True, dim=16)
 
 

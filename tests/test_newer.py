@@ -123,11 +123,11 @@ def test_the_same_data_are_newer_data_too(run: Path, old: Path) -> None:
 def test_what_is_refused_on_newer_data(run: Path, config: TrainConfig, newer: Path, tmp_path: Path) -> None:
     recommender = load(run)
     for options, message in (
-        ({}, "is not the data that .* was trained on; newer data are evaluated with --newer"),
-        ({"split": "time"}, "--split belongs to --newer"),
-        ({"newer": True, "test_from": "700"}, "--valid-from and --test-from belong to --split time"),
+        ({}, "is not the data that .* was trained on; newer data are evaluated with `newer=True`"),
+        ({"split": "time"}, "`split` belongs to `newer`"),
+        ({"newer": True, "test_from": "700"}, "`valid_from` and `test_from` belong to `split='time'`"),
         ({"newer": True, "seed": "3"}, "unknown option 'seed'"),
-        ({"newer": True, "split": "times"}, "--split 'times' is not one of"),
+        ({"newer": True, "split": "times"}, "`split` 'times' is not one of"),
     ):
         with pytest.raises(InputError, match=message):
             recommender.evaluate(dataset=str(newer), **options)
@@ -229,10 +229,10 @@ def test_user_vectors_stay_with_their_users(config: TrainConfig, rows: list[Row]
 def test_what_cannot_be_started_from(run: Path, newer: Path, tmp_path: Path) -> None:
     given: dict[str, Any] = {"start_from": str(run), "dataset": str(newer), "out": tmp_path / "further"}
     for options, message in (
-        ({"dim": 16}, "--start-from: the run's model has --dim 8, not 16"),
-        ({"attention": "alibi"}, "--start-from: the run's model has --attention sdpa, not alibi"),
+        ({"dim": 16}, "`start_from`: the run's model has `dim=8`, not 16"),
+        ({"attention": "alibi"}, "`start_from`: the run's model has `attention='sdpa'`, not alibi"),
         ({"start_from": str(tmp_path / "nowhere")}, "there is no run directory"),
-        ({"config": TrainConfig.of(max_len=20)}, "the run's model has --max-len 10, not 20"),
+        ({"config": TrainConfig.of(max_len=20)}, "the run's model has `max_len=10`, not 20"),
         ({"out": run}, "already holds a run"),
     ):
         with pytest.raises(InputError, match=message):

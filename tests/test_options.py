@@ -56,7 +56,7 @@ def test_preparation() -> None:
         with pytest.raises(InputError, match="must be at most"):
             split_options({name: 10**5000}, None)
     for value in (float("inf"), float("nan")):
-        with pytest.raises(InputError, match="--min-rating must be a finite number"):
+        with pytest.raises(InputError, match="`min_rating` must be a finite number"):
             split_options({"min_rating": value}, None)
     assert Preparation().min_rating == 0
 
@@ -73,16 +73,16 @@ def test_numbers_of_an_operator(value: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("lr = inf", "--lr must be a finite number, not inf"),
-        ("init_std = nan", "--init-std must be a finite number, not nan"),
+        ("lr = inf", "`lr` must be a finite number, not inf"),
+        ("init_std = nan", "`init_std` must be a finite number, not nan"),
         (f"lr = {'9' * 400}", "lr must be a finite number"),
-        (f"epochs = {'9' * 400}", "--epochs must be at most"),
+        (f"epochs = {'9' * 400}", "`epochs` must be at most"),
         (f"epochs = {'9' * 5000}", "is not valid TOML"),
         (f"cutoffs = {'[' * 20_000}{']' * 20_000}", "nested too deeply"),
         ("x = " + "{a=" * 20_000, "nested too deeply"),
         (f"'{'k' * 5000}' = 1", "unknown option 'kk"),
         ("dataset = 'a\0b'", "is not valid TOML"),
-        ('dataset = "a\\u0000b"', "--dataset 'a\\x00b' holds a NUL character"),
+        ('dataset = "a\\u0000b"', "`dataset` 'a\\x00b' holds a NUL character"),
         (b"dataset = '\xff'", "is not valid TOML"),
     ],
     ids=range(11),

@@ -143,7 +143,9 @@ def test_data_without_times_is_refused_before_anything_is_written(
 def test_a_history_without_times_is_refused(timed_file: Path, small_file: Path, tmp_path: Path) -> None:
     train(options(timed_file), tmp_path / "run")
     recommender = load(tmp_path / "run")
-    with pytest.raises(InputError, match="trained with --attention ti:max_interval=9, which needs timestamps: one for"):
+    with pytest.raises(
+        InputError, match="trained with `attention='ti:max_interval=9'`, which needs timestamps: one for"
+    ):
         recommender.recommend(["i1", "i2"])
     with pytest.raises(InputError, match=r"which needs timestamps, and .*small\.txt has none"):
         recommender.evaluate(dataset=str(small_file))

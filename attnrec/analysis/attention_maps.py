@@ -113,7 +113,7 @@ def _weights(model: Recommender, users: int) -> Iterator[tuple[SequenceBatch, li
             try:
                 blocks = model.model.attention_weights(batch.to(model.device))
             except NotImplementedError as error:
-                raise InputError(f"--attention-map: {error}") from error
+                raise InputError(f"`attention_map`: {error}") from error
         if not blocks:
             raise InputError(f"{model.run} has no attention block")
         _require_matrices(model, blocks, len(batch.lengths), int(batch.lengths.max()))

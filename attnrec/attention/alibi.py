@@ -10,7 +10,7 @@ authors' code: those of the largest power of two P below H, then every second on
 bias is not divided by sqrt(d), and not learned.
 
 A single head has the slope 1/256, which is 0.2 over 50 slots: next to nothing. `scale` multiplies the slopes (1 is the
-paper's). The paper's model has no position embedding beside it: `--no-position`.
+paper's). The paper's model has no position embedding beside it: `position=False`.
 """
 
 from __future__ import annotations

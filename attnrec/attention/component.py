@@ -31,7 +31,7 @@ class Component(nn.Module):
 
 
 class Sublayer(Component):
-    """A component that can be given with ``--attention``: an operator or a mixer."""
+    """A component that can be given as ``attention``: an operator or a mixer."""
 
     has_weights: bool = True
     """False for one that never forms a [T, T] matrix of weights, such as linear attention."""

@@ -13,7 +13,7 @@ acts on each head by itself; its gain, of width d, is shared by the heads as in 
 
 The paper has lambda_init = 0.8 - 0.6 exp(-0.3 (l - 1)) in layer l of many. An operator does not know its layer: the
 default is layer 1's, 0.2; layers 2 and 3 would have 0.356 and 0.471. For one a block:
-`--attention differential+differential:lambda_init=0.356`.
+`attention='differential+differential:lambda_init=0.356'`.
 
 Dropout of attention weights acts on each of the two softmax maps. The paper rotates queries and keys by their slots as
 well; here positions are the trunk's.
@@ -55,7 +55,7 @@ class DifferentialAttention(AttentionOperator):
             raise ValueError(f"lambda_init={lambda_init:g} must be at least 0 and below 1")
         if head_dim % 2:
             raise ValueError(
-                f"a head of width {head_dim} cannot be halved; choose --dim and --heads so that --dim / --heads is even"
+                f"a head of width {head_dim} cannot be halved; choose `dim` and `heads` so that their quotient is even"
             )
         self.lambda_init = lambda_init
         self.lambda_q1, self.lambda_k1, self.lambda_q2, self.lambda_k2 = (

@@ -10,7 +10,7 @@ slots; w, with `time=true`, an entry a bucket of elapsed time:
 
     bucket(x) = min(floor(ln(max(|x|, 1)) / 0.301), buckets)      x in the data's unit, seconds as a rule
 
-Both are learned, and shared by the heads. n is the number of slots of the model (`--max-len`) and not of the history or
+Both are learned, and shared by the heads. n is the number of slots of the model (`max_len`) and not of the history or
 of the batch, as in the released code: trimming changes nothing.
 
 Two differences from the released code. It takes the elapsed time from key j to item i + 1, which it knows in

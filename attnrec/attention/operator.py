@@ -23,7 +23,7 @@ class AttentionOperator(Sublayer, ABC):
     """Mixes values along a sequence; projections, residuals and norms belong to the block around it.
 
     A variant defines `forward`, and `weights` if it has a weights matrix. Its options are keyword-only
-    arguments of ``__init__`` with a type and a default; ``--attention name:option=value`` fills them.
+    arguments of ``__init__`` with a type and a default; ``attention='name:option=value'`` fills them.
 
     Args:
         num_heads: H.
@@ -119,7 +119,7 @@ ATTENTION: Registry[Sublayer] = Registry(
     Sublayer,
     "AttentionOperator (attnrec.attention) or Mixer (attnrec.mixers)",
 )
-"""What ``--attention`` may name."""
+"""What ``attention`` may name."""
 register_attention = ATTENTION.register
 
 

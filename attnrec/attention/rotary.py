@@ -9,7 +9,7 @@ theta_i = base^(-2 (i - 1) / d), i = 1..d/2:
 As R_s^T R_t = R_(t - s), a score depends on the distance of the slots alone.
 
 The paper has even d. Where a head's width is odd, its last coordinate is left as it is, in queries and keys; a width of
-1 has no pair, and is refused. The paper's model has no position embedding beside it: `--no-position`.
+1 has no pair, and is refused. The paper's model has no position embedding beside it: `position=False`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RotaryAttention(ScaledDotProductAttention):
             raise ValueError(f"base={base:g} must be above 1")
         if head_dim < 2:
             raise ValueError(
-                "a head of width 1 has no pair of coordinates to rotate; use a larger --dim or fewer --heads"
+                "a head of width 1 has no pair of coordinates to rotate; use a larger `dim` or fewer `heads`"
             )
         self.base = base
         frequencies = base ** (-2 * torch.arange(head_dim // 2, dtype=torch.float64) / head_dim)

@@ -18,7 +18,7 @@ Memory is T (T + k) a head: q_i . E^K[r] is computed for every interval r and pi
 interval before it meets E^V; nothing of the shape [T, T, d] is formed.
 
 Differences from the authors' model: each block has its own E and P (theirs share them), and there is neither dropout
-nor weight decay on them. Theirs has no position embedding beside it: `--no-position`.
+nor weight decay on them. Theirs has no position embedding beside it: `position=False`.
 """
 
 from __future__ import annotations

@@ -6,12 +6,13 @@ from torch import Tensor
 
 from attnrec.attention.packing import SequenceContext
 from attnrec.core.errors import InputError
+from attnrec.core.options import named
 
 
 def timestamps_for(variant: str, ctx: SequenceContext) -> Tensor:
     """Timestamps float64 [B, T], 0 at padding; InputError naming ``variant`` where the batch has none."""
     if ctx.timestamps is None:
-        raise InputError(f"--attention {variant} needs timestamps, and the batch has none")
+        raise InputError(f"{named('attention', variant)} needs timestamps, and the batch has none")
     return ctx.timestamps.masked_fill(~ctx.real(), 0.0)
 
 

@@ -15,6 +15,7 @@ from attnrec.attention.operator import register_attention
 from attnrec.attention.packing import Packing, SequenceContext
 from attnrec.attention.sdpa import ScaledDotProductAttention
 from attnrec.core.errors import InputError
+from attnrec.core.options import named
 
 
 def require_kernels(variant: str, device: torch.device, *widths: int) -> None:
@@ -23,13 +24,13 @@ def require_kernels(variant: str, device: torch.device, *widths: int) -> None:
         from attnrec.kernels.shared.launch import require_device  # triton is imported where it is used
         from attnrec.kernels.shared.tiles import padded_width
     except ImportError as error:
-        raise InputError(f"--attention {variant} needs the package triton ({error}); use sdpa") from error
+        raise InputError(f"{named('attention', variant)} needs the package triton ({error}); use sdpa") from error
     try:
         require_device(device)
         for width in widths:
             padded_width(width)
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"--attention {variant}: {error}") from error
+        raise InputError(f"{named('attention', variant)}: {error}") from error
 
 
 def sequence_rows(packing: Packing) -> tuple[Tensor, Tensor, int]:

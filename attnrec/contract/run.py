@@ -114,7 +114,7 @@ def check(component: str | Spec | Callable[..., Any], **how: Any) -> Report:
     """Check whatever is given: an operator, a mixer or a model, found out by its name or class.
 
     Args:
-        component: as ``--attention`` or ``--model`` takes it, or a class; a function is taken to build an operator.
+        component: as ``attention`` or ``model`` of a training, or a class; a function is taken to build an operator.
         how: as `check_operator`, `check_mixer` and `check_model` take it.
 
     Raises:
@@ -146,7 +146,7 @@ def check_operator(
     Everything is seeded, and torch's random state is afterwards what it was.
 
     Args:
-        operator: as ``--attention`` takes it, or its class, or a function of ``(num_heads, head_dim, max_len,
+        operator: as ``attention`` of a training, or its class, or a function of ``(num_heads, head_dim, max_len,
             dropout)`` that builds one, such as ``functools.partial(MyAttention, option=3)``.
         heads, head_dim: of the larger cases; the smaller have one head of width 2, where the operator takes that.
         device: where to run.
@@ -180,8 +180,8 @@ def check_mixer(
     """Check that a mixer keeps the contract, as `check_operator`.
 
     Args:
-        mixer: as ``--attention`` takes it, or its class, or a function of a ``MixerShape`` that builds one. The name of
-            an operator stands for that operator between the trunk's projections.
+        mixer: as ``attention`` of a training, or its class, or a function of a ``MixerShape`` that builds one. The
+            name of an operator stands for that operator between the trunk's projections.
         heads, head_dim: of the larger cases, whose rows are as wide as all heads together; the smaller have rows of
             width 4 and one head, where the mixer takes that.
         device, only, compile_backend, observe: as of `check_operator`.
@@ -210,7 +210,7 @@ def check_model(
     """Check that a model keeps the contract, as `check_operator`.
 
     Args:
-        model: as ``--model`` takes it, or its class, or a function of ``(catalogue, config)`` that builds one.
+        model: as ``model`` of a training, or its class, or a function of ``(catalogue, config)`` that builds one.
         options: what models share, such as ``ModelOptions(norm="pre")``; sizes and dropout are those of the cases.
         heads, head_dim: of the larger cases, whose ``dim`` is their product; the smaller have 4 and one head.
         device, only, observe: as of `check_operator`.

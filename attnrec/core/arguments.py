@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from attnrec.core.errors import InputError
-from attnrec.core.options import shown
+from attnrec.core.options import named, shown
 
 _SHOWN = (type(None), bool, Integral, Real, str, bytes)
 
@@ -30,7 +30,7 @@ def whole_number(name: str, value: object, least: int | None = None) -> int:
         refuse(name, "a whole number", value)
     number = int(value)
     if least is not None and number < least:
-        raise InputError(f"{name} must be at least {least}, not {shown(number)}")
+        raise InputError(f"{_named(name)} must be at least {least}, not {shown(number)}")
     return number
 
 
@@ -72,4 +72,8 @@ def refuse(name: str, wanted: str, value: object, why: str = "") -> NoReturn:
         what = f"the class {value.__name__}"
     elif isinstance(value, _SHOWN):
         what = shown(value)
-    raise InputError(f"{name} must be {wanted}, not {what}")
+    raise InputError(f"{_named(name)} must be {wanted}, not {what}")
+
+
+def _named(name: str) -> str:
+    return named(name) if name.isidentifier() else name  # "a timestamp" is a part of one

@@ -18,9 +18,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 def choose_device(name: str) -> torch.device:
     """The device for ``auto``, ``cpu`` or ``cuda``; InputError for another, and where there is no GPU for ``cuda``."""
     if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device {name!r} is not one of auto, cpu, cuda")
+        raise InputError(f"`device` {name!r} is not one of auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: no CUDA GPU is available to torch here; use --device cpu")
+        raise InputError("`device='cuda'`: no CUDA GPU is available to torch here; use `device='cpu'`")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

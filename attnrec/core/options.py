@@ -40,9 +40,13 @@ def option(default: Any, group: str, text: str, **limits: Any) -> Any:
     return field(default=default, metadata={"group": group, "help": text, **limits})
 
 
-def flag(name: str) -> str:
-    """The command line's spelling of an option: ``max_len`` is ``--max-len``."""
-    return "--" + name.replace("_", "-")
+def named(name: str, *value: object) -> str:
+    """An option, or one with a value, as messages name it: its keyword in backticks, `max_len` or `max_len=50`.
+
+    The command line puts its own spelling there where it shows a message (`attnrec.cli.spelling`).
+    """
+    words = (repr(one if isinstance(one, int | float | tuple | None) else str(one)) for one in value)
+    return f"`{'='.join((name, *words))}`"
 
 
 def shown(value: object) -> str:
@@ -56,7 +60,7 @@ def shown(value: object) -> str:
 
 def check(declared: dataclasses.Field[Any], value: Any) -> None:
     """InputError when ``value`` is of another type than the field's default, not finite, or outside its limits."""
-    limits, usual, name = declared.metadata, declared.default, flag(declared.name)
+    limits, usual, name = declared.metadata, declared.default, named(declared.name)
     wanted = type(usual)
     if usual is not None and type(value) is not wanted and not (wanted is float and type(value) is int):
         raise InputError(f"{name} must be of type {wanted.__name__}, not {shown(value)}")

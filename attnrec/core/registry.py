@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 
 from attnrec.core.errors import InputError, is_out_of_memory, nearest
 from attnrec.core.loading import failing_as, load_file, load_module, run_source
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.core.own_code import defined_here, is_raised, placed
 from attnrec.core.spec import Spec
 from attnrec.core.values import converted
@@ -123,7 +123,7 @@ class Registry(Generic[T]):
         if place.endswith(".py"):
             return self._class_of(load_file(place), attribute, place)
         if attribute and place in self.names():
-            raise InputError(f"{flag(self.option)} {name!r}: {attribute!r} is not of the form option=value")
+            raise InputError(f"{named(self.option)} {name!r}: {attribute!r} is not of the form option=value")
         if attribute:
             module = load_module(place)
             if module is None:
@@ -235,18 +235,18 @@ class Registry(Generic[T]):
         except (InputError, KeyboardInterrupt):
             raise  # an InputError is of a component of this one, and says already which
         except ValueError as error:
-            refused = InputError(f"{flag(self.option)} {spec}: {error}")
+            refused = InputError(f"{named(self.option, spec)}: {error}")
             raise (refused if is_raised(error) else placed(refused, error, {cls.__module__})) from error
         except BaseException as error:
             if is_out_of_memory(error):
-                raise InputError(f"{flag(self.option)} {spec}: there is not enough memory for it") from error
+                raise InputError(f"{named(self.option, spec)}: there is not enough memory for it") from error
             hint = ""
             if isinstance(error, TypeError):
                 hint = f"; it is called with {called_with} and its options by keyword"
             if "before Module.__init__" in str(error):
                 hint = f"; its __init__ must begin with super().__init__{called_with}"
             problem = InputError(
-                f"{flag(self.option)} {spec}: {cls.__name__} cannot be constructed: "
+                f"{named(self.option, spec)}: {cls.__name__} cannot be constructed: "
                 f"{type(error).__name__}: {error}{hint}"
             )
             raise placed(problem, error, {cls.__module__}) from error

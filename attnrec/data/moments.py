@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attnrec.core.errors import InputError
+from attnrec.core.options import named
 from attnrec.data.interactions import DataError
 
 _Floats = npt.NDArray[np.float64]
@@ -30,7 +31,7 @@ def read_moment(text: str, times: _Floats, option: str) -> float:
     Args:
         text: a number in that unit, or an ISO date or date and time, in UTC where it names no zone.
         times: the timestamps of the data.
-        option: what the user knows it by.
+        option: the one that gives it.
 
     Raises InputError for anything else.
     """
@@ -40,17 +41,21 @@ def read_moment(text: str, times: _Floats, option: str) -> float:
         pass
     else:
         if not np.isfinite(value):
-            raise InputError(f"{option} {text!r} is not a finite number")
+            raise InputError(f"{named(option)} {text!r} is not a finite number")
         unit = ticks_per_second(times)
         if len(text) <= 8 and text.isdigit() and _EARLIEST * unit <= float(np.median(times)):
-            raise InputError(f"{option} {text}: a date is written as 2020-05-31; as a timestamp this is before 1974")
+            raise InputError(
+                f"{named(option, text)}: a date is written as 2020-05-31; as a timestamp this is before 1974"
+            )
         return value
     try:
         date = datetime.fromisoformat(text.replace("/", "-"))
     except ValueError:
-        raise InputError(f"{option} {text!r} is neither an ISO date such as 2020-05-31 nor a timestamp") from None
+        raise InputError(
+            f"{named(option)} {text!r} is neither an ISO date such as 2020-05-31 nor a timestamp"
+        ) from None
     if abs(float(np.median(times))) < _EARLIEST:
-        raise InputError(f"{option} {text}: the times of these data are no dates (such as {float(times[0]):g})")
+        raise InputError(f"{named(option, text)}: the times of these data are no dates (such as {float(times[0]):g})")
     zoned = date if date.tzinfo else date.replace(tzinfo=UTC)
     return (zoned - _EPOCH).total_seconds() * ticks_per_second(times)
 
@@ -83,21 +88,21 @@ def held_out_from(times: _Floats | None, name: str, valid_from: str, test_from: 
     Raises DataError for data without timestamps, InputError for moments that cannot be used.
     """
     if times is None:
-        raise DataError(f"--split time needs timestamps, and {name} has none")
+        raise DataError(f"`split='time'` needs timestamps, and {name} has none")
     ordered = np.sort(times)
-    valid = read_moment(valid_from, ordered, "--valid-from") if valid_from else None
-    test = read_moment(test_from, ordered, "--test-from") if test_from else None
+    valid = read_moment(valid_from, ordered, "valid_from") if valid_from else None
+    test = read_moment(test_from, ordered, "test_from") if test_from else None
     if test is None:
         rest = ordered if valid is None else ordered[ordered >= valid]
-        test = _after_share(rest, *((9, 10) if valid is None else (1, 2)), "--test-from", name)
+        test = _after_share(rest, *((9, 10) if valid is None else (1, 2)), "test_from", name)
     if valid is None:
         rest, share = (ordered[ordered < test], (8, 9)) if test_from else (ordered, (8, 10))
-        valid = _after_share(rest, *share, "--valid-from", name)
+        valid = _after_share(rest, *share, "valid_from", name)
     if valid >= test:
         given = valid_from or test_from
         shown = [shown_moment(moment, ordered) for moment in (valid, test)]
         raise InputError(
-            f"--valid-from {shown[0]} is not before --test-from {shown[1]}"
+            f"{named('valid_from', shown[0])} is not before {named('test_from', shown[1])}"
             + ("" if given else f", which {name} gives by itself (80 % and 90 % of it): give both")
         )
     return valid, test
@@ -106,5 +111,5 @@ def held_out_from(times: _Floats | None, name: str, valid_from: str, test_from: 
 def _after_share(ordered: _Floats, numerator: int, denominator: int, option: str, name: str) -> float:
     """The moment of the first interaction after that share of them."""
     if not len(ordered):
-        raise InputError(f"{name} has no interaction left from which {option} could be chosen: give both moments")
+        raise InputError(f"{name} has no interaction left from which to choose {named(option)}: give both moments")
     return float(ordered[len(ordered) * numerator // denominator])

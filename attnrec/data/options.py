@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attnrec.core.errors import InputError
-from attnrec.core.options import Options, flag, option
+from attnrec.core.options import Options, option
 from attnrec.data.reading.form import ReadOptions
 
 
@@ -33,12 +33,12 @@ class DataOptions(Options, ReadOptions):
         "", "Data", "Table of items, an id and their features a row, for a model that uses features.", shown="none"
     )
     feature_columns: tuple[str, ...] = option(
-        (), "Data", "Columns of --features that are used, as genre,brand.", shown="that of categories"
+        (), "Data", "Columns of `features` that are used, as genre,brand.", shown="that of categories"
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.feature_columns and not self.features:
-            raise InputError(f"{flag('feature_columns')} needs {flag('features')}, the table that has them")
+            raise InputError("`feature_columns` needs `features`, the table that has them")
         if (self.valid_from or self.test_from) and self.split != "time":
-            raise InputError(f"{flag('valid_from')} and {flag('test_from')} belong to {flag('split')} time")
+            raise InputError("`valid_from` and `test_from` belong to `split='time'`")

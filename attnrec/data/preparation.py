@@ -39,7 +39,7 @@ class Preparation:
     core: str = option(
         "stable",
         "What is kept",
-        "Apply --min-user and --min-item until both hold, or once to the counts before.",
+        "Apply `min_user` and `min_item` until both hold, or once to the counts before.",
         choices=("stable", "once"),
     )
     ties: str = option(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.data.interactions import ALL_PARTS, DataError, Interactions, in_file_order
 from attnrec.data.moments import read_moment, ticks_per_second
 from attnrec.data.preparation import Preparation
@@ -184,16 +184,16 @@ def _filters(columns: Columns, options: Preparation) -> list[tuple[str, Columns]
         done.append((name, columns))
 
     if options.min_rating:
-        ratings = _needed(columns, "rating", "--min-rating")
+        ratings = _needed(columns, "rating", "`min_rating`")
         apply(f"rated at least {options.min_rating:g}", ratings >= options.min_rating)
     if options.since or options.until:
-        times = _needed(columns, "time", "--since and --until")
-        low = read_moment(options.since, times, flag("since")) if options.since else -np.inf
-        high = read_moment(options.until, times, flag("until")) if options.until else np.inf
+        times = _needed(columns, "time", "`since` and `until`")
+        low = read_moment(options.since, times, "since") if options.since else -np.inf
+        high = read_moment(options.until, times, "until") if options.until else np.inf
         shown = [f"{word} {date}" for word, date in (("since", options.since), ("until", options.until)) if date]
         apply(" ".join(shown), (times >= low) & (times < high))
     if options.duplicates == "drop":
-        times = _needed(columns, "time", "--duplicates drop")
+        times = _needed(columns, "time", "`duplicates='drop'`")
         apply("without duplicates", _first_of([columns.text["user"].codes, columns.text["item"].codes, times]))
     if options.repeats != "keep":
         apply(f"the {options.repeats} of each item", _one_of_each_item(columns, options.repeats))
@@ -208,7 +208,7 @@ def _filters(columns: Columns, options: Preparation) -> list[tuple[str, Columns]
 
 def _needed(columns: Columns, role: str, what: str) -> npt.NDArray[np.float64]:
     if role not in columns.numbers:
-        raise DataError(f"{what}: the data have no {role}s; see {flag(role + '_column')}")
+        raise DataError(f"{what}: the data have no {role}s; see {named(role + '_column')}")
     return columns.numbers[role]
 
 
@@ -259,7 +259,7 @@ def _tied(columns: Columns, options: Preparation) -> Columns:
     """In an order whose ties are those asked for."""
     if options.ties == "file":
         return columns
-    _needed(columns, "time", "--ties item")
+    _needed(columns, "time", "`ties='item'`")
     names = columns.text["item"].names
     rank = np.empty(len(names), dtype=np.int64)
     rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))

@@ -54,9 +54,9 @@ def check_target(path: Path, sources: Sequence[Any], *, force: bool) -> None:
         raise DataError(f"{path}: the file is written as Parquet, so its name must end in .parquet")
     for source in sources:
         if isinstance(source, str | Path) and path.exists() and Path(source).exists() and path.samefile(source):
-            raise DataError(f"{path} is one of the files to be read; a source is never replaced: choose another --out")
+            raise DataError(f"{path} is one of the files to be read; a source is never replaced: choose another `out`")
     if os.path.lexists(path) and not force:  # a link that leads nowhere is something of the user's too
-        raise DataError(f"{path} is there already; --force replaces it")
+        raise DataError(f"{path} is there already; `force=True` replaces it")
 
 
 def write_prepared(data: Interactions, account: dict[str, Any], path: Path) -> None:

@@ -178,7 +178,7 @@ def make_split(
     """
     kind = resolved_kind(kind, data)
     if (valid_from or test_from) and kind != "time":
-        raise InputError("--valid-from and --test-from belong to --split time")
+        raise InputError("`valid_from` and `test_from` belong to `split='time'`")
     moments = None
     if kind == "leave-one-out":
         stages = _last_two(data)
@@ -190,7 +190,7 @@ def make_split(
     elif data.parts is not None:
         stages = data.parts
     else:
-        raise DataError(f"--split given needs data that fix their own parts, and {data.name} does not")
+        raise DataError(f"`split='given'` needs data that fix their own parts, and {data.name} does not")
     return checked(divided(data, kind, stages, moments), part)
 
 
@@ -199,7 +199,7 @@ def resolved_kind(kind: str, data: Interactions) -> str:
     if kind == "auto":
         return "leave-one-out" if data.parts is None else "given"
     if kind not in KINDS:
-        raise InputError(f"--split {kind!r} is not one of auto, {', '.join(KINDS)}")
+        raise InputError(f"`split` {kind!r} is not one of auto, {', '.join(KINDS)}")
     return kind
 
 

@@ -57,7 +57,7 @@ def _started(stack: ExitStack, compile_seconds: float) -> list[Process]:
         return stack.enter_context(Process(names, seconds, advice, **environment))
 
     # the slowest is started first; one function needs no workers of torch's
-    longer = "--seconds 60 waits longer"
+    longer = "`seconds=60` waits longer"
     compiling = started("torch.compile", seconds=compile_seconds, advice=longer, TORCHINDUCTOR_COMPILE_THREADS="1")
     return [
         started("torch", "training", "bf16", "plug-ins", "cuda"),

@@ -20,7 +20,7 @@ _PATIENCE = 1.0  # seconds; a cache on a network disk may hold very many files
 
 def current_folder() -> Iterator[Finding]:
     """Where runs are written unless a command says otherwise."""
-    yield tried(GROUP, "current folder", lambda: _described(Path.cwd()), advice="use --out DIR, or another folder")
+    yield tried(GROUP, "current folder", lambda: _described(Path.cwd()), advice="use `out=DIR`, or another folder")
 
 
 def caches() -> Iterator[Finding]:

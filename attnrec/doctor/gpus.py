@@ -36,13 +36,13 @@ def trials(group: str) -> Iterator[Finding]:
         return
     advice = "update NVIDIA's driver, or install a torch that knows this GPU"
     yield tried(group, "CUDA", _product, advice=advice)
-    yield tried(group, "bf16 on the GPU", partial(autocast, "cuda"), advice="use --precision fp32 or tf32")
+    yield tried(group, "bf16 on the GPU", partial(autocast, "cuda"), advice="use `precision='fp32'` or 'tf32'")
     for name, backend in _BACKENDS.items():
         yield tried(group, f"attention by {name}", partial(_attention, backend))
 
 
 def autocast(kind: str) -> str:
-    """A linear layer under bf16 autocast on a device of that kind, as ``--precision bf16`` trains.
+    """A linear layer under bf16 autocast on a device of that kind, as ``precision='bf16'`` trains.
 
     Raises:
         NotRightError: its output is not bf16, or wrong.

@@ -91,7 +91,7 @@ def _train() -> str:
 
 
 def _bf16() -> Iterator[Finding]:
-    yield tried(WORKS, "bf16 on the CPU", partial(gpus.autocast, "cpu"), advice="use --precision fp32")
+    yield tried(WORKS, "bf16 on the CPU", partial(gpus.autocast, "cpu"), advice="use `precision='fp32'`")
 
 
 def _plug_ins() -> Iterator[Finding]:

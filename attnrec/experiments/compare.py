@@ -25,7 +25,7 @@ from attnrec.core.devices import choose_device
 from attnrec.core.errors import InputError
 from attnrec.core.files import make_folders, write_atomically
 from attnrec.core.locks import LOCK, FolderLock
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.core.spec import Spec, Specs
 from attnrec.data.load import load_interactions
 from attnrec.data.splits import Split, resolved_kind
@@ -122,23 +122,23 @@ def plan(
         InputError: a variant, an option, the data or the folder cannot be used.
     """
     if seeds < 1:
-        raise InputError(f"--seeds must be at least 1, not {seeds}")
+        raise InputError(f"`seeds` must be at least 1, not {seeds}")
     if len(variants) < 2:
-        raise InputError("a comparison needs at least two variants: give --attention or --model twice or more")
+        raise InputError(f"a comparison needs at least two variants, not {len(variants)}")
     config = config.changed(attention=TrainConfig().model.attention)
-    named = labelled(config, variants)
+    variants_by_label = labelled(config, variants)
     if config.training.start_from:
-        raise InputError("--start-from: the runs of a comparison train from the beginning")
+        raise InputError("the runs of a comparison train from the beginning: start_from cannot be given")
     data = load_interactions(config.data.dataset, config.data)
     config = config.changed(split=resolved_kind(config.data.split, data))
     split = split_of(config, data)
     check_cutoffs(config.evaluation.cutoffs, data.num_items)
     device = choose_device(config.machine.device)
-    for own in named.values():
+    for own in variants_by_label.values():
         one = config.changed(**own)
         build_for(one, data, device, named_sources(one.model))
     numbers = tuple(range(config.training.seed, config.training.seed + seeds))
-    comparison = Comparison(Path(path), config, named, numbers, trust_code)
+    comparison = Comparison(Path(path), config, variants_by_label, numbers, trust_code)
     if not (overwrite and is_comparison(comparison.path)):
         comparison = joined(comparison)
         _check_runs(comparison, split)
@@ -160,11 +160,11 @@ def joined(comparison: Comparison) -> Comparison:
         for name, asked in comparison.variants.items():
             if name == label and plain(asked) != plain(own):
                 if in_words(asked) == in_words(own) and _called(asked) == _called(own):
-                    raise InputError(f"{comparison.path} has another version of {label}; choose another --out")
+                    raise InputError(f"{comparison.path} has another version of {label}; choose another `out`")
                 has = in_words(own) or "no options of its own"
                 raise InputError(f"{comparison.path} has another variant {label}, with {has}: choose another label")
             if name != label and plain(asked) == plain(own):
-                raise InputError(f"{comparison.path} has {name} already: call it {label}, or choose another --out")
+                raise InputError(f"{comparison.path} has {name} already: call it {label}, or choose another `out`")
             if name != label and folder_name(name) == folder_name(label):
                 raise InputError(f"{name} and {label} of {comparison.path} would share a folder: choose another label")
         variants.setdefault(label, own)
@@ -233,12 +233,12 @@ def check_plan(comparison: Comparison) -> None:
     if not path.is_dir() or all(entry.name == LOCK or is_aside(entry.name) for entry in path.iterdir()):
         return
     if not is_comparison(path):
-        raise InputError(f"{path} holds other files, and no {PLAN}; choose another --out")
+        raise InputError(f"{path} holds other files, and no {PLAN}; choose another `out`")
     before, now = (_shared_options(c.config) for c in (open_comparison(path), comparison))
     for name, value in now.items():
         if name not in MAY_DIFFER and before[name] != value:
             raise InputError(
-                f"{path} holds a comparison with {flag(name)} {before[name]}, not {value}; choose another --out"
+                f"{path} holds a comparison with {named(name, before[name])}, not {value}; choose another `out`"
             )
 
 
@@ -257,8 +257,8 @@ def check_places(comparison: Comparison) -> None:
             before, expected = found.value(name), wanted.value(name)
             if name not in MAY_DIFFER and before != expected:
                 same = isinstance(expected, Spec | Specs) and before.label == expected.label
-                other = f"another version of {before.label}; choose another --out" if same else ""
-                raise InputError(f"{run} is a run with {other or f'{flag(name)} {before}, not {expected}'}")
+                other = f"another version of {before.label}; choose another `out`" if same else ""
+                raise InputError(f"{run} is a run with {other or f'{named(name, before)}, not {expected}'}")
 
 
 def _check_runs(comparison: Comparison, split: Split) -> None:
@@ -272,12 +272,12 @@ def _check_runs(comparison: Comparison, split: Split) -> None:
         if run.manifest.data != split.checksum:
             raise InputError(
                 f"{path} holds runs on other data than {comparison.config.data.dataset}, or that hold out other items; "
-                "choose another --out"
+                "choose another `out`"
             )
         if (variant, seed) not in wanted or mended(run, run.config().model):
             continue
         for file in changed_sources(run, run.config().model):
             raise InputError(
                 f"{file} has changed since {path} was begun with it; give the new version another name, "
-                "or choose another --out"
+                "or choose another `out`"
             )

@@ -21,7 +21,7 @@ class KnownRow:
     Attributes:
         data: the file's usual name.
         fingerprint: of the data.
-        loss: as ``--loss``.
+        loss: as ``loss`` of a training.
         protocol: ``full`` or ``sampled``.
         ndcg10: mean over seeds where the source has several.
         model: as the source calls it.

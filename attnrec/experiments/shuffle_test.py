@@ -152,9 +152,9 @@ def shuffle_test(
         KeyboardInterrupt: a training was interrupted.
     """
     if seeds < 1:
-        raise InputError(f"--seeds must be at least 1, not {seeds}")
+        raise InputError(f"`seeds` must be at least 1, not {seeds}")
     if config.training.start_from:
-        raise InputError("--start-from: a shuffle test trains from the beginning")
+        raise InputError("a shuffle test trains from the beginning: start_from cannot be given")
     cutoff = min(10, data.num_items)
     numbers = tuple(range(config.training.seed, config.training.seed + seeds))
     runs = [_one_seed(data, config.changed(seed=seed), observer or Observer(), cutoff) for seed in numbers]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnrec.core.errors import InputError
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.core.spec import Spec, Specs
 from attnrec.models.base import MODELS
 from attnrec.training.config import TrainConfig, declared
@@ -96,16 +96,9 @@ def plain(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_words(options: Mapping[str, Any]) -> str:
-    """What a variant has besides its name, as the command line takes it: ``--no-position --lr 0.0005``."""
-    words = []
-    for name, value in plain(options).items():
-        if name in NAMING or _idle(options, name):
-            continue
-        if isinstance(value, bool):
-            words.append(flag(name) if value else f"--no-{flag(name)[2:]}")
-        else:
-            words.append(f"{flag(name)} {','.join(value) if isinstance(value, list | tuple) else value}")
-    return " ".join(words)
+    """What a variant has besides its name, as keywords: ```position=False` `lr=0.0005```."""
+    further = {name: value for name, value in plain(options).items() if name not in NAMING and not _idle(options, name)}
+    return " ".join(named(name, value) for name, value in further.items())
 
 
 def differing(config: TrainConfig, variants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -140,7 +133,7 @@ def _with_implied(config: TrainConfig, variant: Variant) -> dict[str, Any]:
     """
     for name in variant.options:
         if name in _SHARED:
-            raise InputError(f"{variant.name}: {flag(name)} is one for all variants, and cannot be one's own")
+            raise InputError(f"{variant.name}: {named(name)} is one for all variants, and cannot be one's own")
     given = with_preset(variant.options)
     if not given.keys() & set(NAMING):
         raise InputError(f"a variant needs an attention or a model, and {in_words(given) or variant.label} has neither")

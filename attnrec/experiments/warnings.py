@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.experiments.compare import MAY_DIFFER, OF_ONE_RUN, PROTOCOLS, Comparison
 from attnrec.experiments.known_rows import NEAR, known_row
 from attnrec.training.run_directory import RunDirectory
@@ -90,7 +90,7 @@ def _differing_options(comparison: Comparison, runs: Sequence[tuple[str, int]]) 
         for name, value in options.items():
             found.setdefault(name, {}).setdefault(str(value), {}).setdefault(variant, []).append(seed)
     return [
-        f"the runs compared differ in {flag(name)}: "
+        f"the runs compared differ in {named(name)}: "
         + "; ".join(f"{value} for {_listed(of_value)}" for value, of_value in values.items())
         for name, values in found.items()
         if len(values) > 1

@@ -59,7 +59,7 @@ class Mixer(Sublayer, ABC):
         Args:
             x: [N, d], the rows of all histories one after another. Queries are made of it.
             source: [N, d], what keys and values are made of: ``x`` itself, but with the layer order of SASRec's
-                authors (``--norm original``) ``x`` before LayerNorm.
+                authors (``norm='original'``) ``x`` before LayerNorm.
             packing: which rows belong to a history, and their slots; `pad` and `pack` go to [B, H, T, D] and back.
 
         Returns:
@@ -74,5 +74,5 @@ class Mixer(Sublayer, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no attention weights")
 
     def last_matrices(self) -> list[Tensor]:
-        """The matrices that are zero at first where the trunk begins with nothing added (``--zero-init``)."""
+        """The matrices that are zero at first where the trunk begins with nothing added (``zero_init``)."""
         return []

@@ -150,5 +150,5 @@ MODELS: Registry[SequentialModel] = Registry(
     SequentialModel,  # type: ignore[type-abstract]
     "SequentialModel (attnrec.models.base)",
 )
-"""What ``--model`` may name."""
+"""What ``model`` may name."""
 register_model = MODELS.register

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attnrec.attention import Component
 from attnrec.core.errors import InputError
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.data.catalogue import Catalogue
 from attnrec.models import sasrec  # noqa: F401  (it registers itself)
 from attnrec.models.base import MODELS, SequentialModel
@@ -30,11 +30,11 @@ def build_model(config: ModelOptions, catalogue: Catalogue, device: torch.device
     Raises InputError for an unknown model, variant or option of it, or one that cannot run there or on such data.
     """
     _check_used(config)
-    _check_needs(MODELS.find(config.model.name), f"{flag('model')} {config.model}", catalogue, dataset)
+    _check_needs(MODELS.find(config.model.name), named("model", config.model), catalogue, dataset)
     built = MODELS.build(config.model, catalogue, config, called_with="(catalogue, config)")
     for part in (built, *built.components()):
         own = "model" if part is built else "attention"
-        _check_needs(part, f"{flag(own)} {getattr(config, own)}", catalogue, dataset)
+        _check_needs(part, named(own, getattr(config, own)), catalogue, dataset)
     _check_vectors(built, catalogue)
     model = built.to(device)
     for part in (model, *model.components()):
@@ -48,7 +48,9 @@ def _check_used(config: ModelOptions) -> None:
     usual = ModelOptions(**{name: getattr(config, name) for name in used})
     for own in fields(config):
         if getattr(config, own.name) != getattr(usual, own.name):
-            raise InputError(f"{flag(own.name)} means nothing to {flag('model')} {config.model}, which does not use it")
+            raise InputError(
+                f"{named(own.name)} means nothing to {named('model', config.model)}, which does not use it"
+            )
 
 
 def _check_vectors(model: SequentialModel, catalogue: Catalogue) -> None:
@@ -68,7 +70,7 @@ def _check_needs(part: Component | type[Component], who: str, catalogue: Catalog
     if part.needs_timestamps and not catalogue.timestamps:
         raise InputError(f"{who} needs timestamps, and {dataset} has none")
     if part.needs_features and catalogue.features is None:
-        raise InputError(f"{who} needs item features, and {dataset} has none: give {flag('features')} FILE")
+        raise InputError(f"{who} needs item features, and {dataset} has none: give `features=FILE`")
 
 
 def needs_timestamps(model: SequentialModel) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attnrec.core.errors import InputError
-from attnrec.core.options import MOST, Options, flag, option
+from attnrec.core.options import MOST, Options, named, option
 from attnrec.core.spec import Spec, Specs
 
 
@@ -26,11 +26,11 @@ class ModelOptions(Options):
     max_len: int = option(50, "Model", "Most recent items of a history that are used (n).", min=1, max=MOST)
     dim: int = option(64, "Model", "Width of embeddings and trunk (d).", min=1, max=MOST)
     blocks: int = option(2, "Model", "Self-attention blocks; 0 leaves the embedding alone.", min=0, max=1000)
-    heads: int = option(1, "Model", "Attention heads; must divide --dim.", min=1, max=MOST)
+    heads: int = option(1, "Model", "Attention heads; must divide `dim`.", min=1, max=MOST)
     dropout: float = option(
         0.2,
         "Model",
-        "Dropout of the embedding and of sub-layer outputs (with --norm original not after attention).",
+        "Dropout of the embedding and of sub-layer outputs (with `norm='original'` not after attention).",
         min=0.0,
         below=1.0,
     )
@@ -67,4 +67,4 @@ class ModelOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dim % self.heads:
-            raise InputError(f"{flag('heads')} {self.heads} does not divide {flag('dim')} {self.dim}")
+            raise InputError(f"{named('heads', self.heads)} does not divide {named('dim', self.dim)}")

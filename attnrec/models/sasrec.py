@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from attnrec.attention import AttentionOperator, Packing, Sublayer
 from attnrec.attention.packing import make_packing
 from attnrec.core.errors import InputError
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.core.spec import Spec
 from attnrec.data.batches import SequenceBatch
 from attnrec.data.catalogue import Catalogue
@@ -254,10 +254,10 @@ class SASRec(SequentialModel):
 def _check(config: ModelOptions) -> None:
     if config.zero_init and config.blocks and not config.residual:
         raise InputError(
-            f"{flag('zero_init')} needs the residual connections: without them a block would give nothing but 0"
+            f"{named('zero_init')} needs the residual connections: without them a block would give nothing but 0"
         )
     if len(config.attention.parts) not in (1, config.blocks):
         raise InputError(
-            f"{flag('attention')} gives {len(config.attention.parts)} operators joined by +, and {flag('blocks')} is "
+            f"{named('attention')} gives {len(config.attention.parts)} operators joined by +, and {named('blocks')} is "
             f"{config.blocks}: give one for all blocks, or one for each"
         )

@@ -11,6 +11,7 @@ from attnrec.core.devices import choose_device, keep_freed_memory
 from attnrec.core.errors import InputError
 from attnrec.core.files import write_atomically
 from attnrec.core.memory import refuse_more
+from attnrec.core.options import named
 from attnrec.speed.components import check_names
 from attnrec.speed.plan import BOTH, BenchmarkPlan
 from attnrec.speed.report import Growth, environment, growth, to_csv
@@ -78,11 +79,11 @@ def run(
     """
     device = choose_device(device_name)
     n, d = max(plan.seq_lens), max(plan.dims)
-    sizes = f"--seq-len {n} with --dim {d}, --heads {plan.heads}"
+    sizes = f"{named('seq_lens', (n,))} with {named('dims', (d,))}, {named('heads', plan.heads)}"
     if plan.lengths == "full":
-        refuse_more(_INPUTS * n * d * plan.heads * plan.batch, device, f"{sizes} and --batch {plan.batch}")
+        refuse_more(_INPUTS * n * d * plan.heads * plan.batch, device, f"{sizes} and {named('batch', plan.batch)}")
     for name, needed in check_names(plan).items():
-        refuse_more(needed * (2 if BOTH in plan.passes else 1), device, f"--attention {name} at {sizes}")
+        refuse_more(needed * (2 if BOTH in plan.passes else 1), device, f"{named('attention', name)} at {sizes}")
     if out is not None:
         _make_folder(out)
     keep_freed_memory()
@@ -107,7 +108,7 @@ def _make_folder(directory: Path) -> None:
         raise InputError(f"{directory} is not a directory")
     if directory.is_dir() and any(directory.iterdir()):
         what = "a benchmark" if (directory / CSV).exists() else "files"
-        raise InputError(f"{directory} already holds {what}; choose another --out")
+        raise InputError(f"{directory} already holds {what}; choose another `out`")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from attnrec.core.errors import InputError
+from attnrec.core.options import named
 
 FORWARD, BOTH = "forward", "both"
 PASSES = (FORWARD, BOTH)
@@ -45,37 +46,37 @@ class BenchmarkPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for flag, numbers in (
-            ("--seq-len", self.seq_lens),
-            ("--dim", self.dims),
-            ("--heads", (self.heads,)),
-            ("--batch", (self.batch,)),
+        for name, numbers in (
+            ("seq_lens", self.seq_lens),
+            ("dims", self.dims),
+            ("heads", (self.heads,)),
+            ("batch", (self.batch,)),
         ):
             for number in numbers:
                 if number < 1:
-                    raise InputError(f"{flag} must be at least 1, not {number}")
+                    raise InputError(f"{named(name)} must be at least 1, not {number}")
                 if number > _MOST:
-                    raise InputError(f"{flag} must be at most {_MOST}")
-        for flag, values, known in (
-            ("--lengths", (self.lengths,), LENGTHS),
-            ("--precision", (self.precision,), PRECISIONS),
-            ("--passes", self.passes, PASSES),
+                    raise InputError(f"{named(name)} must be at most {_MOST}")
+        for name, values, known in (
+            ("lengths", (self.lengths,), LENGTHS),
+            ("precision", (self.precision,), PRECISIONS),
+            ("passes", self.passes, PASSES),
         ):
             for value in values:
                 if value not in known:
-                    raise InputError(f"{flag} {value!r} is not one of {', '.join(known)}")
-        for flag, given in (
-            ("--attention", self.attention),
-            ("--seq-len", self.seq_lens),
-            ("--dim", self.dims),
-            ("--passes", self.passes),
+                    raise InputError(f"{named(name)} {value!r} is not one of {', '.join(known)}")
+        for name, given in (
+            ("attention", self.attention),
+            ("seq_lens", self.seq_lens),
+            ("dims", self.dims),
+            ("passes", self.passes),
         ):
             if len(set(given)) < len(given):
-                raise InputError(f"{flag} gives one value twice: {', '.join(map(str, given))}")
+                raise InputError(f"{named(name)} gives one value twice: {', '.join(map(str, given))}")
         if not (isfinite(self.seconds) and self.seconds > 0):
-            raise InputError(f"--seconds must be above 0, not {self.seconds:g}")
+            raise InputError(f"`seconds` must be above 0, not {self.seconds:g}")
         if not 0 <= self.seed < 2**63:
-            raise InputError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}")
+            raise InputError(f"`seed` must be from 0 to 2^63 - 1, not {self.seed}")
 
     @property
     def workload(self) -> str:

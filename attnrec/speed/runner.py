@@ -18,6 +18,7 @@ from attnrec.attention import Packing
 from attnrec.attention.packing import make_packing
 from attnrec.core.errors import is_out_of_memory
 from attnrec.core.measuring import Times, kept_for_backward, time_in_turns, warm_up
+from attnrec.core.options import named
 from attnrec.mixers import Mixer
 from attnrec.speed.competitors import COMPETITORS, is_competitor
 from attnrec.speed.components import FEATURES, component
@@ -278,5 +279,5 @@ def _failed(batch: _Batch, name: str, passes: str, error: Exception) -> Measurem
     if is_out_of_memory(error):
         message = "out of memory"
     else:
-        message = " ".join((str(error) or type(error).__name__).split()).removeprefix(f"--attention {name}: ")
+        message = " ".join((str(error) or type(error).__name__).split()).removeprefix(f"{named('attention', name)}: ")
     return Measurement(name, passes, batch.n, batch.d, int(batch.lengths.sum()), error=message)

@@ -1,12 +1,10 @@
-"""A mixer of one's own: the projections around an attention operator, with a learned gate on what comes out.
+r"""A mixer of one's own: the projections around an attention operator, with a learned gate on what comes out.
 
     y = (sigmoid(X W_g) * attention(X W_q, X W_k, X W_v)) W_o
 
 A mixer replaces the whole sub-layer and sees its input. Change the mathematics, then:
 
-    attnrec check THIS_FILE                                    # is it right? no leak, no padding, gradients, ...
-    attnrec train --attention THIS_FILE:operator=rotary
-    attnrec compare --attention sdpa --attention THIS_FILE --seeds 3
+    NEXT_STEPS
 """
 
 from __future__ import annotations

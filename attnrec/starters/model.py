@@ -1,12 +1,10 @@
-"""A model of one's own: a gated recurrent network whose states are compared with the vectors of the items.
+r"""A model of one's own: a gated recurrent network whose states are compared with the vectors of the items.
 
     score(t, i) = <state_t, vector_i>
 
 Change what happens between the two, then:
 
-    attnrec check THIS_FILE                                    # is it right? no leak, no padding, gradients, ...
-    attnrec train --model THIS_FILE:layers=2
-    attnrec compare --attention sdpa --model THIS_FILE --seeds 3
+    NEXT_STEPS
 """
 
 from __future__ import annotations

@@ -4,10 +4,7 @@ r"""An attention variant of one's own: softmax attention whose scores have a lea
 
 Change the mathematics, then:
 
-    attnrec check THIS_FILE                                    # is it right? no leak, no padding, gradients, ...
-    attnrec train --attention THIS_FILE:sharpness=2
-    attnrec compare --attention sdpa --attention THIS_FILE --seeds 3
-    attnrec bench --attention sdpa --attention THIS_FILE
+    NEXT_STEPS
 """
 
 from __future__ import annotations

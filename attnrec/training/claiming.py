@@ -52,8 +52,8 @@ def _check_free(path: Path, overwrite: bool) -> None:
     tried = LOCK in found or not found & OWN_NAMES
     if not run.is_run() and tried and (begun_again or all(map(is_own, found))):
         return  # a training ended before its first snapshot; nothing of value is there
-    what = "a run; continue it with --resume, or" if run.is_run() else "files;"
-    raise InputError(f"{path} already holds {what} choose another --out")
+    what = "a run; continue it with `resume=True`, replace it with `overwrite=True`, or" if run.is_run() else "files;"
+    raise InputError(f"{path} already holds {what} choose another `out`")
 
 
 def is_own(name: str) -> bool:

@@ -88,11 +88,11 @@ def _advice(state: str, files: dict[str, str], resumable: bool) -> str:
         return {
             "finished": "",
             "ended": "",
-            "interrupted": "--resume goes on",
-            "unfinished": "--resume goes on",
+            "interrupted": "`resume=True` goes on",
+            "unfinished": "`resume=True` goes on",
             "failed": "mend the file, and train again in this folder",
-            "diverged": "--resume goes on with another --lr, and train --replay shows the step",
+            "diverged": "`resume=True` goes on with another `lr`, and `attnrec train` with `replay=RUN` shows the step",
         }[state]
     if not resumable or any(not name.startswith("state/") and name not in made_again for name in damaged):
         return "what is damaged cannot be made again: put a copy back, or train anew in another folder"
-    return "--resume goes on from the newest snapshot that is whole, and makes the result again"
+    return "`resume=True` goes on from the newest snapshot that is whole, and makes the result again"

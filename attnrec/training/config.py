@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 from attnrec.core.errors import InputError, nearest
 from attnrec.core.inputs import content_of
-from attnrec.core.options import Options, flag, shown
+from attnrec.core.options import Options, named, shown
 from attnrec.core.spec import Spec, Specs
 from attnrec.data.options import DataOptions
 from attnrec.evaluation.options import EvaluationOptions
@@ -180,4 +180,4 @@ def _parsed(key: str, text: str, wanted: type[Spec] | type[Specs]) -> Spec | Spe
     try:
         return wanted.parse(text)
     except InputError as error:
-        raise InputError(f"{flag(key)}: {error}") from error
+        raise InputError(f"{named(key)}: {error}") from error

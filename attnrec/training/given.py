@@ -24,7 +24,7 @@ from typing import Any
 from attnrec.attention import ATTENTION
 from attnrec.core.errors import InputError
 from attnrec.core.files import make_folders, write_atomically
-from attnrec.core.options import flag, shown
+from attnrec.core.options import named, shown
 from attnrec.core.own_source import NOTEBOOK, standing_alone
 from attnrec.core.registry import Registry
 from attnrec.core.spec import Spec, Specs
@@ -58,7 +58,7 @@ def _check_text(registry: Registry[Any], spec: Spec | Specs) -> None:
         same = False
     if not same:
         raise InputError(
-            f"{flag(registry.option)}: {spec} has a + , : or = in a place where it would be read as something else"
+            f"{named(registry.option)}: {spec} has a + , : or = in a place where it would be read as something else"
         )
 
 
@@ -70,7 +70,7 @@ def _spec(registry: Registry[Any], given: Any) -> Spec:
     options: dict[str, Any] = {}
     if isinstance(given, functools.partial):
         if given.args:
-            raise InputError(f"{flag(registry.option)}: the options of a partial are given by keyword")
+            raise InputError(f"{named(registry.option)}: the options of a partial are given by keyword")
         given, options = given.func, given.keywords
     if not (inspect.isclass(given) and issubclass(given, registry.base)):
         raise InputError(f"{registry.option} must be a text or a subclass of {registry.bases}, not {shown(given)}")
@@ -81,7 +81,7 @@ def _spec(registry: Registry[Any], given: Any) -> Spec:
 
 def _option(registry: Registry[Any], key: str, value: Any) -> str:
     if not isinstance(value, str | int | float | Spec | None):
-        raise InputError(f"{flag(registry.option)}: option {key} must be a text or a number, not {shown(value)}")
+        raise InputError(f"{named(registry.option)}: option {key} must be a text or a number, not {shown(value)}")
     return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 

@@ -1,6 +1,6 @@
 """The sources of one's own variants and models, kept in the run that was trained with them, and who may execute them.
 
-A run trained with ``--attention my_variant.py:MyAttention`` has a copy at ``variants/my_variant.py``. The run's model
+A run trained with ``attention='my_variant.py:MyAttention'`` has a copy at ``variants/my_variant.py``. The run's model
 is built from it as soon as the file has changed or is gone. Of a variant from a module or an installed package there is
 a copy of the module's file too, to tell that it has changed; the model is always built from what is installed.
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnrec.attention import ATTENTION, Component
 from attnrec.core.errors import InputError, RunError
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.core.own_code import placed
 from attnrec.core.registry import Registry
 from attnrec.core.spec import Spec, Specs
@@ -118,15 +118,15 @@ def asked_for(config: ModelOptions) -> list[tuple[Registry[Any], Spec]]:
 
 def _asked(config: ModelOptions) -> str:
     """The model as an option, for messages."""
-    attention = f"{flag('attention')} {config.attention}"
-    return attention if config.model == ModelOptions().model else f"{flag('model')} {config.model} {attention}"
+    attention = named("attention", config.attention)
+    return attention if config.model == ModelOptions().model else f"{named('model', config.model)} {attention}"
 
 
 def _check_foreign(run: RunDirectory, spec: Spec, trust_code: bool, within: bool) -> None:
     if not trust_code:
         raise InputError(
             f"{run} was not written by you, and its model is made by code of its own ({spec.name}): look at it first, "
-            "and give --trust-code if it may be executed"
+            "and give `trust_code=True` if it may be executed"
         )
     if not within:
         raise InputError(f"{run} was not written by you, and {spec.name} is outside it: only code in it is executed")

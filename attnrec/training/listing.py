@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
@@ -39,7 +38,7 @@ def options_text(without: Collection[str] = ()) -> str:
 
 
 def _entry(name: str, default: str, meaning: str) -> list[str]:
-    text = f"{name} = {default}: {_in_python(meaning)}"
+    text = f"{name} = {default}: {meaning}"
     return textwrap.wrap(text, _WIDTH, initial_indent="    ", subsequent_indent="        ", break_long_words=False)
 
 
@@ -59,8 +58,3 @@ def _meaning(one: Declared) -> str:
     ]
     further = [*([f"one of {', '.join(map(repr, choices))}"] if choices else []), *limits]
     return one.field.metadata["help"] + (f" ({', '.join(further)})" if further else "")
-
-
-def _in_python(text: str) -> str:
-    """Options as they are written here: ``--max-len`` is ``max_len``."""
-    return re.sub(r"--([a-z][a-z0-9-]*)", lambda found: found[1].replace("-", "_"), text)

@@ -116,7 +116,7 @@ class Trainer:
         run: a snapshot is taken, the best model tested. A second one stops at once, and the last snapshot remains.
 
         Raises:
-            NotFinite: a loss or a gradient is not finite; the step is kept, for `--replay`.
+            NotFinite: a loss or a gradient is not finite; the step is kept, for `attnrec.training.run.replay`.
             RunError: a file cannot be written.
         """
         self.writer = writer
@@ -253,7 +253,7 @@ class Trainer:
         return (self.progress.epoch - 1) * len(self.batches) + self.progress.step
 
     def _diverged(self, what: str, step: int) -> NotFinite:
-        advice = f"try a smaller --lr than {self.config.training.lr:g}, --clip-norm 1, or --warmup 100"
+        advice = f"try a smaller `lr` than {self.config.training.lr:g}, `clip_norm=1`, or `warmup=100`"
         return NotFinite(f"{what} (epoch {self.progress.epoch}); {advice}", step)
 
     # -- evaluation ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from attnrec.core.memory import refuse_more
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.data.batches import TrainingBatches
 from attnrec.data.interactions import Interactions
 from attnrec.models.options import ModelOptions
@@ -86,7 +86,7 @@ def check_memory(config: TrainConfig, size: TrainingSize, device: torch.device) 
     if with_usual[culprit] == needed:
         what = f"a model of {size.items:,} items"
     else:
-        what = flag(culprit) if culprit == "user_vector" else f"{flag(culprit)} {config.value(culprit)}"
+        what = named(culprit, config.value(culprit))
     refuse_more(needed, device, what)
 
 

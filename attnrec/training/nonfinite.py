@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from attnrec.core.errors import InputError, RunError
+from attnrec.core.options import named
 from attnrec.data.batches import SequenceBatch
 from attnrec.training.observer import Observer
 from attnrec.training.run_directory import RunDirectory
@@ -117,7 +118,7 @@ def _find_step(trainer: Trainer, error: NotFinite) -> None:
         found = _looked_at(trainer, batch)
         writer.keep_nonfinite(content)
         where = f"first in {found.first}; " if found.first else ""
-        error.args = (f"{error}; {where}`attnrec train --replay {trainer.run}` shows the step by layer",)
+        error.args = (f"{error}; {where}`attnrec train` with {named('replay', trainer.run)} shows the step by layer",)
 
 
 def replay_step(trainer: Trainer, state: bytes) -> Replay:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from attnrec.core.options import named
 from attnrec.data.batches import SequenceBatch, ragged_arange
 from attnrec.data.negatives import UnseenItems
 from attnrec.data.splits import Split
@@ -29,7 +30,7 @@ class Objective:
             rows = ragged_arange(split.data.offsets[:-1], split.train_lengths)
             unseen = UnseenItems(split.data.items[rows], split.train_lengths, split.data.num_items)
             users = (split.train_lengths >= 2).nonzero()[0]
-            unseen.require(1, users, f"--loss {config.training.loss} has no negative to draw; use --loss ce")
+            unseen.require(1, users, f"{named('loss', config.training.loss)} has no negative to draw; use `loss='ce'`")
             self.unseen = unseen.to(device)
 
     def __call__(self, outputs: Tensor, table: Tensor, batch: SequenceBatch, generator: torch.Generator) -> Tensor:

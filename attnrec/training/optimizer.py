@@ -31,7 +31,7 @@ def learning_rate(options: TrainingOptions, step: int, steps: int, falls: int) -
         options: with the schedule.
         step: counted from 0 over the whole training.
         steps: of the whole training, as far as it may go.
-        falls: how often validation has stalled (``--schedule plateau``).
+        falls: how often validation has stalled (``schedule='plateau'``).
     """
     rate = options.lr * min(1.0, (step + 1) / max(1, options.warmup))
     if options.schedule == "plateau":

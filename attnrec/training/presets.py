@@ -1,4 +1,4 @@
-"""Named sets of options: `--preset NAME` gives all of them at once, and any of them can be overridden."""
+"""Named sets of options: `preset` gives all of them at once, and any of them can be overridden."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "sasrec-paper": Preset(
-        "SASRec as its authors' code trains it; with --max-len 200 --dropout 0.2 for MovieLens-1M.",
+        "SASRec as its authors' code trains it; with `max_len=200` and `dropout=0.2` for MovieLens-1M.",
         {
             "max_len": 50,
             "dim": 50,
             "blocks": 2,
             "heads": 1,
             "dropout": 0.5,
-            "attention_dropout": None,  # that of --dropout
+            "attention_dropout": None,  # that of dropout
             "feed_forward_dropout": None,
             "norm": "original",
             "bias": True,

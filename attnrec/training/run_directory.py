@@ -5,7 +5,7 @@
 | `config.toml` | every option, resolved |
 | `vocabulary.json` | original ids (of users for user vectors) in the model's order; untrained items; titles |
 | `metrics.jsonl` | a line a step (loss, grad_norm) and a line an evaluation |
-| `state/` | the last two snapshots: what `--resume` needs, and the best weights by then |
+| `state/` | the last two snapshots: what resuming needs, and the best weights by then |
 | `weights.safetensors` | the model at its best validation score; written when the training ends |
 | `test_ranks.safetensors` | the rank of every user's test item at the chosen epoch |
 | `summary.json` | the result |

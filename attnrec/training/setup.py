@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from attnrec.core.errors import InputError
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.data.catalogue import catalogue_of
 from attnrec.data.interactions import Interactions
 from attnrec.data.known import known_only
@@ -34,7 +34,7 @@ def build_for(config: TrainConfig, data: Interactions, device: torch.device, sou
 def resumed_config(run: str | Path, options: dict[str, Any]) -> TrainConfig:
     """The options of a run that is to be resumed with some of them anew; InputError for one that may not change."""
     if "preset" in options:
-        raise InputError("--resume takes its options from the run, so --preset cannot be given")
+        raise InputError("`resume` takes its options from the run, so `preset` cannot be given")
     directory = RunDirectory.open(run)
     before = directory.config()
     may_change = _MAY_CHANGE_AFTER_DIVERGING if directory.manifest.diverged else _MAY_CHANGE
@@ -42,11 +42,11 @@ def resumed_config(run: str | Path, options: dict[str, Any]) -> TrainConfig:
     for name in options:
         if name not in may_change and asked.value(name) != before.value(name):
             raise InputError(
-                f"--resume: the run was started with {flag(name)} {before.value(name)}, not {asked.value(name)}; "
-                f"only {', '.join(flag(other) for other in sorted(may_change))} may change"
+                f"`resume`: the run was started with {named(name, before.value(name))}, not {asked.value(name)}; "
+                f"only {', '.join(map(named, sorted(may_change)))} may change"
             )
     if before.training.schedule == "cosine" and asked.training.epochs != before.training.epochs:
-        raise InputError("--resume: --epochs cannot change under a cosine schedule, which depends on it")
+        raise InputError("`resume`: `epochs` cannot change under a cosine schedule, which depends on it")
     return asked
 
 
@@ -66,7 +66,7 @@ def check_start(config: TrainConfig, before: TrainConfig) -> None:
     for name in _of_model():
         if config.value(name) != before.value(name):
             raise InputError(
-                f"--start-from: the run's model has {flag(name)} {before.value(name)}, not {config.value(name)}"
+                f"`start_from`: the run's model has {named(name, before.value(name))}, not {config.value(name)}"
             )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attnrec.core.errors import RunError
+from attnrec.core.options import named
 from attnrec.training.gradients import GradientNormStatistics
 from attnrec.training.observer import Progress
 from attnrec.training.tensors import from_bytes, to_bytes
@@ -40,7 +41,9 @@ def state_of(trainer: Trainer, others: dict[str, Tensor] | None = None, **more: 
     try:
         return to_bytes(tensors, values | more)
     except ValueError as error:
-        raise RunError(f"the state of --attention {trainer.config.model.attention} cannot be saved: {error}") from error
+        raise RunError(
+            f"the state of {named('attention', trainer.config.model.attention)} cannot be saved: {error}"
+        ) from error
 
 
 def restore_state(trainer: Trainer, content: bytes) -> None:

@@ -288,7 +288,7 @@ def test_a_source_is_never_replaced(tmp_path: Path) -> None:
 def test_a_link_that_leads_nowhere_is_not_replaced_unasked(tmp_path: Path) -> None:
     link = tmp_path / "b.parquet"
     link.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="is there already; --force replaces it"):
+    with pytest.raises(InputError, match="is there already; `force=True` replaces it"):
         attnrec.prepare(frame(), link)
     assert link.is_symlink()
     attnrec.prepare(frame(), link, force=True)
@@ -307,7 +307,7 @@ def test_bad_options() -> None:
         ({"min_users": 5}, "unknown option 'min_users'; did you mean min_user"),
         ({"min_user": 500}, "nothing is left after at least 500 a user"),
         ({"since": "yesterday"}, "neither an ISO date"),
-        ({"core": "twice"}, "--core 'twice' is not one of stable, once"),
+        ({"core": "twice"}, "`core` 'twice' is not one of stable, once"),
     ):
         with pytest.raises(InputError, match=message):
             attnrec.prepare(frame(), **options)

@@ -89,7 +89,7 @@ def test_the_parts_of_the_data() -> None:
     parts[1], parts[3] = 1, 0
     with pytest.raises(DataError, match="the history of user 'both' goes back to an earlier part"):
         make_split(given, "given")
-    with pytest.raises(DataError, match="--split given needs data that fix their own parts, and d does not"):
+    with pytest.raises(DataError, match="`split='given'` needs data that fix their own parts, and d does not"):
         make_split(data, "given")
     with pytest.raises(DataError, match="no user has an interaction in the validation part and one before it"):
         make_split(replace(given, parts=np.zeros_like(parts)), "given")
@@ -142,10 +142,10 @@ def test_leave_one_out_is_what_it_was(small: Interactions) -> None:
 def test_kinds() -> None:
     assert declared()["split"].field.metadata["choices"] == ("auto", *KINDS)
     assert resolved_kind("auto", by_hand()) == "leave-one-out"
-    with pytest.raises(InputError, match="--split 'tim' is not one of auto, leave-one-out, time, given"):
+    with pytest.raises(InputError, match="`split` 'tim' is not one of auto, leave-one-out, time, given"):
         resolved_kind("tim", by_hand())
     for function in (lambda: make_split(by_hand(), "auto", "10"), lambda: TrainConfig.of(test_from="10")):
-        with pytest.raises(InputError, match="--valid-from and --test-from belong to --split time"):
+        with pytest.raises(InputError, match="`valid_from` and `test_from` belong to `split='time'`"):
             function()
 
 
@@ -157,8 +157,8 @@ def test_a_date_is_in_the_unit_of_the_data(unit: float) -> None:
     times = np.array([978_300_000, 978_307_200, 1_000_000_000]) * unit  # 2000-12-31 to 2001-09-09
     assert ticks_per_second(times) == unit
     for text in ("2001-01-01", "2001-01-01T00:00", "2001-01-01T02:00:00+02:00", "2001-01-01T00:00:00Z"):
-        assert read_moment(text, times, "--test-from") == 978_307_200 * unit
-    assert read_moment("978307200", times, "--test-from") == 978_307_200  # a number is in the data's own unit
+        assert read_moment(text, times, "test_from") == 978_307_200 * unit
+    assert read_moment("978307200", times, "test_from") == 978_307_200  # a number is in the data's own unit
     assert shown_moment(978_307_200 * unit, times) == "2001-01-01 00:00:00 UTC"
 
 
@@ -173,7 +173,7 @@ def test_timestamps_that_are_no_dates() -> None:
         ("nan", "is not a finite number"),
     ):
         with pytest.raises(InputError, match=words):
-            read_moment(text, times, "--valid-from")
+            read_moment(text, times, "valid_from")
 
 
 def test_moments_by_share() -> None:
@@ -193,10 +193,10 @@ def test_moments_by_share() -> None:
 @pytest.mark.parametrize(
     ("moments", "message"),
     [
-        (("5", "5"), "--valid-from 5 is not before --test-from 5"),
-        (("6", "5"), "--valid-from 6 is not before --test-from 5"),
-        (("", "1"), "no interaction left from which --valid-from could be chosen"),
-        (("11", ""), "no interaction left from which --test-from could be chosen"),
+        (("5", "5"), "`valid_from='5'` is not before `test_from='5'`"),
+        (("6", "5"), "`valid_from='6'` is not before `test_from='5'`"),
+        (("", "1"), "no interaction left from which to choose `valid_from`"),
+        (("11", ""), "no interaction left from which to choose `test_from`"),
     ],
 )
 def test_moments_that_cannot_be_used(moments: tuple[str, str], message: str) -> None:
@@ -205,7 +205,7 @@ def test_moments_that_cannot_be_used(moments: tuple[str, str], message: str) -> 
 
 
 def test_data_that_cannot_be_split_by_time(small: Interactions) -> None:
-    with pytest.raises(DataError, match="--split time needs timestamps, and small has none"):
+    with pytest.raises(DataError, match="`split='time'` needs timestamps, and small has none"):
         make_split(small, "time")
     with pytest.raises(InputError, match=r"which d gives by itself \(80 % and 90 % of it\): give both"):
         held_out_from(np.ones(10), "d", "", "")

@@ -210,14 +210,14 @@ def test_a_killed_worker_reads_as_out_of_memory(config: TrainConfig, tmp_path: P
 @pytest.mark.parametrize(
     ("variants", "seeds", "changes", "message"),
     [
-        (("sdpa", "awr"), 0, {}, "--seeds must be at least 1, not 0"),
+        (("sdpa", "awr"), 0, {}, "`seeds` must be at least 1, not 0"),
         (("sdpa",), 3, {}, "at least two variants"),
         (("sdpa", "sdpa"), 1, {}, "two identical variants: sdpa is given twice"),
         (("awr", "awr:refinement=value"), 1, {}, "awr and awr:refinement=value are the same"),
         (("sdpa", "awr:refinement=cubic"), 1, {}, "refinement=cubic is not one of simple, value, additive"),
         (("sdpa", "aws"), 1, {}, "unknown attention variant 'aws'; did you mean awr?"),
         (("sdpa", "awr"), 1, {"cutoffs": (1, 31)}, "N = 31 is not between 1 and the number of items, 30"),
-        (("sdpa", "sdpa+awr+awr"), 1, {}, "3 operators joined by +, and --blocks is 2"),
+        (("sdpa", "sdpa+awr+awr"), 1, {}, "3 operators joined by +, and `blocks` is 2"),
         (("sdpa", "awr"), 1, {"dataset": "nowhere.txt"}, "no data set or file 'nowhere.txt'"),
     ],
 )
@@ -236,7 +236,7 @@ def test_a_folder_of_something_else_is_left_alone(finished: Comparison, config: 
         plan(config, VARIANTS, 1, tmp_path)
     with pytest.raises(InputError, match="is not a directory"):
         plan(config, VARIANTS, 1, tmp_path / "notes.txt")
-    with pytest.raises(InputError, match=r"comparison with --lr 0\.001, not 0\.1; choose another --out"):
+    with pytest.raises(InputError, match=r"comparison with `lr=0\.001`, not 0\.1; choose another `out`"):
         plan(config.changed(lr=0.1), VARIANTS, 1, finished.path)
     other = tmp_path / "other.txt"
     other.write_text(Path(config.data.dataset).read_text().replace("i7\n", "i8\n"))

@@ -189,7 +189,7 @@ def test_tables_of_ten_variants_fit_the_terminal(
     ranking = lines[: lines.index("", 2)]
     assert sum(line.startswith("│ variant-") for line in ranking) == 8  # a line each
     assert lines[1].startswith("Ranking by NDCG@10")
-    assert any("--feed-forward-dropout 0.5" in line for line in lines)
+    assert any("`feed_forward_dropout=0.5`" in line for line in lines)
     assert any(line.startswith("Also in comparison.md: ") for line in lines)
 
 

@@ -179,8 +179,8 @@ def test_a_quick_training_is_about_as_many_steps_on_any_data() -> None:
 def test_bad_options(tmp_path: Path) -> None:
     path = independent(tmp_path / "d.txt")
     for options, message in (
-        ({"seeds": 0}, "--seeds must be at least 1, not 0"),
-        ({"epochs": 0}, "--epochs must be at least 1, not 0"),
+        ({"seeds": 0}, "`seeds` must be at least 1, not 0"),
+        ({"epochs": 0}, "`epochs` must be at least 1, not 0"),
         ({"epoch": 2}, "unknown option 'epoch'"),
         ({"attention": "ti"}, "needs timestamps"),
     ):

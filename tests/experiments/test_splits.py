@@ -45,7 +45,7 @@ def test_a_comparison_is_over_the_same_users(config: TrainConfig, timed: Path, t
     result = build_result(comparison)
     assert result.variants[1].difference["full"].users == users
     plan(config, ("sdpa", "alibi"), 2, tmp_path / "comparison")
-    with pytest.raises(InputError, match="holds a comparison with --test-from 800, not 900"):
+    with pytest.raises(InputError, match="holds a comparison with `test_from='800'`, not 900"):
         plan(config.changed(test_from="900"), ("sdpa", "alibi"), 2, tmp_path / "comparison")
     rows = [line.split() for line in timed.read_text().splitlines()[1:]]
     timed.write_text("user item time\n" + "".join(f"{user} {item} {int(time) + 50}\n" for user, item, time in rows))
@@ -56,7 +56,7 @@ def test_a_comparison_is_over_the_same_users(config: TrainConfig, timed: Path, t
 def test_a_plan_says_what_auto_means(config: TrainConfig, tmp_path: Path) -> None:
     auto = config.changed(split="auto", valid_from="", test_from="")
     assert plan(auto, ("sdpa", "alibi"), 1, tmp_path / "comparison").config.data.split == "leave-one-out"
-    with pytest.raises(InputError, match="--valid-from 800 is not before --test-from 600"):
+    with pytest.raises(InputError, match="`valid_from='800'` is not before `test_from='600'`"):
         plan(config.changed(valid_from="800", test_from="600"), ("sdpa", "alibi"), 1, tmp_path / "comparison")
 
 

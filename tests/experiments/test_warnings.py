@@ -107,7 +107,7 @@ def test_options_that_differ(tmp_path: Path) -> None:
     runs = {("sdpa", 0): config, ("awr", 0): config, ("sdpa", 1): config, ("awr", 1): config.changed(epochs=80)}
     comparison = compared(tmp_path, {run: (options, LEVEL) for run, options in runs.items()})
     assert comparison_warnings(comparison, GOOD) == [
-        "the runs compared differ in --epochs: 40 for sdpa (seeds 0, 1), awr (seed 0); 80 for awr (seed 1)"
+        "the runs compared differ in `epochs`: 40 for sdpa (seeds 0, 1), awr (seed 0); 80 for awr (seed 1)"
     ]
 
 

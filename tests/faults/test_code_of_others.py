@@ -66,7 +66,7 @@ def actions(run: Path, **trust: Any) -> list[Any]:
 
 def test_it_is_refused(run: Path, trace: Path) -> None:
     for action in actions(run):
-        with pytest.raises(InputError, match=r"run was not written by you, .*mine\.py.* --trust-code"):
+        with pytest.raises(InputError, match=r"run was not written by you, .*mine\.py.* `trust_code=True`"):
             action()
     assert not trace.exists()
     assert attnrec.plot(run)  # which executes nothing
@@ -107,7 +107,7 @@ def test_files_outside_the_run(config: TrainConfig, tmp_path: Path, trace: Path,
     train(config, tmp_path / "run")
     (tmp_path / "outside.py").write_text(VARIANT.format(trace=str(trace)))
     with_attention(tmp_path / "run", str(tmp_path / "run" / name) if ".." in name else str(tmp_path / name))
-    with pytest.raises(InputError, match="is outside it" if trusted else "--trust-code"):
+    with pytest.raises(InputError, match="is outside it" if trusted else "`trust_code=True`"):
         attnrec.load(tmp_path / "run", trust_code=trusted)
     assert not trace.exists()
 
@@ -117,7 +117,7 @@ def test_modules(config: TrainConfig, tmp_path: Path, trace: Path, monkeypatch: 
     (tmp_path / "module_here.py").write_text(VARIANT.format(trace=str(trace)))
     with_attention(tmp_path / "run", "module_here:Mine")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="--trust-code"):
+    with pytest.raises(InputError, match="`trust_code=True`"):
         attnrec.load("run")
     assert not trace.exists()
 

@@ -145,14 +145,14 @@ def test_runs_in_each_others_place(config: TrainConfig, tmp_path: Path) -> None:
     (runs / "alibi").rename(runs / "sdpa")
     (runs / "other").rename(runs / "alibi")
     for action in (lambda: compare(["sdpa", "alibi"], config, folder, seeds=2), lambda: plot(folder)):
-        with pytest.raises(InputError, match=r"sdpa/seed-0 is a run with --attention alibi, not sdpa"):
+        with pytest.raises(InputError, match=r"sdpa/seed-0 is a run with `attention='alibi'`, not sdpa"):
             action()
     shutil.rmtree(runs / "sdpa" / "seed-1")
     shutil.copytree(runs / "sdpa" / "seed-0", runs / "sdpa" / "seed-1")
     (runs / "sdpa").rename(runs / "other")
     (runs / "alibi").rename(runs / "sdpa")
     (runs / "other").rename(runs / "alibi")
-    with pytest.raises(InputError, match=r"alibi/seed-1 is a run with --seed 0, not 1"):
+    with pytest.raises(InputError, match=r"alibi/seed-1 is a run with `seed=0`, not 1"):
         compare(["sdpa", "alibi"], config, folder, seeds=2)
 
 
@@ -174,7 +174,7 @@ def test_a_variant_that_fails_later_is_named_and_the_run_kept(config: TrainConfi
     text = _VARIANT.replace("    def weights", "    calls = 0\n    def weights").replace("return v[0]", fails)
     (tmp_path / "mine.py").write_text(text)
     own = config.changed(attention=str(tmp_path / "mine.py"), epochs=50)
-    with pytest.raises(RunError, match=rf"mine\.py: {name}: 0\n.*mine\.py, line 8, in forward, after step"):
+    with pytest.raises(RunError, match=rf"mine\.py'`: {name}: 0\n.*mine\.py, line 8, in forward, after step"):
         train(own, tmp_path / "run")
     assert RunDirectory.open(tmp_path / "run").log()
 

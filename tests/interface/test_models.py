@@ -128,8 +128,8 @@ def test_a_run_keeps_a_copy_of_its_model(folder: Path) -> None:
     [
         ({"model": "gru"}, "unknown model 'gru'; known: sasrec"),
         ({"model": "sasrec:layers=2"}, "model 'sasrec' has no option 'layers'; it has no options"),
-        ({"model": "biased.py", "heads": 2}, "--heads means nothing to --model biased.py"),
-        ({"model": "biased.py", "attention": "awr"}, "--attention means nothing to --model biased.py"),
+        ({"model": "biased.py", "heads": 2}, "`heads` means nothing to `model='biased.py'`"),
+        ({"model": "biased.py", "attention": "awr"}, "`attention` means nothing to `model='biased.py'`"),
         ({"model": "biased.py:push=much"}, "option push='much' is not a number"),
         ({"model": "broken.py"}, r"broken.py:Broken does not define item_vectors"),
         ({"model": "biased.py:"}, "is not of the form NAME"),
@@ -231,9 +231,9 @@ def test_the_categories_of_the_data_are_a_feature(folder: Path, tabled: dict[str
     ("change", "message"),
     [
         ({"features": "nothing.csv"}, "nothing.csv"),
-        ({"features": ""}, "needs item features, and data.txt has none: give --features FILE"),
+        ({"features": ""}, "needs item features, and data.txt has none: give `features=FILE`"),
         ({"feature_columns": ["colour"]}, "has no column 'colour'"),
-        ({"features": "", "feature_columns": ["genre"]}, "--feature-columns needs --features"),
+        ({"features": "", "feature_columns": ["genre"]}, "`feature_columns` needs `features`"),
         ({"features": "few.csv"}, "few.csv has no row for 11 of the 12 items of data, such as 'i1'"),
         ({"feature_columns": "genre"}, "feature_columns must be a list of texts"),
         ({"features": "twice.csv", "feature_columns": ["genre"]}, "twice.csv has 2 columns 'genre'"),

@@ -211,12 +211,12 @@ def test_an_operator_that_normalises_its_output_does_not_start_from_zero_values(
 
 def test_zero_init_needs_residuals() -> None:
     SASRec(CATALOGUE, replace(BASE, zero_init=True, residual=False, blocks=0))
-    with pytest.raises(InputError, match="--zero-init needs the residual connections"):
+    with pytest.raises(InputError, match="`zero_init` needs the residual connections"):
         SASRec(CATALOGUE, replace(BASE, zero_init=True, residual=False))
 
 
 def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(InputError, match="--heads 3 does not divide --dim 8"):
+    with pytest.raises(InputError, match="`heads=3` does not divide `dim=8`"):
         SASRec(CATALOGUE, replace(BASE, heads=3))
 
 

@@ -55,7 +55,7 @@ def test_another_version_of_the_cell_leaves_the_run_what_it_was(cell: Cell, smal
     before = attnrec.load("run").recommend(["i1", "i2"])
     newer = cell(OPERATOR.replace("@ v\n", "@ v * 50\n"))["Mine"]
     assert attnrec.load("run").recommend(["i1", "i2"]) == before
-    with pytest.raises(attnrec.InputError, match="the run was started with --attention"):
+    with pytest.raises(attnrec.InputError, match="the run was started with `attention="):
         attnrec.train(out="run", resume=True, attention=newer)
 
 
@@ -77,7 +77,7 @@ def test_compare_takes_classes(cell: Cell, small_data: dict[str, Any]) -> None:
     assert [entry["attention"] for entry in result.values["variants"]] == ["sdpa", "Mine", "Mine:kind=other"]
     assert not result.problems()
     newer = cell(OPERATOR.replace("@ v\n", "@ v * 2\n"))["Mine"]
-    with pytest.raises(attnrec.InputError, match=r"another version of Mine; choose another --out"):
+    with pytest.raises(attnrec.InputError, match=r"another version of Mine; choose another `out`"):
         attnrec.compare(["sdpa", newer], out="compared", seeds=1, **small_data)
 
 

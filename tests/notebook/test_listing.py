@@ -32,7 +32,7 @@ def test_every_option_is_listed_once(function: object, without: set[str]) -> Non
 
 def test_options_are_spelled_as_in_python() -> None:
     text = " ".join((attnrec.train.__doc__ or "").split())
-    assert "heads = 1: Attention heads; must divide dim." in text
+    assert "heads = 1: Attention heads; must divide `dim`." in text
     assert "--" not in text
     assert "norm = 'original': Where LayerNorm stands" in text
     assert "(one of 'original', 'pre', 'post')" in text

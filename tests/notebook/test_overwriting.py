@@ -60,7 +60,7 @@ def test_a_folder_without_a_run_is_begun_as_ever(small_data: dict[str, Any]) -> 
     assert not list(Path("new").glob("replaced*"))
     Path("other").mkdir()
     Path("other/weights.safetensors").write_text("mine")
-    with pytest.raises(attnrec.InputError, match="other already holds files; choose another --out"):
+    with pytest.raises(attnrec.InputError, match="other already holds files; choose another `out`"):
         attnrec.train(out="other", overwrite=True, **small_data)
     assert list(contents("other")) == ["other/weights.safetensors"]
 
@@ -127,7 +127,7 @@ def test_a_comparison_is_replaced(small_data: dict[str, Any]) -> None:
     Path("compared/notes.txt").write_text("mine")
     Path("compared/runs/sdpa/notes.txt").write_text("mine too")
     other = small_data | {"dim": 4}
-    with pytest.raises(attnrec.InputError, match="compared holds a comparison with --dim 8, not 4"):
+    with pytest.raises(attnrec.InputError, match="compared holds a comparison with `dim=8`, not 4"):
         compare(["sdpa", "alibi"], out="compared", seeds=1, **other)
     result = compare(["sdpa", "alibi"], out="compared", seeds=1, overwrite=True, **other)
     assert not result.problems()

@@ -42,12 +42,12 @@ def test_the_parameters_are_those_of_the_model(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dim": 10**6}, "--dim 1000000 needs at least"),
-        ({"dim": 10**9}, "--dim 1000000000 needs at least"),
-        ({"max_len": 10**9}, "--max-len 1000000000 needs at least"),
-        ({"blocks": 1000, "dim": 4096}, "--dim 4096 needs at least"),
-        ({"negatives": 10**6, "loss": "bce"}, "--negatives 1000000 needs at least"),
-        ({"negatives": 10**9, "loss": "ssm"}, "--negatives 1000000000 needs at least"),
+        ({"dim": 10**6}, "`dim=1000000` needs at least"),
+        ({"dim": 10**9}, "`dim=1000000000` needs at least"),
+        ({"max_len": 10**9}, "`max_len=1000000000` needs at least"),
+        ({"blocks": 1000, "dim": 4096}, "`dim=4096` needs at least"),
+        ({"negatives": 10**6, "loss": "bce"}, "`negatives=1000000` needs at least"),
+        ({"negatives": 10**9, "loss": "ssm"}, "`negatives=1000000000` needs at least"),
     ],
     ids=str,
 )

@@ -65,7 +65,7 @@ def diverged(config: TrainConfig, run: Path) -> NotFinite:
 def test_the_step_is_kept_and_repeated(config: TrainConfig, tmp_path: Path) -> None:
     run = tmp_path / "run"
     error = diverged(config, run)
-    assert f"`attnrec train --replay {run}` shows the step by layer" in str(error)
+    assert f"`attnrec train` with `replay='{run}'` shows the step by layer" in str(error)
     found = replay(run)
     assert found.step == error.step == 2
     assert found.epoch == 1
@@ -113,7 +113,7 @@ def test_a_diverged_run_goes_on_with_another_rate(config: TrainConfig, tmp_path:
     assert lines == list(range(1, 31))
     with pytest.raises(InputError, match="no step to replay"):
         replay(run)
-    with pytest.raises(InputError, match=r"was started with --lr 0\.01, not 0\.1; only"):
+    with pytest.raises(InputError, match=r"was started with `lr=0\.01`, not 0\.1; only"):
         attnrec.train(out=run, resume=True, lr=0.1)
 
 

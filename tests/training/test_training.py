@@ -251,7 +251,7 @@ def test_the_gradient_norm_is_that_of_all_gradients_before_clipping() -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"is (nan|inf) at step \d+ \(epoch \d+\); try a smaller --lr than 1e\+30"):
+    with pytest.raises(RunError, match=r"is (nan|inf) at step \d+ \(epoch \d+\); try a smaller `lr` than 1e\+30"):
         train(config.changed(lr=1e30), tmp_path / "run")
     assert not (tmp_path / "run" / "summary.json").exists()
 
@@ -275,7 +275,7 @@ def test_bad_input_writes_nothing(config: TrainConfig, tmp_path: Path, changes: 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_without_a_gpu(config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--device cuda: no CUDA GPU"):
+    with pytest.raises(InputError, match="`device='cuda'`: no CUDA GPU"):
         train(config.changed(device="cuda"), tmp_path / "run")
 
 
@@ -286,7 +286,7 @@ def test_a_directory_with_something_in_it_is_left_alone(config: TrainConfig, tmp
         train(config, tmp_path / "notes")
     assert (tmp_path / "notes" / "mine.txt").read_text() == "keep"
     train(config, tmp_path / "run")
-    with pytest.raises(InputError, match="already holds a run; continue it with --resume"):
+    with pytest.raises(InputError, match="already holds a run; continue it with `resume=True`"):
         train(config, tmp_path / "run")
     with pytest.raises(InputError, match="is not a directory"):
         train(config, tmp_path / "notes" / "mine.txt")

@@ -291,8 +291,8 @@ def _yelp() -> Entry:
         items=None,
         counts={"users": 1_987_897, "items": 150_346, "interactions": 6_990_280},
         by_hand=(
-            f"yelp has no direct download: fill in the form at {page}, unpack what it gives, then run "
-            "`attnrec prepare yelp_academic_dataset_review.json --out yelp.parquet`"
+            f"yelp has no direct download: fill in the form at {page}, unpack what it gives, then "
+            "prepare its file yelp_academic_dataset_review.json (`attnrec prepare`)"
         ),
     )
 

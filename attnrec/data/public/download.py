@@ -82,7 +82,7 @@ def get(
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(
-                f"cannot use {home}: {error.strerror}; choose another folder with --folder or {CACHE}"
+                f"cannot use {home}: {error.strerror}; choose another folder with `folder` or {CACHE}"
             ) from error
         with _locked(home, observer):
             _bring(entry, files, home, max_size, observer)

@@ -80,7 +80,7 @@ def verified(path: Path, checksum: str | None) -> bool:
     return found.hexdigest() == digits
 
 
-_ROOM = "make room, or choose another folder with --folder or ATTNREC_CACHE"
+_ROOM = "make room, or choose another folder with `folder` or ATTNREC_CACHE"
 
 
 def need_space(folder: Path, size: int) -> None:
@@ -189,7 +189,7 @@ class _Attempts:
         if size > self.limit:
             raise InputError(
                 f"{self.target.name} has {size / 1e6:,.1f} MB or more, above the limit of {self.limit / 1e6:,.1f} MB; "
-                "allow more with --max-size"
+                "allow more with `max_size`"
             )
 
     def _check_range(self, response: httpx.Response, note: _Note, done: int) -> None:

@@ -133,7 +133,7 @@ class Columns:
         lost = len(self) - len(found)
         if lost > MOST_DROPPED * len(self) and not forced:
             why = ", ".join(f"{count:,} have {reason}" for reason, count in found.dropped.items())
-            raise DataError(f"{where}: {lost:,} of {len(self):,} lines are incomplete ({why}); see --trust-data")
+            raise DataError(f"{where}: {lost:,} of {len(self):,} lines are incomplete ({why}); see `trust_data`")
         return found
 
 

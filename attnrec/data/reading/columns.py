@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from attnrec.core.errors import nearest
-from attnrec.core.options import flag
+from attnrec.core.options import named
 from attnrec.data.interactions import DataError
 from attnrec.data.reading.form import NO_COLUMN, ROLES, ReadOptions
 
@@ -163,10 +163,10 @@ def given_places(options: ReadOptions, columns: Sequence[str], where: str) -> di
             found[role] = columns.index(name)
         else:
             what = f"{len(columns)} columns" if name.isdigit() else "no such column" + nearest(name, columns)
-            raise DataError(f"{where}: {flag(role + '_column')} {name}: there are {what}".replace("are no", "is no"))
+            raise DataError(f"{where}: {named(role + '_column', name)}: there are {what}".replace("are no", "is no"))
     places = [place for place in found.values() if place is not None]
     if len(set(places)) < len(places):
-        raise DataError(f"{where}: one column cannot have two roles; look at --user-column, --item-column and the rest")
+        raise DataError(f"{where}: one column cannot have two roles; look at `user_column`, `item_column` and the rest")
     return found
 
 
@@ -192,10 +192,10 @@ def known_places(
         others = [names[place] for place in places[1:]]
         if others and role in ("user", "item") and frozenset({names[places[0]], *others}) not in _SIDE_BY_SIDE:
             shown = " and ".join(repr(short(columns[place])) for place in places)
-            raise DataError(f"{where}: {shown} may each be the {role}; say which, {flag(role + '_column')} NAME")
+            raise DataError(f"{where}: {shown} may each be the {role}; say which, `{role}_column=NAME`")
         if others:
-            rest = ", ".join(short(columns[place]) for place in places[1:])
-            notes.append(f"the {role} is {short(columns[places[0]])}; there is also {rest}")
+            rest = ", ".join(repr(short(columns[place])) for place in places[1:])
+            notes.append(f"the {role} is {short(columns[places[0]])!r}; there is also {rest}")
         found[role] = places[0]
     return found, notes
 

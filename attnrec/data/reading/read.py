@@ -81,7 +81,7 @@ def _completed(columns: Columns, form: Form, where: str, options: ReadOptions) -
         raise DataError(f"{where} is empty")
     roles = dict(form.roles)
     if all(roles.get(role) in columns.text[role].names for role in ("user", "item")):
-        raise DataError(f"{where}: a line repeats the header ({short(roles['user'])}, {short(roles['item'])})")
+        raise DataError(f"{where}: a line repeats the header ({short(roles['user'])!r}, {short(roles['item'])!r})")
     if "part" in roles:
         columns, named = columns.with_parts(where)
         if not named:

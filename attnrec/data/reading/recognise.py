@@ -68,7 +68,7 @@ def recognise(path: Path, options: ReadOptions) -> Form:
         fitting = [c for c in fitting if _has_known_header(sample, c, path, options)] or fitting
     if len(fitting) > 1:
         shown = " or ".join(f"{len(split(sample[0], c))} separated by {separator_name(c)}" for c in fitting)
-        raise DataError(f"{path}: lines may have {shown} fields; say which with --separator")
+        raise DataError(f"{path}: lines may have {shown} fields; say which with `separator`")
     if fitting:
         return _table(sample, fitting[0], path, options)
     return _white_space(numbered, path, options)
@@ -129,7 +129,7 @@ def _table(sample: Sequence[str], separator: str, path: Path, options: ReadOptio
     rows = _rows(sample, separator, quoted)
     width = Counter(map(len, rows)).most_common(1)[0][0]
     if width < 2:
-        raise DataError(f"{path}: the lines are not separated by {separator_name(separator)}; see --separator")
+        raise DataError(f"{path}: the lines are not separated by {separator_name(separator)}; see `separator`")
     columns = header_of(rows, separator, path, options)
     header = bool(columns)
     columns = columns or [f"column {place}" for place in range(1, width + 1)]
@@ -163,7 +163,7 @@ def _pairs(sample: Sequence[str], path: Path, options: ReadOptions) -> Form:
     usual = {role: n for n, role in enumerate(("user", "item", "time")[:width]) if n not in given.values()}
     roles = {role: columns[place] for role, place in (usual | given).items() if place is not None}
     if not {"user", "item"} <= roles.keys():
-        raise DataError(f"{path}: no column is left for the user and the item; look at --user-column and the rest")
+        raise DataError(f"{path}: no column is left for the user and the item; look at `user_column` and the rest")
     return Form("table", "", header, False, columns, roles)
 
 
@@ -186,13 +186,13 @@ def _white_space(numbered: Sequence[tuple[int, str]], path: Path, options: ReadO
     if min(widths) < 2 and often < _MOSTLY * len(sample):
         raise DataError(
             f"{path}: the format is not recognised: neither `user item` lines nor a table with one separator; "
-            "see --format and --separator"
+            "see `format` and `separator`"
         )
     if len(sample) >= 20 and width in (2, 3, 4) and often >= _MOSTLY * len(sample):
         broken = next(place for place, row in enumerate(rows) if len(row) != width)
         raise DataError(
             f"{path}: either sequences, or lines of {width} fields of which line {numbered[broken][0]} is broken "
-            f"(it has {len(rows[broken])}); say --format sequences, or mend the file"
+            f"(it has {len(rows[broken])}); say `format='sequences'`, or mend the file"
         )
     if min(widths) < 2:
         broken = next(number for (number, _), row in zip(numbered, rows, strict=True) if len(row) < 2)
@@ -221,7 +221,7 @@ def _may_be_sequences(rows: Sequence[Sequence[str]], path: Path) -> bool:
         return False
     raise DataError(
         f"{path}: every line has {len(columns)} fields, so the numbers in the last column may be items or something "
-        f"else; say --format sequences, or --time-column {len(columns)} or --rating-column {len(columns)}"
+        f"else; say `format='sequences'`, or `time_column='{len(columns)}'` or `rating_column='{len(columns)}'`"
     )
 
 
@@ -248,7 +248,7 @@ def _records(numbered: Sequence[tuple[int, str]], path: Path, options: ReadOptio
     if not {"user", "item"} <= places.keys():
         raise DataError(
             f"{where}: no user and item among the fields that every line has ({shown_names(complete)}); "
-            "say --user-column NAME --item-column NAME"
+            "say `user_column=NAME` and `item_column=NAME`"
         )
     for role, place in places.items():
         if any(isinstance(record.get(columns[place]), list | dict) for record in records):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from attnrec.core.options import named
 from attnrec.data.interactions import DataError
 from attnrec.data.reading.columns import (
     KNOWN,
@@ -44,7 +45,7 @@ def header_of(rows: Sequence[Sequence[str]], separator: str, path: Path, options
     counted = any(names == [str(start + place) for place in range(len(names))] for start in (0, 1))
     if counted and len(rows) > 1 and len(names) > 2 and not by_place:
         raise DataError(
-            f"{path}:1: the first line numbers the columns; say --user-column N --item-column N, or --no-header"
+            f"{path}:1: the first line numbers the columns; say `user_column=N` and `item_column=N`, or `header=False`"
         )
     if any(name.endswith("_seq") and plain(name).startswith(("item", "user")) for name in names):
         raise DataError(f"{path}:1: a column holds sequences ({shown_names(names)}); a line must hold one interaction")
@@ -72,7 +73,7 @@ def _names_unknown_columns(
     if separator and len(rows) > 1 and not over_numbers and not recurs:
         raise DataError(
             f"{path}:1: {shown_names(names)} may be a header or the first of the data; "
-            "say --user-column NAME --item-column NAME, or --no-header"
+            "say `user_column=NAME` and `item_column=NAME`, or `header=False`"
         )
     return is_header
 
@@ -89,8 +90,8 @@ def refuse_names(names: Sequence[str], where: str) -> NoReturn:
     raise DataError(
         f"{where}: no user and item column that is known (there is {shown_names(names)})"
         + (f"; {' and '.join(hints)}" if hints else "")
-        + "; say --user-column NAME --item-column NAME"
-        + (", or --no-header if this line is data" if where.endswith(":1") else "")
+        + "; say `user_column=NAME` and `item_column=NAME`"
+        + (", or `header=False` if this line is data" if where.endswith(":1") else "")
     )
 
 
@@ -99,8 +100,8 @@ def refuse_unused_time(near: str | None, timed: Sequence[str], where: str) -> No
     for name in [near] if near else timed[:1]:
         why = "is nearly the name of a time" if near else "looks like times"
         raise DataError(
-            f"{where}: the column {short(name)!r} {why}; say --time-column {short(name)!r} to order by it, "
-            "or --time-column none for the order of the file"
+            f"{where}: the column {short(name)!r} {why}; say {named('time_column', short(name))} to order by it, "
+            "or `time_column='none'` for the order of the file"
         )
 
 
@@ -124,7 +125,7 @@ def places_by_name(
         if better:
             raise DataError(
                 f"{where}: {short(columns[known['time']])!r} is named like a time, but {short(better[0])!r} looks like "
-                "one; say which with --time-column NAME"
+                "one; say which with `time_column=NAME`"
             )
     if "time" not in places and "time" not in given:
         free = [place for place in range(len(columns)) if place not in places.values()]
@@ -132,7 +133,7 @@ def places_by_name(
         refuse_unused_time(near_known(columns, "time"), timed, where)
         notes.append("no times: histories stand in the order of the file")
     if "rating" not in places and "rating" not in given and (near := near_known(columns, "rating")):
-        notes.append(f"the column {short(near)!r} is nearly the name of a rating, and is not read; see --rating-column")
+        notes.append(f"the column {short(near)!r} is nearly the name of a rating, and is not read; see `rating_column`")
     return places, notes
 
 
@@ -148,13 +149,13 @@ def places_by_looks(
     times = [place for place in free if look[place].time and len(columns) > 2]
     if "time" not in given and times == [0]:
         raise DataError(
-            f"{where}: no header, and column 1 looks like times, or users with such numbers; say --user-column N, "
-            "--item-column N and --time-column N"
+            f"{where}: no header, and column 1 looks like times, or users with such numbers; say `user_column=N`, "
+            "`item_column=N` and `time_column=N`"
         )
     if "time" not in given and len(times) == 1:
         places["time"] = times[0]
     elif "time" not in given and times:
-        raise DataError(f"{where}: {_numbers(times)} look like times; say which with --time-column N (or none)")
+        raise DataError(f"{where}: {_numbers(times)} look like times; say which with `time_column=N` (or none)")
     free = [place for place in free if place not in places.values() and place not in times]
     ratings = [place for place in free if look[place].rating and place > 1]
     if "rating" not in given and len(ratings) == 1:
@@ -180,11 +181,11 @@ def _refuse_places(free: Sequence[int], look: Sequence[Any], where: str, needed:
     if len(free) == len(needed) + 1 and look[last].number and not timed:
         raise DataError(
             f"{where}: column {last + 1} may hold times, ratings or items; "
-            f"say --time-column {last + 1}, --rating-column {last + 1}, or --format sequences"
+            f"say `time_column='{last + 1}'`, `rating_column='{last + 1}'`, or `format='sequences'`"
         )
     raise DataError(
         f"{where}: no header, and {_numbers(free)} may each be the {' or the '.join(sorted(needed))}; "
-        "say --user-column N --item-column N"
+        "say `user_column=N` and `item_column=N`"
     )
 
 

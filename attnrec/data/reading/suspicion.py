@@ -30,8 +30,8 @@ def refuse_suspicious(data: Interactions, where: str, form: Form, *, item_named:
     for sign in (_shape(data), _items(data, sequences, item_named), _times(data, named=time_named)):
         if sign:
             raise DataError(
-                f"{where}, read as {form}: {sign}; if it was read wrong, say --format, --user-column, --item-column or "
-                "--time-column; if not, --trust-data"
+                f"{where}, read as {form}: {sign}; if it was read wrong, say `format`, `user_column`, `item_column` or "
+                "`time_column`; if not, `trust_data=True`"
             )
 
 

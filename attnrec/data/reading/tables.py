@@ -168,7 +168,7 @@ def _quoted_rows(path: Path, form: Form, forced: bool) -> Iterator[tuple[int, li
     if swallowed > MOST_DROPPED * numbers and not forced:
         raise DataError(
             f"{path}:{first}: a double quote makes this and the next lines one, though each looks like one of its own "
-            f"({swallowed:,} of {numbers:,} are lost so); mend the file, or say --trust-data"
+            f"({swallowed:,} of {numbers:,} are lost so); mend the file, or say `trust_data=True`"
         )
 
 
@@ -211,7 +211,7 @@ def read_sequences(path: Path, form: Form, *, forced: bool = False) -> Columns:
     if again > _FEW_AGAIN * len(users) and not forced:
         raise DataError(
             f"{path}: {again:,} of {len(users):,} lines have a user that an earlier line has, so these are hardly "
-            "sequences; see --format, or say --trust-data"
+            "sequences; see `format`, or say `trust_data=True`"
         )
     text = {"user": Column(np.repeat(by_line.codes, counts), by_line.names), "item": coded(pa.chunked_array(chunks))}
     return Columns(text, {})

@@ -207,4 +207,4 @@ def test_yelp_says_what_to_do(command: Callable[..., tuple[int, str, str]]) -> N
     assert code == 2
     assert err.count("\n") == 1
     assert "https://business.yelp.com/data/resources/open-dataset/" in err
-    assert "attnrec prepare yelp_academic_dataset_review.json --out yelp.parquet" in err
+    assert "prepare its file yelp_academic_dataset_review.json (`attnrec prepare`)" in err

@@ -116,7 +116,7 @@ def test_checksum(web: Web, tmp_path: Path) -> None:
 @pytest.mark.parametrize("announced", [True, False])
 def test_too_large(web: Web, tmp_path: Path, announced: bool) -> None:
     served = web.serve("a.csv", length=announced)
-    with pytest.raises(InputError, match=r"a.csv has .* above the limit of 1.0 MB; allow more with --max-size"):
+    with pytest.raises(InputError, match=r"a.csv has .* above the limit of 1.0 MB; allow more with `max_size`"):
         fetch(web.source("a.csv"), tmp_path, limit=1_000_000)
     part = tmp_path / "a.csv.part"
     assert not part.exists() if announced else part.stat().st_size <= 1_000_000

@@ -157,7 +157,7 @@ def frame(**more: Any) -> pd.DataFrame:
 def test_filters_at_their_edges(tmp_path: Path) -> None:
     times = [1_300_000_000, 1_300_000_001, 1_300_000_002]
     assert attnrec.prepare(frame(timestamp=times), since="1300000001", until="1300000002").data.item_ids == ("y",)
-    with pytest.raises(InputError, match="--since 2014: a date is written as 2020-05-31"):
+    with pytest.raises(InputError, match="`since='2014'`: a date is written as 2020-05-31"):
         attnrec.prepare(frame(timestamp=times), since="2014")
     with pytest.raises(InputError, match="the times of these data are no dates"):
         attnrec.prepare(frame(timestamp=[20140429, 20140430, 20140501]), until="2014-06-01")
@@ -170,7 +170,7 @@ def test_filters_at_their_edges(tmp_path: Path) -> None:
     again = load_interactions(str(tmp_path / "x.parquet"))
     assert again.timestamps is not None
     assert again.timestamps.tolist() == fractions
-    with pytest.raises(InputError, match="is there already; --force replaces it"):
+    with pytest.raises(InputError, match="is there already; `force=True` replaces it"):
         attnrec.prepare(frame(), tmp_path / "x.parquet")
 
 
@@ -184,7 +184,7 @@ def test_the_first_of_each_item_is_of_the_first_part(tmp_path: Path) -> None:
     files: dict[str, Any] = {name: tmp_path / f"{name}.csv" for name in ("valid", "test")}
     found = attnrec.prepare(tmp_path / "train.csv", repeats="first", **files)
     assert read_histories(found.data) == {"a": ["x", "y", "z"]}
-    with pytest.raises(InputError, match="needs both --valid and --test"):
+    with pytest.raises(InputError, match="needs both `valid` and `test`"):
         attnrec.prepare(tmp_path / "train.csv", test=files["test"])
 
 
@@ -220,7 +220,7 @@ def test_frames_with_unusual_columns() -> None:
     assert read_histories(attnrec.prepare(some, trust_data=True).data) == {"a": ["x"], "b": ["x"]}
     named = frame().rename(columns={"user_id": "customer"})
     assert attnrec.prepare(named, user_column="customer").data.num_users == 2
-    with pytest.raises(InputError, match="--user-column must be of type str, not 0"):
+    with pytest.raises(InputError, match="`user_column` must be of type str, not 0"):
         attnrec.prepare(frame(), user_column=0)
 
 

@@ -34,12 +34,12 @@ def refusal(path: Path, options: ReadOptions = ReadOptions()) -> str:  # noqa: B
 
 def test_a_header_with_one_wrong_letter(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: f"{r.user},{r.item},{r.time}", "user,item,timesamp")
-    assert "'timesamp' is nearly the name of a time; say --time-column 'timesamp'" in refusal(path)
+    assert "'timesamp' is nearly the name of a time; say `time_column='timesamp'`" in refusal(path)
     assert read_histories(read_interactions(path, ReadOptions(time_column="timesamp"))) == histories(ROWS)
     without = read_interactions(path, ReadOptions(time_column="none"))
     assert without.timestamps is None
     path = file(tmp_path, lambda r: f"{r.user},{r.item},{r.time}", "usr,item,timestamp")
-    assert "'usr' may be the user; say --user-column NAME --item-column NAME" in refusal(path)
+    assert "'usr' may be the user; say `user_column=NAME` and `item_column=NAME`" in refusal(path)
     path = file(tmp_path, lambda r: f"{r.user},{r.item},{r.time}", "user,item,played")
     assert "the column 'played' looks like times" in refusal(path)
 
@@ -49,7 +49,7 @@ def test_listens_of_lastfm(tmp_path: Path) -> None:
         tmp_path,
         lambda r: f"user_{r.user}\t2009-05-04T23:{r.time % 60:02d}:57Z\tf1b1\tDeep Dish {r.item}\t5b1\tTrack {r.item}",
     )
-    assert "columns 1, 3, 4, 5 and 6 may each be the item or the user; say --user-column N" in refusal(path)
+    assert "columns 1, 3, 4, 5 and 6 may each be the item or the user; say `user_column=N`" in refusal(path)
     data = read_interactions(path, ReadOptions(user_column="1", item_column="4"))
     assert (data.num_interactions, data.num_users, data.num_items) == (300, 30, 40)
     assert data.timestamps is not None
@@ -58,7 +58,7 @@ def test_listens_of_lastfm(tmp_path: Path) -> None:
 def test_a_third_number_may_be_a_time_a_rating_or_an_item(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: f"{r.user} {r.item} {r.rating}")
     message = refusal(path)
-    assert "say --format sequences, or --time-column 3 or --rating-column 3" in message
+    assert "say `format='sequences'`, or `time_column='3'` or `rating_column='3'`" in message
     assert read_interactions(path, ReadOptions(rating_column="3")).timestamps is None
     assert "look like ratings" in refusal(path, ReadOptions("pairs"))
     assert "270 of 300 lines have a user that an earlier line has" in refusal(path, ReadOptions("sequences"))
@@ -69,7 +69,7 @@ def test_a_third_number_may_be_a_time_a_rating_or_an_item(tmp_path: Path) -> Non
 
 def test_two_separators(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: f"a{r.user},b\tc{r.item},d")
-    assert "may have 2 separated by tab or 3 separated by comma fields; say which with --separator" in refusal(path)
+    assert "may have 2 separated by tab or 3 separated by comma fields; say which with `separator`" in refusal(path)
     assert read_interactions(path, ReadOptions(separator="tab")).num_items == 40
     path = file(tmp_path, lambda r: f"{r.user},x\t{r.item},y\t{r.time}", "user\titem\ttimestamp")
     assert read_histories(read_interactions(path))  # the header decides
@@ -77,7 +77,7 @@ def test_two_separators(tmp_path: Path) -> None:
 
 def test_names_that_two_columns_have(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: f"{r.user},{r.item},{r.item}0,{r.time}", "user,movie_id,product_id,timestamp")
-    assert "'movie_id' and 'product_id' may each be the item; say which, --item-column NAME" in refusal(path)
+    assert "'movie_id' and 'product_id' may each be the item; say which, `item_column=NAME`" in refusal(path)
     assert read_interactions(path, ReadOptions(item_column="movie_id")).item_ids[0] == ROWS[0].item
 
 
@@ -128,7 +128,7 @@ def test_suspicious_data_are_refused_unless_trusted(tmp_path: Path, line: Callab
     path = file(tmp_path, line)
     found = refusal(path)
     assert message in found
-    assert found.endswith("if not, --trust-data")
+    assert found.endswith("if not, `trust_data=True`")
     assert read_interactions(path, ReadOptions(trust_data=True)).num_interactions == 300
 
 
@@ -152,10 +152,10 @@ def test_incomplete_lines_are_counted_and_many_of_them_refused(tmp_path: Path) -
 
 def test_columns_that_are_not_there(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: f"{r.user},{r.item},{r.time}", "user,item,timestamp")
-    assert "--item-column itm: there is no such column; did you mean item?" in refusal(
+    assert "`item_column='itm'`: there is no such column; did you mean item?" in refusal(
         path, ReadOptions(item_column="itm")
     )
-    assert "--user-column 4: there are 3 columns" in refusal(path, ReadOptions(user_column="4"))
+    assert "`user_column='4'`: there are 3 columns" in refusal(path, ReadOptions(user_column="4"))
     both = ReadOptions(user_column="1", item_column="user")
     assert "one column cannot have two roles" in refusal(path, both)
 
