@@ -14,7 +14,7 @@ import typer
 from attnrec.cli import bench, check, compare, data, doctor, evaluate, new, plot, prepare, recommend, train, variants
 from attnrec.cli.help import Command, Group
 from attnrec.cli.output import lost_output, show_warnings
-from attnrec.cli.spelling import spelled_error
+from attnrec.cli.spelling import running, spelled_error
 from attnrec.cli.terminal import Surviving, discard, escaped, one_line, open_standard_streams
 from attnrec.core.errors import InputError, RunError, RunWarning, is_out_of_memory
 from attnrec.training.interrupts import handle
@@ -74,7 +74,10 @@ def main() -> None:
     warnings.showwarning = _show_warning
     open_standard_streams()
     with contextlib.redirect_stderr(Surviving(sys.stderr)), contextlib.redirect_stdout(Surviving(sys.stdout)):
-        _run()
+        try:
+            _run()
+        finally:
+            running(None)
 
 
 def _run() -> NoReturn:

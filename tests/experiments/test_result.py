@@ -13,6 +13,7 @@ import torch
 from attnrec.analysis.comparison_figures import comparison_figures
 from attnrec.cli.compare import _show
 from attnrec.cli.output import results
+from attnrec.cli.spelling import running
 from attnrec.evaluation.significance import PairedBootstrap
 from attnrec.experiments.compare import Comparison
 from attnrec.experiments.report import build_result, trend, write_result
@@ -175,6 +176,7 @@ def test_tables_of_ten_variants_fit_the_terminal(
     finished: Comparison, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setattr(results, "_width", width)
+    running(None)  # no command: options stay as the library names them
     result = build_result(finished)
     others = [replace(result.variants[1], attention=f"variant-{n}") for n in range(8)]
     options = {"attention": VARIANTS[1], "position": False, "feed_forward_dropout": 0.5}
