@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attnrec.core.errors import RunWarning
 from attnrec.core.locks import holder
-from attnrec.training.manifest import problem_of_previous
+from attnrec.training.manifest import Snapshot, problem_of_previous
 from attnrec.training.run_directory import NONFINITE, SUMMARY, TEST_RANKS, WEIGHTS, RunDirectory
 
 
@@ -77,13 +77,14 @@ def condition_of(path: str | Path) -> Condition:
         holder(run.path),
         files,
         notes,
-        _advice(state, files, resumable),
+        _advice(state, files, resumable, manifest.snapshots[0]),
     )
 
 
-def _advice(state: str, files: dict[str, str], resumable: bool) -> str:
+def _advice(state: str, files: dict[str, str], resumable: bool, newest: Snapshot) -> str:
     made_again = {WEIGHTS, TEST_RANKS, SUMMARY, NONFINITE}
     damaged = [name for name, problem in files.items() if problem]
+    of_newest = {stored.name for stored in (newest.state, newest.weights) if stored is not None}
     if not damaged:
         return {
             "finished": "",
@@ -95,4 +96,6 @@ def _advice(state: str, files: dict[str, str], resumable: bool) -> str:
         }[state]
     if not resumable or any(not name.startswith("state/") and name not in made_again for name in damaged):
         return "what is damaged cannot be made again: put a copy back, or train anew in another folder"
+    if all(name.startswith("state/") and name not in of_newest for name in damaged):
+        return "only an older snapshot is damaged, and nothing needs it while the newest one is intact"
     return "`resume=True` goes on from the newest snapshot that is whole, and makes the result again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,19 @@ from attnrec.data.reading.form import Form
 from attnrec.data.reading.source import Account, TextStream, lines
 
 _BLOCK = 1 << 23
+_IDS = ("user", "item")
 _EXACT = 2.0**53  # below it every whole number is a float
 
 
 def parse_record(line: str, kind: str, where: str) -> dict[str, Any]:
     """The object of one line, in JSON or as a Python literal (parsed, never evaluated); DataError with ``where``."""
     try:
-        record = json.loads(line, parse_constant=_no_constant) if kind == "json" else ast.literal_eval(line.strip())
+        if kind == "json":
+            record = json.loads(line, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_named_once)
+        else:
+            record = ast.literal_eval(line.strip())
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         what = "JSON object" if kind == "json" else "Python literal"
         why = error.msg if isinstance(error, SyntaxError | json.JSONDecodeError) else type(error).__name__
@@ -34,6 +41,20 @@ def parse_record(line: str, kind: str, where: str) -> dict[str, Any]:
             f"{where}: not an object with named fields, but a {type(record).__name__}; write one object a line"
         )
     return record
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DataError(f"the field {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise DataError(f"the number {text[:40]} is too large")
+    return number
 
 
 def _no_constant(name: str) -> None:
@@ -56,7 +77,10 @@ def _plainly(path: Path, form: Form, roles: Sequence[str]) -> Columns:
         record = parse_record(line, form.kind, f"{path}:{number}")
         numbers.append(number)
         for role in roles:
-            found[role].append(_text(record.get(form.roles[role]), form.roles[role], f"{path}:{number}"))
+            value, place = record.get(form.roles[role]), f"{path}:{number}"
+            if role in _IDS and isinstance(value, float) and abs(value) >= _EXACT:
+                raise DataError(f"{place}: {value!r} is no id: so large a number with a point stands for several")
+            found[role].append(_text(value, form.roles[role], place))
     return values_of(found, str(path), numbers)
 
 
@@ -85,7 +109,7 @@ def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
     """As `read_records` of JSON; None where anything is unusual, so that the plain way may judge it."""
     first = parse_record(next(lines(path))[1], "json", str(path))
     kinds = {role: _kind(first.get(form.roles[role])) for role in roles}
-    if None in kinds.values():
+    if None in kinds.values() or any(kinds.get(role) == pa.float64() for role in _IDS):
         return None
     account = Account(of_objects=True)
     try:

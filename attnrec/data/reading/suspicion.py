@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from attnrec.data.interactions import DataError, Interactions
 from attnrec.data.reading.columns import is_number, looks
@@ -96,12 +97,26 @@ def _rating_place(data: Interactions) -> int | None:
     return None
 
 
+def _written_dates(times: npt.NDArray[np.float64]) -> str:
+    """The first time, where all are whole numbers such as 20200131 or 20200131235959; "" where one is not."""
+    for unit in (1, 10**6):  # a day, a second
+        days, clock = np.divmod(times, unit)
+        year, month, day = days // 10_000, days // 100 % 100, days % 100
+        of_day = (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31) & (days % 1 == 0)
+        of_clock = (clock // 10_000 < 24) & (clock // 100 % 100 < 60) & (clock % 100 < 60)
+        if ((year >= 1970) & (year < 2100) & of_day & of_clock).all():
+            return f"{times[0]:.0f}"
+    return ""
+
+
 def _times(data: Interactions, *, named: bool) -> str:
     times = data.timestamps
     if times is None:
         return ""
     sample = times[:: max(1, len(times) // _SAMPLE)]
     different = np.unique(sample)
+    if written := _written_dates(different):
+        return f"the times look like dates written as numbers ({written}); write 2020-01-31, or seconds"
     if not named and looks([*map(repr, different.tolist()), repr(float(different[0]))]).rating and len(different) > 1:
         return f"the times look like ratings ({', '.join(f'{time:g}' for time in different[:6])})"
     low, middle, high = (float(value) for value in np.quantile(sample, [0.01, 0.5, 0.99]))

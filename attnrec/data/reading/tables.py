@@ -214,4 +214,7 @@ def read_sequences(path: Path, form: Form, *, forced: bool = False) -> Columns:
             "sequences; see `format`, or say `trust_data=True`"
         )
     text = {"user": Column(np.repeat(by_line.codes, counts), by_line.names), "item": coded(pa.chunked_array(chunks))}
-    return Columns(text, {})
+    notes = (
+        (f"{again:,} of {len(users):,} lines go on with the history of a user that has one before",) if again else ()
+    )
+    return Columns(text, {}, notes=notes)

@@ -132,6 +132,39 @@ def test_suspicious_data_are_refused_unless_trusted(tmp_path: Path, line: Callab
     assert read_interactions(path, ReadOptions(trust_data=True)).num_interactions == 300
 
 
+@pytest.mark.parametrize("clock", ["", "235959"])
+def test_dates_written_as_numbers(tmp_path: Path, clock: str) -> None:
+    path = file(tmp_path, lambda r: f"{r.user},{r.item},202001{r.time % 28 + 1:02d}{clock}", "user,item,time")
+    assert "the times look like dates written as numbers (202001" in refusal(path)
+    assert read_interactions(path, ReadOptions(trust_data=True)).timestamps is not None
+    path = file(tmp_path, lambda r: f"{r.user},{r.item},202001{r.time % 42 + 1:02d}{clock}", "user,item,time")
+    assert read_interactions(path).timestamps is not None  # there is no 42nd of January
+
+
+def test_a_few_users_with_two_lines_are_told(tmp_path: Path) -> None:
+    lines = [f"u{user} i{user % 7} i{user % 5} i{user % 3} i{user % 11}" for user in range(100)]
+    (tmp_path / "data.txt").write_text("\n".join([*lines, "u3 i1 i2 i3", "u4 i1 i2 i3"]))
+    reading = read_interactions(tmp_path / "data.txt").reading
+    assert reading is not None
+    assert "2 of 102 lines go on with the history of a user that has one before" in reading.notes
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ('"item": "i3", "item": "i4"', "data.txt:3: the field 'item' is there twice"),
+        ('"item": 9007199254740993.0', "data.txt:3: 9007199254740992.0 is no id"),
+        ('"item": 1e400', "data.txt:3: the number 1e400 is too large"),
+    ],
+)
+def test_json_that_would_make_two_ids_one(tmp_path: Path, item: str, message: str) -> None:
+    for usual in ("'i1'", "1.0"):
+        lines = [f'{{"user": {place % 9}, "item": {usual}}}'.replace("'", '"') for place in range(60)]
+        lines[2] = f'{{"user": 3, {item}}}'
+        (tmp_path / "data.txt").write_text("\n".join(lines) + "\n")
+        assert message in refusal(tmp_path / "data.txt")
+
+
 def test_items_and_times_in_turn(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: f"u{r.time} " + " ".join(f"i{n} {9e8 + r.rating:.0f}" for n in range(r.rating)))
     assert "of the items look like times, the others do not" in refusal(path)
