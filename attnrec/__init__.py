@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # for type checkers; `typing` is not imported here, where `python -m` finds the current folder's
 
 __version__ = "0.1.0"
 __all__ = [
@@ -67,7 +67,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # torch is imported by the first use of something that needs it, not by `import attnrec`
     if name not in _HOMES:
         raise AttributeError(f"module 'attnrec' has no attribute {name!r}")

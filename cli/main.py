@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
 import warnings
-from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 import typer
@@ -17,7 +17,7 @@ from attnrec.cli.output import lost_output, show_warnings
 from attnrec.cli.spelling import running, spelled_error
 from attnrec.cli.terminal import Surviving, discard, escaped, one_line, open_standard_streams
 from attnrec.core.errors import InputError, RunError, RunWarning, is_out_of_memory
-from attnrec.training.interrupts import handle
+from attnrec.training.interrupts import end_program, was_asked
 
 
 class _Commands(Group):
@@ -58,7 +58,6 @@ app.add_typer(data.data, name="data")
 _show_traceback = False
 _show_others = warnings.showwarning
 _shown: set[str] = set()
-_interrupted = False
 
 
 @app.callback()
@@ -69,7 +68,8 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
 
 def main() -> None:
     """Run the command line; an error is a line, and of one's own code its place; exit code 2 for bad input, else 1."""
-    handle(_on_signal)
+    end_program()
+    os.environ["PYTHONSAFEPATH"] = "1"  # torch's compiler starts Pythons, which would import from the current folder
     warnings.simplefilter("always", RunWarning)
     warnings.showwarning = _show_warning
     open_standard_streams()
@@ -104,13 +104,6 @@ def _check_output() -> None:
         raise RunError(lost_output())
 
 
-def _on_signal(number: int, frame: FrameType | None) -> None:
-    """End the program as Ctrl-C does; what a library makes of that, such as half an import, is not its error."""
-    global _interrupted
-    _interrupted = True
-    raise KeyboardInterrupt
-
-
 def _check_encoding(argument: str) -> None:
     # a run's files are in UTF-8, and Python would keep other bytes as characters that cannot be written
     try:
@@ -140,7 +133,7 @@ def _report(error: Exception) -> NoReturn:
     """Show an error as one line and exit; what is no error of use or of the machine is our defect, and raised."""
     if _show_traceback:
         raise error
-    if _interrupted:
+    if was_asked():  # what a library makes of that is not its error
         _fail("interrupted", 130)
     if isinstance(error, OSError):
         discard(sys.stdout)  # where that is what failed, Python would try again while it closes

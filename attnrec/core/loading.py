@@ -49,6 +49,8 @@ def run_source(content: bytes, name: str, place: str) -> ModuleType:
 
 def load_module(place: str) -> ModuleType | None:
     """Import a module, also from the current folder; None where there is none, InputError where it fails."""
+    if not all(part.isidentifier() for part in place.split(".")):
+        return None
     with failing_as(f"the module {place}"), _importable(Path.cwd()):
         try:
             return importlib.import_module(place)

@@ -46,7 +46,7 @@ class Process:
             stdin=subprocess.DEVNULL,
             stdout=self._said,
             stderr=self._complaint,
-            env=os.environ | environment,
+            env=os.environ | {"PYTHONSAFEPATH": "1"} | environment,  # for the Pythons that a compiler starts, too
             start_new_session=True,  # a compiler that it started is stopped with it
         )
 

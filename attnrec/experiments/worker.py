@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from attnrec.core.errors import InputError, RunError, told
 from attnrec.experiments.messages import Ended, Progress, as_line, read_task
 from attnrec.training.config import TrainConfig
-from attnrec.training.interrupts import as_keyboard_interrupt, handle
+from attnrec.training.interrupts import end_program
 from attnrec.training.kept_sources import mended
 from attnrec.training.observer import Metrics, Observer
 from attnrec.training.run import train
@@ -65,7 +65,7 @@ def say(message: Progress | Ended) -> None:
 
 
 def main(path: str) -> None:
-    handle(as_keyboard_interrupt)
+    end_program()
     task = read_task(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

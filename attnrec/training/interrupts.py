@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+_LATER = 0.02  # seconds until an import in progress is looked at again
+_PATIENCE = 10.0
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # some systems lack some
 
 
@@ -27,9 +30,41 @@ def handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     return {number: signal.signal(number, handler) for number in numbers if signal.getsignal(number) not in untouched}
 
 
-def as_keyboard_interrupt(number: int, frame: FrameType | None) -> None:
-    """A handler that ends the program as Ctrl-C does."""
+_came = 0.0  # when the first signal came; 0 before
+
+
+def end_program() -> None:
+    """Have the signals above end the program by KeyboardInterrupt, wherever it is, but for an import in progress.
+
+    C++ that runs Python while a library is imported aborts on an exception, and other libraries swallow it. So an
+    import is finished first, unless it takes ten seconds more, or Ctrl-C comes again.
+    """
+    global _came
+    _came = 0.0
+    handle(_end)
+    if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGALRM, _end)
+
+
+def was_asked() -> bool:
+    """Whether a signal has asked the program to end since `end_program`, even if a library has swallowed that."""
+    return bool(_came)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    global _came
+    again, now = bool(_came) and number == signal.SIGINT, time.monotonic()
+    _came = _came or now
+    if _importing(frame) and hasattr(signal, "setitimer") and not again and now - _came < _PATIENCE:
+        signal.setitimer(signal.ITIMER_REAL, _LATER)
+        return
     raise KeyboardInterrupt
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 class InterruptRequest:
@@ -46,6 +81,9 @@ class InterruptRequest:
 
     def __enter__(self) -> InterruptRequest:
         self.previous = handle(self._on_signal)
+        self.requested = was_asked()
+        if self.requested:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # it is not asked twice
         return self
 
     def __exit__(

@@ -230,15 +230,17 @@ def test_a_pickle_is_not_executed(config: TrainConfig, tmp_path: Path, trace: Pa
     [
         pytest.param(["compare", "--attention=sdpa", "--attention=alibi", "--seeds=1"], marks=pytest.mark.slow),
         ["train"],
+        pytest.param(["check", "sdpa", "--only=torch.compile"], marks=pytest.mark.slow),  # which starts Pythons
     ],
 )
 def test_modules_of_the_current_folder_are_not_taken_for_pythons(
     config: TrainConfig, tmp_path: Path, command: list[str]
 ) -> None:
     (tmp_path / "here").mkdir()
-    for name in ("statistics", "json", "torch", "pandas", "random", "queue"):
+    for name in ("statistics", "json", "torch", "pandas", "random", "queue", "typing", "struct"):
         (tmp_path / "here" / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
     options = ["--epochs=1", "--dim=4", "--max-len=5", "--cutoffs=5", "--dataset", config.data.dataset, "--out=out"]
+    options = [] if command[0] == "check" else options
     subprocess.run(
         [sys.executable, "-m", "attnrec", *command, *options],
         cwd=tmp_path / "here",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -12,12 +13,14 @@ from typing import Any
 
 import pytest
 
+import attnrec
 from attnrec.core.errors import RunError
 from attnrec.training.config import TrainConfig
 from attnrec.training.run import train
 from attnrec.training.run_directory import RunDirectory
 from tests.faults.conftest import Outcome
 
+ROOT = str(Path(attnrec.__file__).parents[1])
 _TRAIN = """
 import sys
 from attnrec.training import loop
@@ -169,3 +172,57 @@ def is_alive(process: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+_SIGNALLED = """
+import os, signal, sys, time
+from attnrec.training.interrupts import InterruptRequest, end_program
+end_program()
+{body}
+"""
+_HALF = """
+import os, signal, time
+whole = False
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.3)
+    whole = True
+except BaseException:
+    pass  # as some libraries do
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            "try:\n    import half\n    time.sleep(30)\nexcept KeyboardInterrupt: print('ended after', half.whole)",
+            "ended after True",
+        ),
+        ("import half\nwith InterruptRequest() as asked:\n    time.sleep(0.2)\n    print(asked.requested)", "True"),
+        (
+            "try:\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(30)\nexcept BaseException:\n    pass\n"
+            "with InterruptRequest() as asked: print(asked.requested)",
+            "True",
+        ),
+    ],
+    ids=["an import is finished first", "a training that begins then ends at once", "one that a library swallows"],
+)
+def test_a_signal_is_neither_lost_nor_cuts_an_import_in_two(tmp_path: Path, body: str, said: str) -> None:
+    (tmp_path / "half.py").write_text(_HALF)
+    script = _SIGNALLED.format(body=body)
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": ROOT},
+        capture_output=True,
+        text=True,
+    )
+    assert (found.stdout.strip(), found.stderr) == (said, "")
+
+
+def test_ctrl_c_before_there_is_a_command_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    found = subprocess.run([sys.executable, "-m", "attnrec", "--help"], env=environment, capture_output=True, text=True)
+    assert (found.returncode, found.stdout, found.stderr) == (-signal.SIGINT, "", "")
