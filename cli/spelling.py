@@ -75,11 +75,14 @@ def _in_place_of(found: re.Match[str], context: Any) -> str:
         return str(on)
     if value == "False" and off:
         return str(off)
-    return f"{on} {_word(value)}"
+    try:
+        return f"{on} {_word(value)}"
+    except (ValueError, SyntaxError):  # it is no value of ours
+        return found[0]
 
 
 def _word(value: str) -> str:
-    """A value in Python's spelling as a word of a shell."""
+    """A value in Python's spelling as a word of a shell; ValueError or SyntaxError where it is none."""
     if value[0] in "'\"([":
         read = ast.literal_eval(value)
         value = ",".join(map(str, read)) if isinstance(read, tuple | list) else read

@@ -98,6 +98,7 @@ def test_an_option_is_spelled_as_the_command_takes_it(text: str, shown: str) -> 
         "unknown item '`max_len`'; there is no `max_len`.csv, and no runs/`lr`",
         "it's `` or ` alone `",
         "`dim=` and `dim='open`",
+        "`dim=(a b)` is none",
     ],
 )
 def test_what_is_no_option_stays(text: str) -> None:
