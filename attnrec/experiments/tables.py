@@ -194,7 +194,7 @@ def _cost_table(result: ComparisonFindings, done: _Trained) -> ReportTable:
             f"{_seconds(equal.seconds)} of training that {equal.fastest}, the fastest, took in all. "
         )
         if any(entry.valid_at_equal_time is None for entry, _ in done):
-            note += "-: not validated by then; a smaller `eval_every` shows more. "
+            note += "-: not validated by then; validating more often shows more. "
     return ReportTable("Cost", headers, rows, note + "Memory: the peak.")
 
 
