@@ -103,7 +103,7 @@ def test_models_options_of_their_own_and_the_union(attnrec: Any, small_file: Pat
     shown = " ".join(first.out.split())
     assert "rotary | --no-position --lr 0.0005" in shown
     assert f"{rotary} also has position no (others yes), lr 0.0005 (others 0.001)." in shown
-    assert "last.py also has" not in shown  # --blocks means nothing to it
+    assert "last.py also has" not in shown  # it does not use --blocks
     assert "last.py | --" not in shown
     assert not any("differ in" in line for line in first.json()["warnings"])
     assert first.json()["variants"][1]["options"] == {"attention": "rotary", "position": False, "lr": 0.0005}

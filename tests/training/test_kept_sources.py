@@ -87,7 +87,7 @@ def test_a_file_may_be_mended_when_its_runs_have_failed(folder: Path) -> None:
     (folder / "mine.py").write_text(OPERATOR.replace("2 * v", "v[0]"))
     comparison = plan(TrainConfig.of(**BASE), ["sdpa", "mine.py"], 1, "compared")
     prepare(comparison)
-    with pytest.raises(InputError, match=r"Scaled\.forward gave \[.*\] and not \[.*\]; see `attnrec check`"):
+    with pytest.raises(InputError, match=r"Scaled\.forward returned \[.*\], not \[.*\]; see `attnrec check`"):
         train(comparison.run_config("mine.py", 0), comparison.run("mine.py", 0).path)
     (folder / "mine.py").write_text(OPERATOR)
     again = plan(comparison.config, ["sdpa", "mine.py"], 1, "compared")
