@@ -68,11 +68,11 @@ def test_what_is_not_understood(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("variants", "message"),
     [
-        (["sdpa", "awr | --seed 3"], "awr (seed=3): --seed is one for all variants, and cannot be one's own"),
-        (["sdpa", "awr | --split time"], "awr (split=time): --split is one for all variants"),
+        (["sdpa", "awr | --seed 3"], "awr (seed=3): --seed must be the same for all variants; set it for all"),
+        (["sdpa", "awr | --split time"], "awr (split=time): --split must be the same for all variants"),
         (["sdpa", "sdpa | --lr 0.001"], "two identical variants: sdpa and sdpa (lr=0.001) are the same"),
         (["sdpa", "awr | --label sdpa"], "sdpa and sdpa would share a folder: give one of them another label"),
-        (["sdpa", "| --lr 0.1"], "a variant needs an attention or a model, and --lr 0.1 has neither"),
+        (["sdpa", "| --lr 0.1"], "a variant needs an attention or a model, but --lr 0.1 has neither"),
         (["sdpa", "awr | --lr 0"], "--lr must be above 0.0, not 0.0"),
         (["sdpa", "awr | --preset x"], "unknown preset 'x'"),
         (["sdpa", "awr | --lr soon"], "--attention 'awr | --lr soon': Invalid value for '--lr'"),

@@ -92,7 +92,7 @@ def test_a_variant_of_this_program_alone_is_refused(
 ) -> None:
     monkeypatch.setattr(ATTENTION, "_registered", ATTENTION.registered())
     register_attention("mine")(type("Mine", (ScaledDotProductAttention,), {"__module__": "somewhere"}))
-    with pytest.raises(InputError, match="mine is registered in this program only"):
+    with pytest.raises(InputError, match="mine is only registered in this process"):
         plan(config, ["sdpa", "mine"], 1, tmp_path / "compared")
     with pytest.raises(InputError, match=r"sdpa and attnrec\.attention\.sdpa:ScaledDotProductAttention are the same"):
         plan(config, ["sdpa", "attnrec.attention.sdpa:ScaledDotProductAttention"], 1, tmp_path / "compared")
