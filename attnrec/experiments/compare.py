@@ -173,7 +173,7 @@ def joined(comparison: Comparison) -> Comparison:
 
 
 def _called(own: Mapping[str, Any]) -> list[str]:
-    """The model and attention of a variant as in tables, where all versions of a notebook cell's class look the same."""
+    """The model and attention of a variant as in tables, where all versions of a notebook's class look the same."""
     return [own[name].label for name in ("model", "attention") if name in own]
 
 
