@@ -199,7 +199,7 @@ WRONG = (
     Wrong(WeightsWithoutMask, "weights", "on a later item or on padding"),
     Wrong(WeightsOfRows, "weights", "attention is [2, 2], not [1, H, 2, 2]"),
     Wrong(ForgetsToDrop, "dropout", "gives the same output in training"),
-    Wrong(DrawsFromItsOwn, "dropout", "different draws after the same torch.manual_seed"),
+    Wrong(DrawsFromItsOwn, "dropout", "draws differently after the same torch.manual_seed"),
     Wrong(TwoMixers, "implementations", "the output of impl=fast differs"),
     Wrong(SinglePrecisionAlways, "dtype", "float64 comes back as float32"),
     Wrong(MixesUnderAutocast, "autocast", "raised RuntimeError"),

@@ -238,7 +238,7 @@ WRONG = (
     Wrong(LossOfEachState, "auxiliary loss", "auxiliary_loss returns [1], not a scalar"),
     Wrong(LossIsNaN, "auxiliary loss", "auxiliary_loss is nan"),
     Wrong(ForgetsToDrop, "dropout", "gives the same output in training"),
-    Wrong(DrawsFromItsOwn, "dropout", "different draws after the same torch.manual_seed"),
+    Wrong(DrawsFromItsOwn, "dropout", "draws differently after the same torch.manual_seed"),
     Wrong(MixesUnderAutocast, "autocast", "raised RuntimeError"),
     Wrong(DeviceForgotten, "device", "raised RuntimeError"),
     Wrong(DefaultDtype, "global state", "with torch.set_default_dtype(bfloat16) outputs move"),

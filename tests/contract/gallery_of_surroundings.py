@@ -267,7 +267,7 @@ WRONG = (
     Wrong(DropoutForgottenWhenPacked, "dropout", "forward_packed with dropout=0.5 gives the same output in training"),
     Wrong(NoiseWithoutDropout, "dropout", "with dropout=0 the output moves", also=("batch independence", "packed")),
     Wrong(SeedsTorch, "dropout", "gives the same output in training with every seed"),
-    Wrong(DrawsFromItsOwn, "dropout", "different draws after the same torch.manual_seed"),
+    Wrong(DrawsFromItsOwn, "dropout", "draws differently after the same torch.manual_seed"),
     Wrong(RemembersTheLastCall, "eval mode", "two calls differ by"),
     Wrong(StateOutside, "state dict", "that loads the state dict of another differs"),
     Wrong(WritesIntoQueries, "inputs kept", "forward writes into q", also=("packed",)),
