@@ -191,7 +191,7 @@ def _cost_table(result: ComparisonFindings, done: _Trained) -> ReportTable:
     if equal:
         note += (
             f"At equal time: the best validation score ({PROTOCOLS[result.selected_by]}) within the "
-            f"{_seconds(equal.seconds)} of training that {equal.fastest}, the fastest, took. "
+            f"{_seconds(equal.seconds)} of training that {equal.fastest}, the fastest, took in total. "
         )
         if any(entry.valid_at_equal_time is None for entry, _ in done):
             note += "-: not validated by then; a smaller `eval_every` shows more. "
