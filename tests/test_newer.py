@@ -237,7 +237,7 @@ def test_what_cannot_be_started_from(run: Path, newer: Path, tmp_path: Path) -> 
     ):
         with pytest.raises(InputError, match=message):
             attnrec.train(**given | options)
-    with pytest.raises(InputError, match="a shuffle test trains from the beginning"):
+    with pytest.raises(InputError, match="a shuffle test trains from scratch"):
         attnrec.shuffle_test(**{name: value for name, value in given.items() if name != "out"})
     with pytest.raises(InputError, match="a comparison trains from scratch"):
         attnrec.compare(["sdpa", "alibi"], **given)

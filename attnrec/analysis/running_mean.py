@@ -16,11 +16,11 @@ def reach_of(steps: int) -> int:
 def running_mean(values: npt.NDArray[np.float64], reach: int) -> npt.NDArray[np.float64]:
     """The mean of each value with the ``reach`` values before and after it; the result has the same length.
 
-    The first and last ``reach`` places have fewer neighbours on one side. They get the straight line fitted to the ``2
-    reach + 1`` values nearest to that end, clipped to the lowest and highest of these. A mean of the available values
-    would flatten the ends, and a shrinking window would end at the single last step, often that of a small batch. The
-    line joins the means without a jump, because at its middle it equals their mean (Savitzky & Golay, Analytical
-    Chemistry, 1964).
+    The first and last ``reach`` places have fewer neighbours on one side. They get the straight line fitted to the
+    ``2 reach + 1`` values nearest to that end, clipped to the lowest and highest of these. A mean of the available
+    values would flatten the ends, and a shrinking window would end at the single last step, often that of a small
+    batch. The line joins the means without a jump, because at its middle it equals their mean (Savitzky & Golay,
+    Analytical Chemistry, 1964).
 
     Args:
         values: one per step, finite. If there are fewer than ``2 reach + 1``, one line is fitted to all of them.

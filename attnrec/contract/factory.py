@@ -62,7 +62,7 @@ class Factory:
         """
         built = self._built(shared, {} if impl is None else {"impl": impl}, further)
         if not isinstance(built, self.registry.base):
-            raise InputError(f"{self} returns {type(built).__name__}, which is not {self.registry.bases}")
+            raise InputError(f"{self} returns {type(built).__name__}, not {self.registry.bases}")
         return built
 
     def _built(self, shared: tuple[Any, ...], changed: dict[str, str], further: dict[str, Any]) -> Any:
