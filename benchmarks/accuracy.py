@@ -1,9 +1,9 @@
-"""Trains the rows of `accuracy.toml` over their seeds, keeps a JSON file of each run, and prints their table.
+"""Trains the rows of `accuracy.toml` with all their seeds, keeps a JSON file of each run, and prints a table.
 
     python benchmarks/accuracy.py run --data DIR [--only beauty-ce] [--seeds 2] [--out runs/accuracy]
     python benchmarks/accuracy.py table [--short]
 
-What is finished is not repeated, and what was interrupted goes on. The data files are those that `accuracy.toml` names.
+Finished runs are not repeated, and interrupted ones are resumed. `accuracy.toml` names the data files.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _KEPT = (
 
 
 def rows() -> dict[str, dict[str, Any]]:
-    """The rows by name: the data's file, the options, how many seeds, and the public result beside it."""
+    """The rows by name: the data file, the options, the number of seeds, and the public result to compare with."""
     return tomllib.loads((HERE / "accuracy.toml").read_text(encoding="utf-8"))
 
 
@@ -60,7 +60,7 @@ def result_file(name: str, seed: int) -> Path:
 
 
 def train_row(name: str, row: dict[str, Any], seed: int, data: Path, out: Path) -> None:
-    """Train one run, or take it up again, and keep its result; a run stopped by hand keeps none."""
+    """Train or resume one run, and keep its result; a run stopped by hand gives none."""
     from attnrec.api import Printer, train
 
     run = RunDirectory(out / name / f"seed-{seed}")
@@ -75,14 +75,14 @@ def train_row(name: str, row: dict[str, Any], seed: int, data: Path, out: Path) 
             train(out=run.path, resume=True, observer=Printer())
         else:
             train(config, run.path, observer=Printer())
-    run = RunDirectory(run.path)  # as it is now
+    run = RunDirectory(run.path)  # read it again after the training
     if not run.finished():
         raise KeyboardInterrupt
     keep(name, row, seed, run)
 
 
 def keep(name: str, row: dict[str, Any], seed: int, run: RunDirectory) -> None:
-    """Write what is kept of a finished run: its options, its result and its validation by epoch."""
+    """Write the record of a finished run: its options, its result and its validation by epoch."""
     summary = dict(run.result())
     config = {key: value for key, value in run.config().to_mapping().items() if key != "dataset"}
     curve = [
@@ -153,7 +153,7 @@ def main() -> None:
     running = commands.add_parser("run", help="train what is not yet finished")
     running.add_argument("--data", type=Path, required=True, help="folder of the data files")
     running.add_argument("--only", action="append", choices=rows(), help="a row; may be repeated")
-    running.add_argument("--seeds", type=int, help="seeds of each row, instead of its own number")
+    running.add_argument("--seeds", type=int, help="number of seeds for every row, instead of the row's own")
     running.add_argument("--out", type=Path, default=Path("runs/accuracy"), help="folder of the run directories")
     commands.add_parser("table", help="print the table").add_argument("--short", action="store_true")
     given = parser.parse_args()

@@ -17,17 +17,17 @@ _SMALLEST_FITTED = 1024
 
 
 def load(name: str) -> Interactions:
-    """A data set by name; a skip where a real file is not at hand."""
+    """A data set by name; skips the benchmark if the real file is missing."""
     if name == "synthetic":
         return load_interactions(name)
     path = REAL_DATA / f"{name}.txt"
     if not path.is_file():
-        pytest.skip(f"the real data set {name} is not beside this checkout")
+        pytest.skip(f"the real data set {name} is not next to this checkout")
     return load_interactions(str(path))
 
 
 class Scaling:
-    """Collects times over n and d, and fits time = c n^a d^b."""
+    """Collects times for n and d, and fits time = c n^a d^b."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], list[tuple[int, int, float, int]]] = defaultdict(list)

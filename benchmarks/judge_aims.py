@@ -1,13 +1,13 @@
-"""Which aims of the GPU kernels are met, judged from the CSV files that `benchmarks/gpu.sh` leaves.
+"""Which aims of the GPU kernels are met, judged from the CSV files that `benchmarks/gpu.sh` writes.
 
     python benchmarks/judge_aims.py FOLDER
 
-Every aim is for d = 64 in bf16. An aim with several sizes is met where it is met at each.
+Every aim is for d = 64 in bf16. An aim with several sizes must be met at each of them.
 
 | aim | file |
 |---|---|
 | with lengths as in real data, n = 200, batch x heads 2048, forward and backward: `triton` twice as fast as the \
-fastest way of torch (`sdpa` counts as one) | `games-200.csv`, `ml-1m-200.csv` |
+fastest way that torch offers (including `sdpa`) | `games-200.csv`, `ml-1m-200.csv` |
 | all n long, n from 1024 to 4096, forward and backward: `triton` no slower than `torch:flash` | `full-long.csv` |
 | all 200 long, batch x heads 2048, forward: `triton` within 2.5 times the least time by the measured ceilings | \
 `full-200.csv` |
@@ -27,7 +27,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One aim: what is wanted, what was found, and whether that is enough; None where it was not measured."""
+    """One aim: what is wanted, what was found, and whether it is met; None if it was not measured."""
 
     aim: str
     found: str
@@ -39,7 +39,7 @@ class Verdict:
 
 
 def judge(folder: Path) -> list[Verdict]:
-    """A verdict for every aim, from the files in ``folder``; those missing leave an aim not measured."""
+    """A verdict for every aim, from the files in ``folder``; an aim whose file is missing is not measured."""
     fast = [
         _ratios(
             f"lengths as in {name}, n = 200, batch x heads 2048: triton at least 2 times as fast as torch's fastest",
@@ -71,7 +71,7 @@ def judge(folder: Path) -> list[Verdict]:
 
 
 def _read(path: Path, least: int, sequences: int | None = None) -> list[Row]:
-    """The successful rows from length ``least`` on, of bf16 and d = 64, with that batch x heads if it is given."""
+    """The successful rows with n >= ``least``, bf16 and d = 64, and if given, batch x heads = ``sequences``."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -88,9 +88,9 @@ def _read(path: Path, least: int, sequences: int | None = None) -> list[Row]:
 def _ratios(
     aim: str, rows: Sequence[Row], ours: str, is_other: Callable[[str], bool], wanted: float, sizes: Sequence[int]
 ) -> Verdict:
-    """How many times as fast as the fastest of the others ``ours`` is, at each size; forward and backward.
+    """How many times as fast ``ours`` is as the fastest of the others, at each size; forward and backward.
 
-    Sizes beyond the last of ``sizes``, which all must have been measured, count where they were.
+    All of ``sizes`` must have been measured; other measured sizes count as well.
     """
     both = [row for row in rows if row["passes"] == "both"]
     found, met = [], True
@@ -100,7 +100,7 @@ def _ratios(
         mine = [row for row in here if row["operator"] == ours]
         others = [row for row in here if is_other(row["operator"])]
         if not (mine and others):
-            missing = ours if not mine else "what it is held against"
+            missing = ours if not mine else "what it is compared with"
             return Verdict(aim, f"n = {n}: {missing} was not measured", None)
         best = min(others, key=lambda row: float(row["ms"]))
         ratio = float(best["ms"]) / float(mine[0]["ms"])

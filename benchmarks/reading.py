@@ -1,8 +1,8 @@
-"""Times reading a large CSV of ratings, beside pyarrow reading and coding the same columns.
+"""Times reading a large CSV of ratings, next to pyarrow reading and dictionary-encoding the same columns.
 
     python benchmarks/reading.py [--lines 30000000] [--repeats 3]
 
-Each reading is a process of its own; CPU seconds are of all its threads, imports included.
+Each reading runs in its own process; CPU seconds cover all its threads and the imports.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ data = read_interactions(sys.argv[1])
 
 
 def write_ratings(path: Path, lines: int) -> None:
-    """A file like MovieLens-32M's: user after user, skewed items, times at random."""
+    """Write a file like MovieLens-32M: sorted by user, skewed item popularity, random times."""
     rng = np.random.default_rng(0)
     columns = {
         "userId": np.sort(rng.integers(1, 200_949, lines)),

@@ -2,9 +2,9 @@
 
     pytest benchmarks/test_operator_scaling.py --benchmark-columns=median,iqr
 
-One sequence, one head, float32; on a GPU 16 sequences, and the kernels too. At the end the exponents of
-time = c n^a d^b are fitted, by least squares on logarithms over n >= 1024, and printed. a stays below 2 and b below 1
-where softmax and memory traffic, which do not grow with d, take much of the time.
+One sequence, one head, float32; on a GPU 16 sequences, and the kernels as well. At the end, the exponents of
+time = c n^a d^b are fitted by least squares on logarithms over n >= 1024, and printed. a stays below 2 and b below 1
+if softmax and memory traffic, which do not grow with d, take much of the time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What attention weight refinement costs: training steps beside `sdpa`, and the memory kept for the backward pass.
+"""What attention weight refinement costs: training steps next to `sdpa`, and the memory kept for the backward pass.
 
     pytest benchmarks/test_refinement.py --benchmark-sort=name
 
-Compare ratios within one run: absolute times move with the machine and what else it does.
+Compare ratios within one run: absolute times depend on the machine and its other load.
 """
 
 from __future__ import annotations

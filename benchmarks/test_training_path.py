@@ -1,8 +1,8 @@
-"""Time of an epoch and of an evaluation, both protocols in one pass, with the preset `sasrec-paper`.
+"""Time of an epoch, and of an evaluation with both protocols in one pass, with the preset `sasrec-paper`.
 
     pytest benchmarks/test_training_path.py --benchmark-sort=name
 
-Compare ratios within one run: absolute times move with the machine and what else it does.
+Compare ratios within one run: absolute times depend on the machine and its other load.
 """
 
 from __future__ import annotations

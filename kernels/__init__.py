@@ -1,4 +1,4 @@
-"""GPU kernels, which need torch and triton alone. Import it as ``attnrec.kernels``."""
+"""GPU kernels, which need only torch and triton. Import this package as ``attnrec.kernels``."""
 
 if __name__ != "attnrec.kernels":
     raise ImportError("import this package as attnrec.kernels")

@@ -161,7 +161,7 @@ def test_operators(value: object) -> None:
 
 
 def test_what_a_function_builds_is_an_operator() -> None:
-    refused(call.check_operator, "gives int, which is no AttentionOperator", lambda *given: 1)
+    refused(call.check_operator, "returns int, not AttentionOperator", lambda *given: 1)
 
 
 def test_checks_and_devices() -> None:

@@ -237,9 +237,9 @@ def test_what_cannot_be_started_from(run: Path, newer: Path, tmp_path: Path) -> 
     ):
         with pytest.raises(InputError, match=message):
             attnrec.train(**given | options)
-    with pytest.raises(InputError, match="a shuffle test trains from the beginning"):
+    with pytest.raises(InputError, match="a shuffle test trains from scratch"):
         attnrec.shuffle_test(**{name: value for name, value in given.items() if name != "out"})
-    with pytest.raises(InputError, match="the runs of a comparison train from the beginning"):
+    with pytest.raises(InputError, match="a comparison trains from scratch"):
         attnrec.compare(["sdpa", "alibi"], **given)
     assert not (tmp_path / "further").exists()
 

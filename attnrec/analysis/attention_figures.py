@@ -1,8 +1,8 @@
 """Attention maps as pictures: a row of panels for each block, a column for each head.
 
-Where a variant has several matrices, as `awr`, they stand side by side if that is no more than four columns. Otherwise
-each has a row of its own, below its block's other ones, so that a figure of many heads fits a page in width. All panels
-of a block have one scale.
+If a variant has several matrices, like `awr`, they are side by side if that takes at most four columns. Otherwise each
+gets its own row below the others of its block, so that a figure with many heads fits the width of a page. All panels of
+a block share one scale.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from attnrec.data.reading.items import read_categories
 from attnrec.recommender import Recommender
 
 _MOST_COLUMNS = 4  # of several matrices side by side
-_PAGE = 12.0  # inches over which many columns are shared out
+_PAGE = 12.0  # inches that many columns share
 _Row = tuple[AttentionMaps, list[tuple[str, int]]]  # a block, and the matrices and heads of its panels
 
 
 def attention_figures(
     model: Recommender, *, items: str | Path | None = None, category: str = "", slots: int = 30, users: int = 1000
 ) -> dict[str, Figure]:
-    """Attention maps of a trained run: by slot, and where the items' categories are known, between these.
+    """Attention maps of a trained run: by slot, and between item categories if these are known.
 
     Args:
         model: the run, as `attnrec.load` opens it.
-        items: see `attnrec.data.reading.items.read_categories`; without it, the categories that the data brings.
+        items: see `attnrec.data.reading.items.read_categories`; by default, the categories in the data.
         category: the column of ``items``.
         slots: how many of the most recent slots are shown.
-        users: over how many users is averaged, at most.
+        users: the most users to average over.
 
     Raises:
-        InputError: the data or the items file cannot be used, or its operator has no weights.
+        InputError: the data or the items file cannot be used, or the run's operator has no weights.
     """
     name = f"{Path(model.config.data.dataset).stem}, {model.config.model.attention}"
     figures = {}
@@ -62,8 +62,8 @@ def attention_figures(
 def slot_figure(maps: Sequence[AttentionMaps], title: str) -> Figure:
     """A heat map for each head of each block and each name of weights, from a slot (row) to a slot (column).
 
-    Colours go by the square root of the weight: a first item has no choice but itself, and its 1 would leave all
-    others dark. Where some weights of a block are negative, colours go by the weight, and white is 0.
+    Colours follow the square root of the weight: a first item can only attend to itself, and its 1 would leave all
+    others dark. If some weights of a block are negative, colours follow the weight, and white is 0.
     """
     slots = next(iter(maps[0].matrices.values())).shape[-1]
     ticks = sorted({0, slots // 2, slots - 1})
@@ -110,13 +110,13 @@ def category_figure(maps: Sequence[AttentionMaps], names: Sequence[str], title: 
 def _panels(
     maps: Sequence[AttentionMaps], draw: Callable[[Axes, Matrix, Matrix], AxesImage], size: float, room: float
 ) -> tuple[Figure, list[Colorbar]]:
-    """The grid of panels, and a colour bar for each block; ``draw`` gets a panel, its matrix and all of the block.
+    """The grid of panels, and a colour bar for each block.
 
     Args:
-        maps: what is shown.
-        draw: draws one panel.
-        size: of a panel, in inches, where there are few columns.
-        room: for the tick labels at the left and below, in inches.
+        maps: the maps to show.
+        draw: draws one panel, from its axes, its matrix and all matrices of the block.
+        size: size of a panel in inches, if there are few columns.
+        room: room for the tick labels at the left and below, in inches.
     """
     rows = _rows(maps)
     columns = max(len(shown) for _, shown in rows)
@@ -144,7 +144,7 @@ def _panels(
 
 
 def _rows(maps: Sequence[AttentionMaps]) -> list[_Row]:
-    """What stands in each row: a block and all of its panels, or a block and one matrix where that is too many."""
+    """The panels of each row: all of a block, or those of one matrix if a block has too many."""
     heads = {block.block: range(len(next(iter(block.matrices.values())))) for block in maps}
     if max(len(heads[block.block]) * len(block.matrices) for block in maps) <= _MOST_COLUMNS:
         return [(block, [(name, head) for name in block.matrices for head in heads[block.block]]) for block in maps]
@@ -152,7 +152,7 @@ def _rows(maps: Sequence[AttentionMaps]) -> list[_Row]:
 
 
 def _label(line: Sequence[Axes], block: AttentionMaps, shown: Sequence[tuple[str, int]], *, first: bool) -> None:
-    """Name the block at the left and the heads above, with the matrix at the left where the row has a single one."""
+    """Label the block at the left and the heads above; a row's only matrix is named at the left, too."""
     names = list(dict.fromkeys(name for name, _ in shown))
     alone = len(names) == 1
     line[0].set_ylabel(f"block {block.block}" + (f"\n{plain(names[0])}" if alone else ""))

@@ -1,10 +1,10 @@
 """Average attention of a trained model, by slot and between categories of items.
 
-By slot: the mean weight from a slot to another over the users whose history reaches the first one. Slots count
-back from the last item, so that 1 is the most recent.
+By slot: the mean weight from one slot to another, over the users whose history reaches the first one. Slots count
+back from the last item, so 1 is the most recent.
 
-Between categories: the weight that items of category a give to items of category b (their own position and
-earlier ones), divided by what even attention would give to the same pairs: 1 is what chance gives, 2 twice that.
+Between categories: the weight that items of category a give to items of category b (at their own position and
+earlier), divided by what even attention would give to the same pairs: 1 is the same as by chance, 2 is twice that.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class AttentionMaps:
     """Average weights of one block.
 
     Attributes:
-        block: counted from 1.
-        matrices: for each name of weights, [H, S, S]: from a slot (row) to a slot (column), the last slots last,
-            or [H, C, C] from a category to a category.
+        block: number of the block, from 1.
+        matrices: by name of the weights, [H, S, S] from a slot (row) to a slot (column), the most recent slot last, or
+            [H, C, C] from a category to a category.
     """
 
     block: int
@@ -44,9 +44,9 @@ class AttentionMaps:
 def slot_maps(model: Recommender, *, users: int = 1000, slots: int = 30) -> list[AttentionMaps]:
     """Average attention by slot over the test histories of up to ``users`` users, for the last ``slots`` slots.
 
-    There are fewer where no history is so long.
+    There are fewer slots if no history is that long.
 
-    Raises InputError when an operator has no weights, or the data is not the run's.
+    Raises InputError if an operator has no weights, or the data is not the run's.
     """
     slots = min(slots, model.config.model.max_len)
     totals: dict[tuple[int, str], Tensor] = {}
@@ -60,7 +60,7 @@ def slot_maps(model: Recommender, *, users: int = 1000, slots: int = 30) -> list
                 width = last.shape[-1]
                 total = totals.setdefault((number, name), last.new_zeros(len(last), slots, slots))
                 total[:, slots - width :, slots - width :] += last
-    first = int((reached == 0).sum())  # slots before the longest history's first item stay out
+    first = int((reached == 0).sum())  # leave out slots that no history reaches
     means = {key: (total / reached.clamp(min=1)[:, None])[:, first:, first:].numpy() for key, total in totals.items()}
     return _by_block(means)
 
@@ -72,10 +72,10 @@ def category_maps(
 
     Args:
         model: a trained run.
-        item_categories: the categories of every item, none or several each.
-        users: over how many users is averaged, at most.
+        item_categories: the categories of every item; an item may have none or several.
+        users: the most users to average over.
 
-    Raises InputError as `slot_maps`.
+    Raises InputError like `slot_maps`.
     """
     counts = Counter(category for categories in item_categories for category in categories)
     names = sorted(counts, key=lambda name: (-counts[name], name))[:_MAX_CATEGORIES]
@@ -121,7 +121,7 @@ def _weights(model: Recommender, users: int) -> Iterator[tuple[SequenceBatch, li
 
 
 def _require_matrices(model: Recommender, blocks: list[dict[str, Tensor]], count: int, width: int) -> None:
-    """InputError where a model of one's own gives something else than [B, H, T, T]; SASRec's operators may, too."""
+    """InputError if a user's model or operator does not return [B, H, T, T]."""
     for block in blocks:
         for name, matrix in block.items():
             if matrix.ndim != 4 or (len(matrix), *matrix.shape[2:]) != (count, width, width):

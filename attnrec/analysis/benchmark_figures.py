@@ -15,11 +15,11 @@ from attnrec.speed.plan import BOTH
 from attnrec.speed.report import by_panel
 from attnrec.speed.runner import Measurement
 
-_LONGEST_OF_TWO = 14  # characters of an operator's name, so that a legend of two columns stays below its panel
+_LONGEST_OF_TWO = 14  # longest operator name in characters for which a legend of two columns fits below its panel
 
 
 def benchmark_figures(result: BenchmarkResult) -> Figures:
-    """`time_by_length` of a benchmark; none where fewer than two lengths could be measured."""
+    """`time_by_length` of a benchmark; no figure if fewer than two lengths could be measured."""
     if len({m.n for m in result.measurements if m.ms is not None}) < 2:
         return Figures()
     title = f"{result.environment['device']}, {result.plan.precision}, {result.plan.workload}"
@@ -27,10 +27,10 @@ def benchmark_figures(result: BenchmarkResult) -> Figures:
 
 
 def time_by_length(measurements: Sequence[Measurement], title: str) -> Figure:
-    """A row of panels a width d, a column a pass; the least time by the machine's ceilings is a thin line.
+    """One row of panels per width d, one column per pass; a thin line shows the least time by the machine's ceilings.
 
     Args:
-        measurements: of one benchmark, at two lengths at least; those that failed are left out.
+        measurements: of one benchmark, with at least two lengths; failed ones are left out.
         title: what was measured, and where.
     """
     panels = by_panel(measurements)
@@ -56,7 +56,7 @@ def time_by_length(measurements: Sequence[Measurement], title: str) -> Figure:
 
 
 def _line(axes: Axes, place: int, done: Sequence[Measurement]) -> None:
-    """Median over n; a bar spans the quartiles."""
+    """The median against n; error bars span the quartiles."""
     if not done:
         return
     n, ms = [m.n for m in done], [m.ms or 0.0 for m in done]

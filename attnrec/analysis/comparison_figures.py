@@ -1,8 +1,8 @@
 """Figures of a comparison: NDCG against N, differences, validation by epoch and time, gradient norm by step and epoch.
 
-Every variant has its own colour, line style and marker in all of them, so that a figure reads in print. In a
-comparison of few variants a band spans the seeds from the lowest to the highest, around their mean; of many, bands
-would cover each other and the lines.
+Every variant has its own colour, line style and marker in all figures, so that they are readable in print. With few
+variants, a band around the mean spans the seeds from the lowest to the highest; with many, bands would cover each other
+and the lines.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class _Run:
-    """What the figures need of a finished run, read once."""
+    """What the figures need from a finished run, read once."""
 
     summary: Summary
     log: list[dict[str, Any]]
@@ -49,11 +49,11 @@ def _read(run: RunDirectory) -> _Run:
 
 
 def comparison_figures(comparison: Comparison, differences: Differences | None = None) -> dict[str, Figure]:
-    """Every figure by name; that of the differences only where they have intervals, so not with one seed.
+    """Every figure by name; the one of the differences only if they have intervals, so not with one seed.
 
     Args:
-        comparison: whose finished runs are drawn.
-        differences: of the same runs, where they are at hand; computed without.
+        comparison: its finished runs are drawn.
+        differences: of the same runs, if already known; otherwise computed.
 
     Raises:
         InputError: no run is finished.
@@ -80,9 +80,9 @@ def comparison_figures(comparison: Comparison, differences: Differences | None =
 
 
 def _differences(comparison: Comparison, variants: Sequence[str], differences: Differences | None) -> dict[str, Figure]:
-    """The forest plot by its name; none where no difference has an interval between variants.
+    """The forest plot by its name; empty if no difference has an adjusted interval.
 
-    ``variants`` are those of the other figures, for the same colours.
+    ``variants``: those of the other figures, so that the colours are the same.
     """
     metric = headline_metric(comparison)
     if differences is None:
@@ -108,7 +108,7 @@ def _by_protocol(runs: dict[str, list[_Run]], curve: Callable[[_Run, str], _Curv
 
 
 def _validation_by_time(runs: dict[str, list[_Run]]) -> dict[str, Figure]:
-    """The figure of the scores at equal time, without the runs that did not log their seconds; none without any."""
+    """The figure of scores by time, without runs that did not log their seconds; empty if no run did."""
     timed = {variant: [run for run in found if len(_by_time(run, "full")[0])] for variant, found in runs.items()}
     timed = {variant: found for variant, found in timed.items() if found}
     if not timed:
@@ -134,7 +134,7 @@ def _norms_by_step(runs: dict[str, list[_Run]]) -> Figure:
 
 
 def _draw_steps(axes: Axes, place: int, curves: Sequence[_Curve]) -> None:
-    """Mean over the seeds at every step, under all other lines."""
+    """Mean over the seeds at every step, drawn below all other lines."""
     length = min(len(values) for _, values in curves)
     mean = np.mean([values[:length] for _, values in curves], 0)
     axes.plot(curves[0][0][:length], mean, color=line_look(place)["color"], alpha=0.45, linewidth=0.7, zorder=1)
@@ -152,14 +152,14 @@ def _norms_by_epoch(runs: dict[str, list[_Run]]) -> Figure:
 
 
 def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, bands: bool) -> None:
-    """Mean over seeds as a line and with ``bands`` their range, as far as every seed goes."""
+    """Mean over seeds as a line, and with ``bands`` their range, up to the end of the shortest run."""
     length = min(len(values) for _, values in curves)
     if not length:
         return
     x = np.mean([x[:length] for x, _ in curves], 0)  # seconds differ between seeds; steps and epochs do not
     values = np.stack([y[:length] for _, y in curves])
     look = line_look(place)
-    every = -(-length // _MARKS)  # markers of different variants at different places, where points are close
+    every = -(-length // _MARKS)  # variants get their markers at different places if points are close
     axes.plot(
         x,
         values.mean(0),
@@ -174,7 +174,7 @@ def _draw(axes: Axes, place: int, label: str, curves: Sequence[_Curve], *, bands
 
 
 def _finish(figure: Figure, panels: Sequence[Axes], runs: dict[str, list[_Run]], *, counts: bool = True) -> None:
-    """No needless frames, and one legend below."""
+    """Remove unneeded frames, and add one legend below."""
     for axes in panels:
         tidy(axes, counts=counts)
     seeds = max(len(found) for found in runs.values())

@@ -14,18 +14,18 @@ from attnrec.experiments.result import Differences, StatedDifference
 
 
 def forest_figure(variants: Sequence[str], differences: Differences, metric: str) -> Figure | None:
-    """A panel a protocol, a row a variant: the difference as a point, its adjusted interval as a line.
+    """One panel per protocol, one row per variant: the difference as a point, its adjusted interval as a line.
 
-    A filled point is a difference that is shown (its interval leaves out 0), a hollow one is not. Variants have
+    A filled point is a difference that is shown (its interval excludes 0), a hollow one is not. Variants have
     the colours and markers of the comparison's other figures.
 
     Args:
-        variants: labels, the first being that of what the others are compared with.
-        differences: from it; variants without are left out.
-        metric: of the differences, such as ``NDCG@10``.
+        variants: labels; the others are compared with the first.
+        differences: the differences from the first; variants without one are left out.
+        metric: metric of the differences, such as ``NDCG@10``.
 
     Returns:
-        None where no difference has an adjusted interval, as with one seed.
+        None if no difference has an adjusted interval, as with one seed.
     """
     shown = [found for of in differences.values() for found in of.values()]
     tested = sum(found.p_holm is not None for found in shown)
@@ -49,7 +49,7 @@ def forest_figure(variants: Sequence[str], differences: Differences, metric: str
 
 
 def _draw(axes: Axes, height: int, place: int, found: StatedDifference) -> None:
-    """One difference; of one seed the point alone, since its interval speaks of two trained models."""
+    """One difference; with one seed only the point, because its interval applies only to two trained models."""
     look = line_look(place)
     ends = None
     if found.adjusted_low is not None and found.adjusted_high is not None:

@@ -1,4 +1,4 @@
-"""The mean around each step, without a lag, from the first step to the last."""
+"""A centred running mean, without lag, from the first step to the last."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ _REACH = 25
 
 
 def reach_of(steps: int) -> int:
-    """How many steps before and after each are averaged in a run of ``steps``: 25, in short runs a tenth of it."""
+    """How many steps before and after each are averaged in a run of ``steps``: 25, or a tenth of a short run."""
     return max(1, min(_REACH, steps // 10))
 
 
 def running_mean(values: npt.NDArray[np.float64], reach: int) -> npt.NDArray[np.float64]:
-    """For every value the mean of it, the ``reach`` before it and the ``reach`` after it; of the same length.
+    """The mean of each value with the ``reach`` values before and after it; the result has the same length.
 
-    The first and last ``reach`` places, which have fewer on one side, get the straight line fitted to the ``2 reach +
-    1`` values nearest to that end, kept between the lowest and the highest of them. A mean of what is there would
-    flatten the ends, and a narrower one would end at the single last step, often that of a small batch. The line joins
-    the means without a step, as at its middle it is their mean (Savitzky & Golay, Analytical Chemistry, 1964).
+    The first and last ``reach`` places have fewer neighbours on one side. They get the straight line fitted to the
+    ``2 reach + 1`` values nearest to that end, clipped to the lowest and highest of these. A mean of the available
+    values would flatten the ends, and a shrinking window would end at the single last step, often that of a small
+    batch. The line joins the means without a jump, because at its middle it equals their mean (Savitzky & Golay,
+    Analytical Chemistry, 1964).
 
     Args:
-        values: one a step, finite. With fewer than ``2 reach + 1``, all of them make one line.
+        values: one per step, finite. If there are fewer than ``2 reach + 1``, one line is fitted to all of them.
         reach: at least 1.
     """
     width = 2 * reach + 1
@@ -33,7 +34,7 @@ def running_mean(values: npt.NDArray[np.float64], reach: int) -> npt.NDArray[np.
 
 
 def _line(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The straight line of least squares through evenly spaced values."""
+    """The least-squares line through evenly spaced values, clipped to their range."""
     away = np.arange(len(values)) - (len(values) - 1) / 2
     slope = values @ away / (away @ away or 1.0)
     return np.clip(values.mean() + slope * away, values.min(), values.max())

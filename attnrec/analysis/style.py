@@ -1,7 +1,7 @@
-"""How figures look: what tells lines apart, texts that fit, and saving.
+"""How figures look: distinguishable lines, text that fits, and saving.
 
-The first seven colours are those of Okabe & Ito (2008) without their yellow, which is faint on white; the other three
-were chosen so that all ten stay apart for readers with deuteranopia and protanopia (`tests/analysis/test_style.py`).
+The first seven colours are those of Okabe & Ito (2008) without yellow, which is faint on white; the other three were
+chosen so that readers with deuteranopia or protanopia can tell all ten apart (`tests/analysis/test_style.py`).
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ PALETTE = (
 LINE_STYLES = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2, 1, 1.2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 GREY = "#8a8a8a"
-_NAME_WIDTH = 40  # characters of a variant's name in a line
-_SMALL_CHARACTER = 0.07  # inches that a character of small type takes, on average
-_HANDLE = 0.85  # inches of the line before a name in a legend, and of the room around both
+_NAME_WIDTH = 40  # characters of a variant's name per line
+_SMALL_CHARACTER = 0.07  # average width of a small character, in inches
+_HANDLE = 0.85  # width of the line before a name in a legend, with the space around both, in inches
 LEGEND_ROW = 0.17
-"""Inches that a line of small type takes in a legend."""
+"""Height of a line of small text in a legend, in inches."""
 
 
 def line_look(place: int) -> dict[str, Any]:
-    """Colour, line style and marker of the line at ``place``, so that no two of the first fifty look alike.
+    """Colour, line style and marker of the line at ``place``; no two of the first fifty look alike.
 
-    The first ten differ in colour; the ten after them have the same colours with other styles and markers.
+    The first ten differ in colour; the next ten have the same colours with other styles and markers.
     """
     turned = place + place // len(PALETTE)
     return {
@@ -59,12 +59,12 @@ def line_look(place: int) -> dict[str, Any]:
 
 
 def plain(text: str) -> str:
-    """A text from outside as matplotlib must get it to show it as it is: between dollars it would read mathematics."""
+    """Escape dollar signs in outside text, because matplotlib reads text between them as mathematics."""
     return text.replace("$", r"\$")
 
 
 def folded(name: str, width: int = _NAME_WIDTH) -> str:
-    """A variant's name in lines of at most ``width`` characters, ended where an option or a part of a path ends."""
+    """A variant's name in lines of at most ``width`` characters, broken after an option or a part of a path."""
     lines = [""]
     for part in re.findall(rf"[^,:+/]{{1,{width - 1}}}[,:+/]?|[,:+/]", name):
         if len(lines[-1]) + len(part) > width:
@@ -74,9 +74,9 @@ def folded(name: str, width: int = _NAME_WIDTH) -> str:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str], title: str | None = None) -> None:
-    """One legend for all panels below them, with as many columns as the names leave room for.
+    """One legend for all panels, below them, with as many columns as fit.
 
-    The figure is made higher by what the legend takes, so that the panels keep their height.
+    The figure grows by the height of the legend, so that the panels keep theirs.
     """
     labels = list(map(folded, names))
     lines = [line for label in labels for line in label.splitlines()]
@@ -91,20 +91,20 @@ def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]
         fontsize="small",
         title=title,
         title_fontsize="small",
-        handlelength=4.5,  # as long as a line style needs to be seen
+        handlelength=4.5,  # long enough to recognise a line style
     )
     rows = -(-len(lines) // columns) + (title is not None)
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW * rows)
 
 
 def heading(figure: Figure, text: str) -> None:
-    """Write a figure's title at its left edge, folded where it is longer than the figure is wide."""
+    """Write a figure's title at its left edge, folded if it is longer than the figure is wide."""
     characters = max(20, int(8.5 * figure.get_figwidth()))
     figure.suptitle(plain(textwrap.fill(text, characters)), x=0.01, ha="left", fontweight="bold")
 
 
 class Figures(dict[str, Figure]):
-    """Figures by name, which a notebook shows one below the other."""
+    """Figures by name; a notebook shows them one below the other."""
 
     def _repr_html_(self) -> str:
         return "".join(_as_image(name, figure) for name, figure in self.items())
@@ -117,7 +117,7 @@ def _as_image(name: str, figure: Figure) -> str:
 
 
 def tidy(axes: Axes, *, counts: bool = True) -> None:
-    """No frame where there is no axis, and with ``counts`` whole numbers on the horizontal one (steps, cut-offs)."""
+    """Remove the frame at the top and right; with ``counts``, only whole numbers on the x-axis (steps, cut-offs)."""
     axes.spines[["top", "right"]].set_visible(False)
     if not counts:
         return
@@ -128,14 +128,14 @@ def tidy(axes: Axes, *, counts: bool = True) -> None:
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write PNG (200 dots an inch) and SVG; returns their paths. RunError if they cannot be written."""
+    """Write PNG (200 dpi) and SVG; returns their paths. RunError if they cannot be written."""
     if folder.is_symlink():
-        raise RunError(f"{folder} is a link, and figures are not written through one")
+        raise RunError(f"{folder} is a link; figures are not written through links")
     make_folders(folder)
     paths = []
     for kind in ("png", "svg"):
         content = io.BytesIO()
-        with rc_context({"svg.hashsalt": name}):  # the same figure is the same file
+        with rc_context({"svg.hashsalt": name}):  # so that the same figure gives the same file
             figure.savefig(content, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else None)
         paths.append(folder / f"{name}.{kind}")
         write_atomically(paths[-1], content.getvalue())

@@ -22,7 +22,7 @@ def training_figure(run: str | Path) -> Figure:
     """Three panels: loss by step, global gradient norm by step (each with a running mean), validation NDCG@10 by epoch.
 
     Raises:
-        InputError: not a run directory, or nothing is logged yet.
+        InputError: ``run`` is not a run directory, or nothing is logged yet.
         RunError: the log is corrupt.
     """
     directory = RunDirectory.open(run)

@@ -1,16 +1,16 @@
-r"""Attention with linear biases: scores fall with distance, by a fixed slope a head.
+r"""Attention with linear biases: scores fall with distance, at a fixed slope per head.
 
 Press, Smith & Lewis, "Train Short, Test Long: Attention with Linear Biases Enables Input Length Extrapolation"
 (ICLR 2022, arXiv 2108.12409), section 3. For head h of H, query in slot i and key in slot j <= i:
 
     A = softmax(causal(Q K^T / sqrt(d) - m_h (i - j))),   output = A V
 
-The slopes are a geometric sequence: m_h = 2^(-8 h / H), h = 1..H, where H is a power of two. Elsewhere, as in the
-authors' code: those of the largest power of two P below H, then every second one of those of 2 P, from the first. The
-bias is not divided by sqrt(d), and not learned.
+The slopes are a geometric sequence: m_h = 2^(-8 h / H), h = 1..H, if H is a power of two. Otherwise, as in the authors'
+code, they are the slopes for P heads, P being the largest power of two below H, followed by every second slope for 2 P
+heads, starting with the first. The bias is neither divided by sqrt(d) nor learned.
 
-A single head has the slope 1/256, which is 0.2 over 50 slots: next to nothing. `scale` multiplies the slopes (1 is the
-paper's). The paper's model has no position embedding beside it: `position=False`.
+A single head has the slope 1/256, which is 0.2 over 50 slots: almost nothing. `scale` multiplies the slopes (1 is the
+paper's). The paper's model has no position embedding as well: `position=False`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def alibi_slopes(heads: int) -> list[float]:
 class AlibiAttention(AttentionOperator):
     """Causal softmax attention whose scores fall linearly with distance.
 
-    It is computed by torch's fused attention with one [H, T, T] bias for the whole batch.
+    Computed by torch's fused attention with one [H, T, T] bias for the whole batch.
 
     Args:
         scale: multiplies the paper's slopes.

@@ -2,13 +2,13 @@ r"""Attention weight refinement: attention over attention weights.
 
 The idea is that of Liu, Liu & Liu, "Pay Attention to Attention for Sequential Recommendation" (RecSys 2024,
 arXiv 2410.21048): attention weights are moved into a correlation space by learned matrices, and weights of a
-higher order are computed there. The paper's printed equations were not at hand: the formulas below are this
-project's formulation of its description, and every choice in them is a named option.
+higher order are computed there. We did not have the paper's printed equations: the formulas below are our
+formulation of its description, and every choice in them is a named option.
 
 For each head, with n slots and refinement width m:
 
     A   = softmax(causal(Q K^T / sqrt(d)))              first-order weights
-    Q_A = norm(A W_q),  K_A = norm(A W_k)               W_q, W_k in R^{n x m}, learned, a row a slot
+    Q_A = norm(A W_q),  K_A = norm(A W_k)               W_q, W_k in R^{n x m}, learned, one row per slot
     B   = softmax(causal(tau Q_A K_A^T / sqrt(m)))      higher-order weights, tau learned
 
 | refinement | refined weights | output |
@@ -18,18 +18,18 @@ For each head, with n slots and refinement width m:
 | `additive` | (A + B) / 2, with mix=sum A + B | the same mean or sum of A V and B V |
 
 All are causal, and all but mix=sum have rows that sum to one. norm divides a row by its root mean square
-(Zhang & Sennrich, NeurIPS 2019, without a gain). Without it the logits of B shrink with the number of
-keys, as A averages the rows of W, and B starts uniform; `docs/awr.md` has the figures.
+(Zhang & Sennrich, NeurIPS 2019, without a gain). Without it, the logits of B shrink with the number of
+keys, because A averages the rows of W, and B starts uniform; `docs/awr.md` has the figures.
 
 No n x n matrix is needed: A W_q, A W_k and A V are one causal attention with the values [W_q | W_k | V],
 and B times anything is a second one with queries Q_A and keys K_A. `impl=torch` computes these two
-passes by torch's fused attention; `impl=reference` forms A and B.
+passes with torch's fused attention; `impl=reference` forms A and B.
 
-Dropout of attention weights acts on A, before everything that is made of A, and on B; in either
-implementation by the same law. (torch's fused kernel on the CPU has no dropout: with it, n x n matrices
-are formed there.)
+Dropout of attention weights acts on A, before anything is computed from A, and on B. It has the same
+distribution in both implementations. (torch's fused kernel on the CPU has no dropout: with dropout, torch
+forms the n x n matrices there.)
 
-Slots count from the right end (the last item of a history is in the last slot), so that trimming left
+Slots are aligned at the right end (the last item of a history is in the last slot), so trimming left
 padding changes nothing.
 """
 
@@ -58,14 +58,14 @@ class AttentionWeightRefinement(AttentionOperator):
 
     Args:
         refinement: `simple`, `value` or `additive`.
-        width: m, at least 2 with ``normalize``; 0 stands for the head's width.
+        width: m, at least 2 with ``normalize``; 0 means the head's width.
         mix: how `additive` joins A and B, `mean` or `sum`.
         normalize: divide rows of A W_q and A W_k by their root mean square.
-        init_scale: standard deviation of the initial W_q and W_k. With ``normalize`` it leaves the initial
-            outputs alone, and says how fast an optimiser's steps turn the rows.
+        init_scale: standard deviation of the initial W_q and W_k. With ``normalize`` it does not change the
+            initial outputs, but sets how fast an optimiser's steps turn the rows.
         temperature: initial tau.
-        learn_temperature: train tau, one a head.
-        impl: `torch` (two fused passes), `triton` (the same by this project's kernels, on an NVIDIA GPU) or
+        learn_temperature: train tau, one per head.
+        impl: `torch` (two fused passes), `triton` (the same with attnrec's kernels, on an NVIDIA GPU) or
             `reference` (n x n matrices).
     """
 
@@ -142,7 +142,7 @@ class AttentionWeightRefinement(AttentionOperator):
         return mixed[..., : v.shape[-1]]
 
     def _two_passes(self, q: Tensor, k: Tensor, values: Tensor) -> Tensor:
-        """q, k: [B, H, T, D], zeros appended or not; values: [B, H, T, 2m + Dv or more], of which [W_q | W_k | V]."""
+        """q, k [B, H, T, D] and values [W_q | W_k | V], [B, H, T, 2m + Dv]; each may be widened with zeros."""
         m = self.width
         first = self._causal(q, k, values, self.head_dim**-0.5)
         a_q, a_k, averaged = first.split([m, m, first.shape[-1] - 2 * m], dim=-1)
@@ -165,7 +165,7 @@ class AttentionWeightRefinement(AttentionOperator):
         }
 
     def _correlation_space(self, a_q: Tensor, a_k: Tensor) -> tuple[Tensor, Tensor]:
-        """A W_q and A W_k, [B, H, T, m], to factors whose inner products are the logits of B."""
+        """Turn A W_q and A W_k, [B, H, T, m], into factors whose inner products are the logits of B."""
         if self.normalize:
             a_q, a_k = _divided_by_rms(a_q), _divided_by_rms(a_k)
         factor = (self.log_temperature.exp() * self.width**-0.5).to(a_q.dtype)
@@ -211,7 +211,7 @@ def _divided_by_rms(x: Tensor) -> Tensor:
 
 
 def _of_equal_width(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Zeros appended to the narrower ones, which changes no product: torch's fused kernel on the CPU wants it so."""
+    """Pad the narrower ones with zeros, as torch's fused kernel on the CPU needs equal widths; no product changes."""
     width = max(q.shape[-1], v.shape[-1])
     q, k, v = (x if x.shape[-1] == width else F.pad(x, (0, width - x.shape[-1])) for x in (q, k, v))
     return q, k, v

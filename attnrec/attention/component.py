@@ -1,4 +1,4 @@
-"""What operators, mixers and models have in common: what they need of the data and of the device."""
+"""What operators, mixers and models have in common: what they need from the data and the device."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from torch import Tensor, nn
 
 
 class Component(nn.Module):
-    """A part of a model that a researcher writes, and what it says of itself.
+    """A part of a model that a researcher writes, and its declarations.
 
-    A class, or an object in its constructor, declares what it needs; what nobody declares is not moved.
+    A class, or an object in its constructor, declares what it needs. Anything that is not declared is not passed on.
     """
 
     needs_timestamps: bool = False
     """Whether the data must have timestamps."""
     needs_features: bool = False
-    """Whether the data must have item features; an operator's constructor then gets ``features`` by keyword, a dict of
-    the number of values of each."""
+    """Whether the data must have item features; an operator's constructor then gets the keyword ``features``, a dict
+    from each feature to its number of values."""
     paper: ClassVar[str] = ""
-    """Where the idea was published, as it would be cited in a line; shown by ``attnrec variants``."""
+    """A one-line citation of the paper; shown by ``attnrec variants``."""
 
     def check_device(self, device: torch.device) -> None:
-        """Raise InputError, saying what to use instead, where the component cannot run on ``device``."""
+        """Raise InputError, saying what to use instead, if the component cannot run on ``device``."""
 
     def own_loss(self) -> Tensor | None:
-        """A scalar to be added to the training loss, of the last forward pass in training mode; None for nothing."""
+        """A scalar from the last forward pass in training mode, to be added to the training loss; None for nothing."""
         return None
 
 
@@ -34,10 +34,10 @@ class Sublayer(Component):
     """A component that can be given as ``attention``: an operator or a mixer."""
 
     has_weights: bool = True
-    """False for one that never forms a [T, T] matrix of weights, such as linear attention."""
+    """False if it never forms a [T, T] matrix of weights, like linear attention."""
     needs_items: bool = False
-    """Whether item numbers are wanted: ``packing.items``, and for an operator ``ctx.items``."""
+    """Whether it needs item numbers: ``packing.items``, and for an operator ``ctx.items``."""
     needs_inputs: bool = False
-    """Whether an operator wants the input of its sub-layer: ``packing.inputs`` and ``ctx.inputs``."""
+    """Whether an operator needs the input of its sub-layer: ``packing.inputs`` and ``ctx.inputs``."""
     replaces_position: bool = False
-    """Whether the trunk is to leave out its learned position embedding."""
+    """Whether the trunk leaves out its learned position embedding."""

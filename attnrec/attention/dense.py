@@ -1,4 +1,4 @@
-"""What the variants that form their T x T weights share: padding taken out, dropout, the product with the values."""
+"""Shared by the variants that form their T x T weights: padding set to zero, dropout, the product with the values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attnrec.attention.packing import SequenceContext
 
 
 class DenseAttention(AttentionOperator):
-    """output = Drop(A) V with A formed as a whole; a variant defines `causal_weights`."""
+    """output = Drop(A) V, where the whole of A is formed; a variant defines `causal_weights`."""
 
     takes_any_value_width = True
 
@@ -31,6 +31,6 @@ class DenseAttention(AttentionOperator):
 
 
 def without_padding(ctx: SequenceContext, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors [B, H, T, *] with zeros at padding, whatever stood there, NaN included."""
+    """The tensors [B, H, T, *] with padding set to zero, even where it was NaN."""
     padding = ~ctx.real()[:, None, :, None]
     return tuple(x.masked_fill(padding, 0.0) for x in tensors)

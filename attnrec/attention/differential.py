@@ -8,15 +8,15 @@ queries and keys of a head are split into halves, of width d/2 each:
     output = (1 - lambda_init) RMSNorm(A V)
 
 The four vectors of width d/2 are learned and shared by the heads of a block. RMSNorm (Zhang & Sennrich, NeurIPS 2019)
-acts on each head by itself; its gain, of width d, is shared by the heads as in the authors' code. So rows of A sum to
+acts on each head separately; its gain, of width d, is shared by the heads as in the authors' code. So rows of A sum to
 1 - lambda rather than to one, and A V is not yet the output.
 
-The paper has lambda_init = 0.8 - 0.6 exp(-0.3 (l - 1)) in layer l of many. An operator does not know its layer: the
-default is layer 1's, 0.2; layers 2 and 3 would have 0.356 and 0.471. For one a block:
+The paper has lambda_init = 0.8 - 0.6 exp(-0.3 (l - 1)) in layer l. An operator does not know its layer, so the default
+is the value of layer 1, 0.2; layers 2 and 3 would have 0.356 and 0.471. To set it for each block:
 `attention='differential+differential:lambda_init=0.356'`.
 
-Dropout of attention weights acts on each of the two softmax maps. The paper rotates queries and keys by their slots as
-well; here positions are the trunk's.
+Dropout of attention weights acts on each of the two softmax maps. The paper also rotates queries and keys by their
+slots; here, positions come from the trunk.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _EPSILON = 1e-5  # under the root of the root mean square, as in the authors' co
 
 @register_attention("differential")
 class DifferentialAttention(AttentionOperator):
-    """Difference of two causal softmax maps of half the width each, then a norm on each head.
+    """Difference of two causal softmax maps, each of half the width, then a norm on each head.
 
     Two passes of torch's fused attention; values must have the head's width.
 
     Args:
-        lambda_init: where lambda starts, at least 0 and below 1.
+        lambda_init: initial value of lambda, at least 0 and below 1.
     """
 
     paper = "Ye et al., Differential Transformer, ICLR 2025"
@@ -90,7 +90,7 @@ class DifferentialAttention(AttentionOperator):
         half = self.head_dim // 2
         maps = []
         for queries, keys in zip(q.chunk(2, dim=-1), k.chunk(2, dim=-1), strict=True):
-            # torch's fused kernel on the CPU wants queries as wide as values: zeros change no product
+            # torch's fused kernel on the CPU needs queries as wide as values; zeros change no product
             queries, keys = F.pad(queries, (0, half)), F.pad(keys, (0, half))
             maps.append(
                 F.scaled_dot_product_attention(queries, keys, v, dropout_p=dropout, is_causal=True, scale=half**-0.5)

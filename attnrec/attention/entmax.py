@@ -1,4 +1,4 @@
-r"""Sparse attention: alpha-entmax in place of softmax, with weights that are exactly zero.
+r"""Sparse attention: alpha-entmax instead of softmax, with weights that can be exactly zero.
 
     A = alpha-entmax(causal(Q K^T / sqrt(d))),   output = A V
 
@@ -6,13 +6,14 @@ Peters, Niculae & Martins, "Sparse Sequence-to-Sequence Models" (ACL 2019, arXiv
 
     alpha-entmax(z) = argmax_p <p, z> + H_alpha(p)  =  max((alpha - 1) z - tau, 0)^(1 / (alpha - 1))
 
-over distributions p, with Tsallis' entropy H_alpha and the tau for which it sums to one. alpha = 1 would be softmax;
+over distributions p, with Tsallis' entropy H_alpha and the tau for which p sums to one. alpha = 1 would be softmax;
 alpha = 2 is sparsemax (Martins & Astudillo, ICML 2016, arXiv 1602.02068), the projection onto the simplex. Correia,
 Niculae & Martins, "Adaptively Sparse Transformers" (EMNLP 2019, arXiv 1909.00015), use it for self-attention; they
-learn alpha as well, which is left out here.
+also learn alpha, which this operator does not.
 
 tau is found exactly, by sorting (the papers' algorithms). The gradient is exact too: with s = p^(2 - alpha) on the
-support of p and 0 elsewhere, and g the gradient of p, that of z is s * (g - <s, g> / <s, 1>).
+support of p and 0 elsewhere, and g the gradient with respect to p, the one with respect to z is
+s * (g - <s, g> / <s, 1>).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class EntmaxAttention(DenseAttention):
     def __init__(self, num_heads: int, head_dim: int, max_len: int, dropout: float, *, alpha: float = 1.5) -> None:
         super().__init__(num_heads, head_dim, max_len, dropout)
         if alpha not in (1.5, 2.0):
-            raise ValueError(f"alpha={alpha:g} is neither 1.5 nor 2, the two that are computed exactly (1 is sdpa)")
+            raise ValueError(f"alpha={alpha:g} must be 1.5 or 2, the values computed exactly (1 is sdpa)")
         self.alpha = alpha
 
     def causal_weights(self, q: Tensor, k: Tensor, ctx: SequenceContext) -> Tensor:
@@ -55,18 +56,18 @@ class EntmaxAttention(DenseAttention):
 def masked_entmax(scores: Tensor, mask: Tensor, alpha: float) -> Tensor:
     """alpha-entmax, alpha 1.5 or 2, over the last axis where ``mask`` is True and 0 elsewhere.
 
-    A row without any True is all 0. It is computed in float32 at least.
+    A row without any True is all 0. Computed in float32 or wider.
     """
     precise = scores.to(torch.promote_types(scores.dtype, torch.float32))
     highest = precise.detach().masked_fill(~mask, -torch.inf).amax(-1, keepdim=True)
-    # tau is never below the largest entry minus 1, so that an entry at -2 is outside every support
+    # tau is at least the largest entry minus 1, so an entry at -2 is never in the support
     scaled = ((alpha - 1) * (precise - highest)).masked_fill(~mask, -2.0)
     weights: Tensor = _Entmax.apply(scaled, alpha)
     return weights.masked_fill(~mask, 0.0).to(scores.dtype)
 
 
 class _Entmax(torch.autograd.Function):
-    """max(x - tau, 0)^(1 / (alpha - 1)) over the last axis, for x of which the largest entry of a row is 0."""
+    """max(x - tau, 0)^(1 / (alpha - 1)) over the last axis; the largest entry of each row of x must be 0."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, alpha: float) -> Tensor:
@@ -97,7 +98,7 @@ def _threshold_15(x: Tensor) -> Tensor:
     ordered, count = _sorted_with_counts(x)
     mean = ordered.cumsum(-1) / count
     spread = ordered.square().cumsum(-1) - count * mean.square()
-    # tau if the first `count` entries were the support; it is, for the largest count whose last entry is above
+    # tau if the first `count` entries are the support; the right count is the largest whose last entry is at least tau
     tau = mean - ((1 - spread) / count).clamp(min=0).sqrt()
     size = (tau <= ordered).sum(-1, keepdim=True)
     return tau.gather(-1, size - 1)

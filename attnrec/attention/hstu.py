@@ -1,24 +1,24 @@
-r"""HSTU's pointwise attention: SiLU in place of softmax, with a relative bias.
+r"""HSTU's pointwise attention: SiLU instead of softmax, with a relative bias.
 
 Zhai et al., "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers for Generative Recommendations"
 (ICML 2024, arXiv 2402.17152), equation 2. For query in slot i and key in slot j <= i:
 
     A = causal(SiLU(Q K^T + b)) / n,   b_ij = p_(i - j) + w_bucket(t_i - t_j),   output = A V
 
-without a softmax, so that rows keep how much there is to attend to; and without 1/sqrt(d). p has an entry a distance of
-slots; w, with `time=true`, an entry a bucket of elapsed time:
+without a softmax, so a row's sum still shows how much there is to attend to, and without 1/sqrt(d). p has one entry per
+distance in slots; w, with `time=true`, one per bucket of elapsed time:
 
-    bucket(x) = min(floor(ln(max(|x|, 1)) / 0.301), buckets)      x in the data's unit, seconds as a rule
+    bucket(x) = min(floor(ln(max(|x|, 1)) / 0.301), buckets)      x in the data's unit, usually seconds
 
-Both are learned, and shared by the heads. n is the number of slots of the model (`max_len`) and not of the history or
-of the batch, as in the released code: trimming changes nothing.
+Both are learned and shared by the heads. As in the released code, n is the number of slots of the model (`max_len`),
+not of the history or the batch, so trimming changes nothing.
 
-Two differences from the released code. It takes the elapsed time from key j to item i + 1, which it knows in
-training; here it is to item i, as the time of what is to be predicted is not known. And its table p has entries for
-keys that come later, which are never used.
+There are two differences from the released code. It takes the elapsed time from key j to item i + 1, which it knows in
+training; we take the time to item i, because the time of the item to be predicted is not known. And its table p has
+entries for later keys, which are never used.
 
-Of HSTU's block this is the aggregation alone. What is left out belongs to the block: SiLU on the projections, the norm
-of A V and the gate U, in place of SASRec's feed-forward network.
+This is only the aggregation of HSTU's block. The rest of that block is left out: SiLU on the projections, the norm of
+A V, and the gate U, which replaces SASRec's feed-forward network.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from attnrec.attention.operator import register_attention
 from attnrec.attention.packing import SequenceContext
 from attnrec.attention.times import elapsed, timestamps_for
 
-_LOG_WIDTH = 0.301  # of a bucket, as in the released code
+_LOG_WIDTH = 0.301  # log-width of a bucket, as in the released code
 
 
 @register_attention("hstu")
@@ -41,7 +41,7 @@ class PointwiseAttention(DenseAttention):
 
     Args:
         time: add the bias by elapsed time; the data must have timestamps.
-        buckets: of elapsed time, beside the first.
+        buckets: number of buckets of elapsed time, not counting the first.
     """
 
     paper = "Zhai et al., Actions Speak Louder than Words, ICML 2024"

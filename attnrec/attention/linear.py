@@ -7,11 +7,11 @@ Katharopoulos, Vyas, Pappas & Fleuret, "Transformers are RNNs: Fast Autoregressi
 
 with phi(x) = elu(x) + 1, that is x + 1 above 0 and e^x below.
 
-The sums are taken a chunk of C slots at a time: S at the start of each chunk by a running sum, what happens within a
-chunk by its C x C products. That is exact, and takes T (C + d dv / C) memory a head. Sums are kept in float32 at least;
-e^x is computed as such, as elu(x) + 1 in float32 is exactly 0 below x = -17.
+The sums are computed in chunks of C slots: a running sum gives S at the start of each chunk, and C x C products give
+the part within the chunk. This is exact and takes T (C + d dv / C) memory per head. Sums are kept in float32 or wider.
+e^x is computed directly, because elu(x) + 1 in float32 is exactly 0 below x = -17.
 
-It never forms weights, so there are none to drop: the dropout of attention weights does nothing here.
+The operator never forms weights, so dropout of attention weights does nothing here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LinearAttention(AttentionOperator):
     """Causal linear attention with the feature map elu + 1; no T x T matrix, and no dropout of weights.
 
     Args:
-        chunk: C, slots a chunk; changes time and memory alone.
+        chunk: C, slots per chunk; changes only time and memory.
     """
 
     paper = "Katharopoulos et al., Transformers are RNNs, ICML 2020"
@@ -47,13 +47,13 @@ class LinearAttention(AttentionOperator):
     def forward(self, q: Tensor, k: Tensor, v: Tensor, ctx: SequenceContext) -> Tensor:
         padding = ~ctx.real()[:, None, :, None]
         kind = torch.promote_types(v.dtype, torch.float32)
-        with torch.autocast(v.device.type, enabled=False):  # it would round the sums
+        with torch.autocast(v.device.type, enabled=False):  # autocast would round the sums
             queries, keys, values = (x.to(kind) for x in without_padding(ctx, q, k, v))
             keys = positive_features(keys).masked_fill(padding, 0.0)
             # a column of ones beside the values gives the denominators
             sums = causal_sums(positive_features(queries), keys, F.pad(values, (0, 1), value=1.0), self.chunk)
             total, denominator = sums.split([v.shape[-1], 1], dim=-1)
-            # a denominator is 0 at padding, and where every feature has underflowed
+            # a denominator is 0 at padding and where every feature has underflowed
             mixed = total / denominator.clamp_min(torch.finfo(kind).tiny)
             return mixed.masked_fill(padding, 0.0).to(v.dtype)
 

@@ -1,7 +1,7 @@
 """The interface of attention operators, and the registry of their names.
 
 Shape legend: B sequences, H heads, T slots (columns) of the batch, D width of a head's queries and keys,
-Dv width of its values, N real items of the batch.
+Dv width of its values, N real items in the batch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class AttentionOperator(Sublayer, ABC):
     """Mixes values along a sequence; projections, residuals and norms belong to the block around it.
 
     A variant defines `forward`, and `weights` if it has a weights matrix. Its options are keyword-only
-    arguments of ``__init__`` with a type and a default; ``attention='name:option=value'`` fills them.
+    arguments of ``__init__`` with a type and a default; ``attention='name:option=value'`` sets them.
 
     Args:
         num_heads: H.
@@ -37,7 +37,7 @@ class AttentionOperator(Sublayer, ABC):
     weights_give_output: bool = True
     """Whether ``weights(q, k, ctx) @ v`` is the output, without dropout."""
     takes_any_value_width: bool = False
-    """Whether values may have another width Dv than the D of queries and keys; the trunk gives Dv = D."""
+    """Whether the width Dv of values may differ from the width D of queries and keys; the trunk gives Dv = D."""
 
     def __init__(self, num_heads: int, head_dim: int, max_len: int, dropout: float) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class AttentionOperator(Sublayer, ABC):
         Args:
             q, k: [B, H, T, D].
             v: [B, H, T, Dv]; Dv is D unless ``takes_any_value_width``.
-            ctx: which slots are real, and what is known of them.
+            ctx: which slots are real, and what is known about them.
 
         Returns:
             [B, H, T, Dv]; zero in the slots that hold no item.
@@ -62,21 +62,21 @@ class AttentionOperator(Sublayer, ABC):
     def weights(self, q: Tensor, k: Tensor, ctx: SequenceContext) -> Tensor:
         """The attention weights [B, H, T, T] without dropout, zero at padding, for plots and tests.
 
-        Raises NotImplementedError where the variant has none (``has_weights`` is False).
+        Raises NotImplementedError if the variant has none (``has_weights`` is False).
         """
         raise NotImplementedError(f"{type(self).__name__} has no attention weights")
 
     def named_weights(self, q: Tensor, k: Tensor, ctx: SequenceContext) -> dict[str, Tensor]:
-        """Every weights matrix worth a look, by name, each [B, H, T, T]; ``weights`` alone unless a variant has more.
+        """All weight matrices worth a look, by name, each [B, H, T, T]; only ``weights`` unless a variant has more.
 
-        Raises NotImplementedError where the variant has none.
+        Raises NotImplementedError if the variant has none.
         """
         return {"weights": self.weights(q, k, ctx)}
 
     def forward_packed(self, q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
         """Mix values given without padding; this is what the trunk calls.
 
-        The default pads each group of similar lengths and calls `forward`. Override it where an
+        The default pads each group of similar lengths and calls `forward`. Override it if the
         operator can work on packed rows directly; the result must be the same.
 
         Args:
@@ -88,7 +88,7 @@ class AttentionOperator(Sublayer, ABC):
             [N, H, Dv].
 
         Raises:
-            InputError: `forward` gave something of another shape.
+            InputError: `forward` returned something with another shape.
         """
         mixed = []
         for group in packing.groups:
@@ -97,7 +97,7 @@ class AttentionOperator(Sublayer, ABC):
             if not isinstance(out, Tensor) or out.shape != padded[2].shape:
                 found = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
                 raise InputError(
-                    f"{type(self).__name__}.forward gave {found} and not {list(padded[2].shape)}; see `attnrec check`"
+                    f"{type(self).__name__}.forward returned {found}, not {list(padded[2].shape)}; see `attnrec check`"
                 )
             mixed.append(pack(out, group))
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
@@ -108,7 +108,7 @@ class AttentionOperator(Sublayer, ABC):
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis where ``mask`` is True and 0 elsewhere; a row without any True is all 0."""
-    # a finite sentinel: such a row would be NaN with -inf
+    # a finite sentinel, because with -inf a row without any True would be NaN
     lowest = torch.finfo(scores.dtype).min
     return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0.0)
 
@@ -119,7 +119,7 @@ ATTENTION: Registry[Sublayer] = Registry(
     Sublayer,
     "AttentionOperator (attnrec.attention) or Mixer (attnrec.mixers)",
 )
-"""What ``attention`` may name."""
+"""The names that ``attention`` accepts."""
 register_attention = ATTENTION.register
 
 
@@ -131,15 +131,15 @@ def build_attention(
     dropout: float,
     features: Mapping[str, int] | None = None,
 ) -> AttentionOperator:
-    """Construct the operator that ``spec`` names; ``features`` are the numbers of values of the items' features.
+    """Build the operator that ``spec`` names; ``features`` maps each item feature to its number of values.
 
-    Raises InputError for an unknown operator or option, a value of the wrong type, or one that the operator refuses.
+    Raises InputError for an unknown operator or option, or a value of the wrong type or that the operator rejects.
     """
     if isinstance(spec, str):
         spec = Spec.parse(spec)
     cls = ATTENTION.find(spec.name)
     if not issubclass(cls, AttentionOperator):
-        raise InputError(f"{spec} is a mixer, and an operator is wanted here")
+        raise InputError(f"{spec} is a mixer; this needs an attention operator")
     shared = num_heads, head_dim, max_len, dropout
     further = {"features": dict(features or {})} if cls.needs_features else {}
     built = ATTENTION.build(spec, *shared, called_with="(num_heads, head_dim, max_len, dropout)", **further)

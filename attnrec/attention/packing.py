@@ -1,7 +1,7 @@
-"""Two layouts of a batch: padded rectangles, as operators see it, and packed rows, as the trunk computes it.
+"""Two layouts of a batch: padded rectangles for operators, and packed rows for the trunk.
 
-Padded: [B, T] slots, a history at the right end (the last item in the last slot).
-Packed: the N real items only, one history after another, nothing computed for padding.
+Padded: [B, T] slots, each history at the right end (the last item in the last slot).
+Packed: only the N real items, one history after another, so nothing is computed for padding.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from attnrec.attention.component import Sublayer
 
 @dataclass(frozen=True, eq=False)
 class SequenceContext:
-    """What an operator may know of a padded batch.
+    """What an operator may know about a padded batch.
 
     Attributes:
-        lengths: int64 [B], real items of each row, at the right end; 0 for a row without any.
+        lengths: int64 [B], number of real items in each row, which are at the right end; 0 for a row without any.
         width: T, the number of columns.
         offset: slot of the first column: ``max_len - T`` when left padding has been trimmed to T columns.
-        timestamps: float64 [B, T], 0 at padding, or None where the data has none.
-        inputs: [B, T, d], what the sub-layer was given, 0 at padding; None unless the operator ``needs_inputs``.
+        timestamps: float64 [B, T], 0 at padding, or None if the data has none.
+        inputs: [B, T, d], the sub-layer's input, 0 at padding; None unless the operator ``needs_inputs``.
         items: int64 [B, T], item numbers, 0 at padding; None unless it ``needs_items``.
         features: int64 [B, T, K] by name, the numbers of the items' values, 0 where an item has fewer than K, and at
             padding; None unless it ``needs_features``.
@@ -61,8 +61,8 @@ class Group:
     Attributes:
         rows: the group's rows in the packed batch.
         ctx: lengths, width and slots of its rectangle.
-        cells: int64 [N], cell of each packed row in the flattened rectangle [B * T], history at the right end.
-        start_cells: the same with each history at the left end (padding on the right).
+        cells: int64 [N], cell of each packed row in the flattened rectangle [B * T], histories at the right end.
+        start_cells: the same with histories at the left end (padding on the right).
     """
 
     rows: slice
@@ -72,7 +72,7 @@ class Group:
 
     @property
     def full(self) -> bool:
-        """Whether the rectangle has no padding, so that the layouts coincide."""
+        """Whether the rectangle has no padding, so both layouts are the same."""
         return len(self.cells) == len(self.ctx.lengths) * self.ctx.width
 
 
@@ -83,10 +83,10 @@ class Packing:
     Attributes:
         groups: the batch in order, cut into groups of similar length.
         slots: int64 [N], slot of each row, counted so that the last item of a history is in ``max_len - 1``.
-        items: int64 [N], item numbers; None where nobody said them.
+        items: int64 [N], item numbers; None if the caller gave none.
         features: int64 [N, K] by name, the numbers of the items' values, 0 where an item has fewer than K; None unless
             a component asks for them.
-        inputs: [N, d], what the sub-layer was given; for an operator that asks for it.
+        inputs: [N, d], the sub-layer's input; None unless an operator asks for it.
     """
 
     groups: tuple[Group, ...]
@@ -96,7 +96,7 @@ class Packing:
     inputs: Tensor | None = None
 
     def seen_by(self, part: Sublayer, inputs: Tensor) -> Packing:
-        """The packing whose groups hold what ``part`` asks for; ``inputs`` [N, d] are those of its sub-layer."""
+        """A copy whose groups also hold what ``part`` asks for; ``inputs`` [N, d] are those of its sub-layer."""
         if not (part.needs_inputs or part.needs_items or part.needs_features):
             return self
         groups = tuple(replace(group, ctx=self._asked_for(part, group, inputs)) for group in self.groups)
@@ -122,17 +122,17 @@ def make_packing(
 ) -> Packing:
     """Lay out a batch of histories.
 
-    All places are computed on the host and moved once, so that a GPU is never waited for.
+    All positions are computed on the host and moved once, so nothing waits for the GPU.
 
     Args:
-        lengths: int64 [B], each 1..max_len, ascending where ``groups`` is to save anything.
+        lengths: int64 [B], each 1..max_len; in ascending order, or ``groups`` saves nothing.
         max_len: slots of the model.
-        groups: how many rectangles the batch is cut into at most, each of half the histories left.
+        groups: the most rectangles the batch is cut into, each with half of the remaining histories.
         timestamps: float64 [N] or None.
-        device: of the tensors returned.
+        device: where the returned tensors are.
     """
     count = len(lengths)
-    # halves of what is left: histories have few long and many short ones, and the long ones cost most
+    # each cut takes half of the rest: most histories are short, and the few long ones cost the most
     firsts = np.unique([count - (count >> number) for number in range(groups)])
     firsts = firsts[firsts < count]
     sizes = np.diff(firsts, append=count)
@@ -159,14 +159,14 @@ def make_packing(
 
 
 def _padded(x: Tensor, group: Group) -> Tensor:
-    """Packed [N] or [N, D] to padded [B, T] or [B, T, D], zero at padding."""
+    """Turn packed [N] or [N, D] into padded [B, T] or [B, T, D], zero at padding."""
     rows = x[group.rows]
     padded = pad(rows.reshape(len(rows), 1, -1), group)[:, 0]
     return padded if x.ndim > 1 else padded[..., 0]
 
 
 class _Pad(torch.autograd.Function):
-    """Rows [N, ..., D] to cells [cells, ..., W >= D], zero where nothing belongs; its transpose is `_Pack`."""
+    """Rows [N, ..., D] to cells [cells, ..., W >= D], zero in unused cells; its transpose is `_Pack`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, places: Tensor, cells: int, width: int) -> Tensor:
@@ -183,9 +183,9 @@ class _Pad(torch.autograd.Function):
 
 
 class _Pack(torch.autograd.Function):
-    """Cells to rows, of the first D columns.
+    """Cells to rows, first D columns only.
 
-    torch's own index_select would add up its gradient, as if a cell could be taken twice.
+    No cell is taken twice, so the backward pass copies where that of torch's index_select would accumulate.
     """
 
     @staticmethod
@@ -201,9 +201,9 @@ class _Pack(torch.autograd.Function):
 
 
 def pad(x: Tensor, group: Group, *, start: bool = False, width: int | None = None) -> Tensor:
-    """Packed [N, H, D] to padded [B, H, T, D], zeros at padding; histories at the left end if ``start``.
+    """Turn packed [N, H, D] into padded [B, H, T, D], zeros at padding; histories at the left end if ``start``.
 
-    Columns of zeros are appended up to ``width``, if it is given.
+    With ``width``, columns of zeros are appended up to it.
     """
     width = width or x.shape[-1]
     batch, slots = len(group.ctx.lengths), group.ctx.width
@@ -216,7 +216,7 @@ def pad(x: Tensor, group: Group, *, start: bool = False, width: int | None = Non
 
 
 def pack(x: Tensor, group: Group, *, start: bool = False) -> Tensor:
-    """Padded [B, H, T, D] to packed [N, H, D], the inverse of `pad`."""
+    """Turn padded [B, H, T, D] into packed [N, H, D], the inverse of `pad`."""
     flat = x.transpose(1, 2).flatten(0, 1)
     return flat if group.full else _Pack.apply(flat, group.start_cells if start else group.cells, flat.shape[-1])
 
@@ -224,10 +224,10 @@ def pack(x: Tensor, group: Group, *, start: bool = False) -> Tensor:
 def mix_at_start(mix: Callable[..., Tensor], inputs: tuple[Tensor, ...], ctx: SequenceContext) -> Tensor:
     """Apply a plain causal computation to padded inputs, with every history moved to the left end and back.
 
-    There a real slot has real slots alone before it, so that being causal is all the masking ``mix`` needs.
+    At the left end, only real slots come before a real slot, so ``mix`` needs no mask but the causal one.
 
     Args:
-        mix: maps tensors [B, H, T, *] to [B, H, T, Dv]; slot t of its result may depend on slots up to t only.
+        mix: maps tensors [B, H, T, *] to [B, H, T, Dv]; slot t of its result may only depend on slots up to t.
         inputs: tensors [B, H, T, *], histories at the right end.
         ctx: which slots are real.
 
@@ -247,7 +247,7 @@ def mix_packed_at_start(
 ) -> Tensor:
     """`mix_at_start` for packed inputs [N, H, *]; the result is packed too, [N, H, Dv].
 
-    ``mix`` gets the inputs with columns of zeros appended up to ``width``, if it is given.
+    With ``width``, ``mix`` gets the inputs with columns of zeros appended up to it.
     """
     mixed = []
     for group in packing.groups:
@@ -257,10 +257,10 @@ def mix_packed_at_start(
 
 
 class _Rotate(torch.autograd.Function):
-    """Permute the slots of ``x`` [B, H, T, D] row by row by ``index`` int64 [B, T], whose inverse is ``back``.
+    """Permute the slots of ``x`` [B, H, T, D] in each row by ``index`` int64 [B, T], whose inverse is ``back``.
 
-    torch's own gather would keep ``x`` for the backward pass, and add up the gradient as if a slot could be
-    taken twice.
+    torch's gather would keep ``x`` for the backward pass, and accumulate the gradient although no slot is taken
+    twice.
     """
 
     @staticmethod

@@ -6,10 +6,10 @@ theta_i = base^(-2 (i - 1) / d), i = 1..d/2:
 
     A = softmax(causal((R_s q_s) . (R_t k_t) / sqrt(d))),   output = A V
 
-As R_s^T R_t = R_(t - s), a score depends on the distance of the slots alone.
+As R_s^T R_t = R_(t - s), positions enter a score only through the distance of the slots.
 
-The paper has even d. Where a head's width is odd, its last coordinate is left as it is, in queries and keys; a width of
-1 has no pair, and is refused. The paper's model has no position embedding beside it: `position=False`.
+The paper has even d. If a head's width is odd, its last coordinate is not rotated, in queries and keys; a width of 1
+has no pair and is rejected. The paper's model has no position embedding as well: `position=False`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from attnrec.attention.sdpa import ScaledDotProductAttention
 class RotaryAttention(ScaledDotProductAttention):
     """Causal softmax attention of queries and keys rotated by their slot.
 
-    Angles, their sines and cosines are computed in float64; the rotation in float32 at least.
+    Angles, sines and cosines are computed in float64, the rotation in float32 or wider.
 
     Args:
-        base: of the frequencies; the larger, the slower the last pairs turn.
+        base: base of the frequencies; the larger it is, the slower the last pairs turn.
     """
 
     paper = "Su et al., RoFormer, 2021 (arXiv 2104.09864)"
@@ -76,7 +76,7 @@ class RotaryAttention(ScaledDotProductAttention):
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Pairs of adjacent coordinates of x [..., D] turned by angles [..., D // 2]; an odd last one stays."""
+    """Pairs of adjacent coordinates of x [..., D], turned by angles [..., D // 2]; an odd last one stays as it is."""
     precise = x.to(torch.promote_types(x.dtype, torch.float32))
     cos, sin = cos.to(precise.dtype), sin.to(precise.dtype)
     paired = 2 * cos.shape[-1]

@@ -19,9 +19,9 @@ from attnrec.attention.packing import Packing, SequenceContext, mix_at_start, mi
 class ScaledDotProductAttention(AttentionOperator):
     """Causal softmax attention through torch's fused kernels, with no mask tensor.
 
-    With its histories moved to the left end, a real query sees real keys alone under the causal rule, so
-    the padding, then on the right, needs no mask and the fused path is never left. (torch's fused kernel
-    on the CPU does not support dropout of attention weights; with it, torch computes the T x T weights.)
+    With histories moved to the left end, the causal rule shows a real query only real keys. The padding, now on the
+    right, needs no mask, so torch always takes its fused path. (torch's fused kernel on the CPU does not support
+    dropout of attention weights; with dropout, torch computes the T x T weights.)
     """
 
     paper = "Vaswani et al., Attention Is All You Need, NeurIPS 2017; in SASRec, Kang & McAuley, ICDM 2018"

@@ -5,8 +5,8 @@ scores of head g, and learned H x H matrices P (for scores) and R (for weights):
 
     W_h = softmax(causal(sum_g J_g P_gh)),   A_h = sum_g W_g R_gh,   output_h = A_h V_h
 
-P and R start at the identity, so that the operator starts as `sdpa`; the paper's three numbers of heads are one here.
-Rows of A_h sum to sum_g R_gh, which is one at the start alone. Dropout of attention weights acts on A.
+P and R start as the identity, so the operator starts as `sdpa`; the paper's three numbers of heads are the same here.
+Rows of A_h sum to sum_g R_gh, which is one only at the start. Dropout of attention weights acts on A.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Time-interval aware attention: keys and values know how long ago, by the user's own clock.
+r"""Time-interval aware attention: keys and values know how long ago they were, in units of the user's own pace.
 
 Li, Wang & McAuley, "Time Interval Aware Self-Attention for Sequential Recommendation" (WSDM 2020), section 3. For
 query in slot i and key in slot j <= i:
@@ -7,18 +7,18 @@ query in slot i and key in slot j <= i:
     A_ij   = softmax_j(q_i . (k_j + E^K[r_ij] + P^K_j) / sqrt(d))
     output = sum_j A_ij (v_j + E^V[r_ij] + P^V_j)
 
-E are learned vectors of the intervals 0..k, P of the slots, for keys and for values; of the head's width, so that
-values must have it too. A V is not the output, as something is added to the values.
+E are learned vectors for the intervals 0..k and P for the slots, for keys and for values. They have the head's width,
+so values must have it too. A V is not the output, because E^V and P^V are added to the values.
 
-r_min is taken over the items up to i. The paper takes it over the whole of a user's sequence, which would tell a
-position what comes later; at the last item of a history, where the prediction is made, both are the same as long as the
-model sees all of the history. Without any interval other than 0 all r_ij are 0.
+r_min is taken over the items up to i. The paper takes it over the user's whole sequence, which would leak the future to
+earlier positions. At the last item of a history, where the prediction is made, both are the same as long as the model
+sees the whole history. Without any interval other than 0, all r_ij are 0.
 
-Memory is T (T + k) a head: q_i . E^K[r] is computed for every interval r and picked for r_ij, and A is added up by
-interval before it meets E^V; nothing of the shape [T, T, d] is formed.
+Memory is T (T + k) per head: q_i . E^K[r] is computed for every interval r and looked up at r_ij, and A is summed by
+interval before the product with E^V. Nothing of the shape [T, T, d] is formed.
 
 Differences from the authors' model: each block has its own E and P (theirs share them), and there is neither dropout
-nor weight decay on them. Theirs has no position embedding beside it: `position=False`.
+nor weight decay on them. Theirs has no position embedding as well: `position=False`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TimeIntervalAttention(AttentionOperator):
     """Causal softmax attention with embeddings of personalised time intervals; the data must have timestamps.
 
     Args:
-        max_interval: k, where intervals are cut off, in units of the user's smallest one.
+        max_interval: k, where intervals are clipped, in units of the user's smallest one.
     """
 
     paper = "Li, Wang & McAuley, Time Interval Aware Self-Attention (TiSASRec), WSDM 2020"
@@ -76,7 +76,7 @@ class TimeIntervalAttention(AttentionOperator):
         return masked_softmax(scores * self.head_dim**-0.5, ctx.mask())
 
     def _intervals(self, ctx: SequenceContext) -> Tensor:
-        """r, int64 [B, 1, T, T]; of pairs that do not attend too, where it means nothing."""
+        """r, int64 [B, 1, T, T]; meaningless for pairs that the mask excludes."""
         times = timestamps_for("ti", ctx)
         real = ctx.real()
         gaps = times.diff(dim=1).abs()
@@ -94,5 +94,5 @@ def _slots(ctx: SequenceContext) -> slice:
 
 
 def _table(heads: int, rows: int, dim: int) -> nn.Parameter:
-    """Vectors [H, rows, D] of Glorot's size for a table [rows, H D], as the authors' code starts them."""
+    """Vectors [H, rows, D], initialised like a table [rows, H D] with Glorot's variance, as in the authors' code."""
     return nn.Parameter(torch.randn(heads, rows, dim) * (2 / (rows + heads * dim)) ** 0.5)

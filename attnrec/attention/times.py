@@ -10,7 +10,7 @@ from attnrec.core.options import named
 
 
 def timestamps_for(variant: str, ctx: SequenceContext) -> Tensor:
-    """Timestamps float64 [B, T], 0 at padding; InputError naming ``variant`` where the batch has none."""
+    """Timestamps float64 [B, T], 0 at padding; InputError naming ``variant`` if the batch has none."""
     if ctx.timestamps is None:
         raise InputError(f"{named('attention', variant)} needs timestamps, and the batch has none")
     return ctx.timestamps.masked_fill(~ctx.real(), 0.0)
@@ -19,6 +19,6 @@ def timestamps_for(variant: str, ctx: SequenceContext) -> Tensor:
 def elapsed(times: Tensor) -> Tensor:
     """Time between slot i (row) and slot j (column), float64 [B, T, T] for times [B, T].
 
-    Taken in float64: seconds since 1970 have no room for differences in float32.
+    In float64, because float32 cannot tell nearby Unix times apart.
     """
     return (times[:, :, None] - times[:, None, :]).abs()

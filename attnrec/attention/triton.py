@@ -1,9 +1,9 @@
-r"""Vanilla causal attention by this project's Triton kernels: the mathematics of `sdpa`, on an NVIDIA GPU.
+r"""Vanilla causal attention with attnrec's Triton kernels: the mathematics of `sdpa`, on an NVIDIA GPU.
 
     A = softmax(causal(Q K^T / sqrt(d))),   output = A V
 
-The kernels (`attnrec.kernels.causal_attention`) work on histories as they are packed: nothing is computed, loaded or
-stored for padding.
+The kernels (`attnrec.kernels.causal_attention`) work on packed histories: nothing is computed, loaded or stored for
+padding.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from attnrec.core.options import named
 
 
 def require_kernels(variant: str, device: torch.device, *widths: int) -> None:
-    """InputError where the Triton kernels are not installed, cannot run on ``device``, or do not take ``widths``."""
+    """Raise InputError if Triton is not installed, or its kernels cannot run on ``device`` or with ``widths``."""
     try:
-        from attnrec.kernels.shared.launch import require_device  # triton is imported where it is used
+        from attnrec.kernels.shared.launch import require_device  # triton may not be installed
         from attnrec.kernels.shared.tiles import padded_width
     except ImportError as error:
         raise InputError(f"{named('attention', variant)} needs the package triton ({error}); use sdpa") from error
@@ -34,7 +34,7 @@ def require_kernels(variant: str, device: torch.device, *widths: int) -> None:
 
 
 def sequence_rows(packing: Packing) -> tuple[Tensor, Tensor, int]:
-    """First row and length of each history of a packed batch, int64 [B] both, and the longest length."""
+    """First row and length of each history in a packed batch, both int64 [B], and the longest length."""
     lengths = torch.cat([group.ctx.lengths for group in packing.groups])
     return lengths.cumsum(0) - lengths, lengths, max(group.ctx.width for group in packing.groups)
 

@@ -1,4 +1,4 @@
-"""What every attention operator, mixer and model must satisfy, runnable on anyone's.
+"""What every attention operator, mixer and model must satisfy, as checks that you can run on your own.
 
 from attnrec.contract import check
 

@@ -1,6 +1,6 @@
-"""The tensors of a case: what a component is given, as padded rectangles with histories at the right end.
+"""The tensors of a case: the inputs of a component, as padded rectangles with histories at the right end.
 
-Rows of mixers and models are packed from them, so that one way of changing a batch does for all.
+The rows of mixers and models are packed from them, so all kinds share the same ways to change a batch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attnrec.contract.cases import Case
 from attnrec.data.catalogue import ItemFeatures
 
 NUM_ITEMS = 30
-"""Of the catalogue; the 31 rows of its tables are as many as nothing else in a case."""
+"""Items of the catalogue; no other size in a case is 31, so tables with 31 rows are tables of items."""
 NUM_USERS = 8
 FEATURES = ItemFeatures.of(
     {
@@ -28,21 +28,21 @@ FEATURES = ItemFeatures.of(
         "tags": [("new", "sold out")[: item % 3] for item in range(NUM_ITEMS)],
     }
 )
-"""One value of each item, and none to two."""
+"""A feature with one value per item, and one with none to two."""
 INPUTS = "inputs"
-"""The sub-layer's input that an operator asks for: zero at padding by promise, unlike queries, keys and values."""
+"""The sub-layer's input, for operators that ask for it; always zero at padding, unlike queries, keys and values."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a component is given.
+    """The inputs of a component.
 
     Attributes:
-        floats: tensors [B, H, T, D] by name, zero at padding unless filled: q, k, v (and inputs) of an operator, x (and
-            source) of a mixer, none of a model.
+        floats: tensors [B, H, T, D] by name, zero at padding unless filled: q, k, v (and inputs) for an operator, x
+            (and source) for a mixer, none for a model.
         ctx: lengths, slots, timestamps, item numbers and features.
         counts: the lengths on the host, int64 [B].
-        users, targets: of a model, int64 [B, T].
+        users, targets: only for a model, int64 [B, T].
     """
 
     floats: Mapping[str, Tensor]
@@ -63,7 +63,7 @@ class Batch:
 
     @property
     def context(self) -> SequenceContext:
-        """What an operator is told of the batch, with the sub-layer's input where the batch has one."""
+        """The operator's context, with the sub-layer's input if the batch has one."""
         return replace(self.ctx, inputs=self.floats[INPUTS][:, 0]) if INPUTS in self.floats else self.ctx
 
     # -- changed ---------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ class Batch:
         return replace(picked, counts=self.counts[index.cpu().numpy()])
 
     def trimmed(self, width: int) -> Batch:
-        """The last ``width`` columns, and of longer histories the items that are in them."""
+        """The last ``width`` columns; longer histories lose their first items."""
         trimmed = self._everywhere(
             lambda x: x[:, :, -width:],
             lambda x: x[:, -width:],
@@ -117,7 +117,7 @@ class Batch:
     def _everywhere(
         self, of_floats: Callable[[Tensor], Tensor], of_slots: Callable[[Tensor], Tensor], **ctx: Any
     ) -> Batch:
-        """One change of the floats [B, H, T, D], another of all else [B, T, ...], and fields of the context."""
+        """Apply one change to the floats [B, H, T, D], another to all else [B, T, ...], and replace context fields."""
 
         def changed(x: Tensor | None) -> Tensor | None:
             return None if x is None else of_slots(x)
@@ -135,22 +135,22 @@ class Batch:
     # -- packed ----------------------------------------------------------------------------------------
 
     def cells(self, device: torch.device) -> Tensor:
-        """int64 [N], the cell of each item in the flattened rectangle; no waiting for a device, nor asking it."""
+        """int64 [N], the cell of each item in the flattened rectangle; computed on the host, without a device sync."""
         real = np.arange(self.ctx.width) >= self.ctx.width - self.counts[:, None]
         return torch.from_numpy(np.flatnonzero(real)).to(device)
 
     def packed(self, x: Tensor) -> Tensor:
-        """[B, T, ...] to the rows of items [N, ...]."""
+        """Turn [B, T, ...] into the rows of items [N, ...]."""
         return x.flatten(0, 1).index_select(0, self.cells(x.device))
 
     def padded(self, rows: Tensor) -> Tensor:
-        """Rows of items [N, D] to [B, 1, T, D], zero at padding."""
+        """Turn rows of items [N, D] into [B, 1, T, D], zero at padding."""
         flat = rows.new_zeros(len(self.counts) * self.ctx.width, rows.shape[-1])
         filled = flat.index_copy(0, self.cells(rows.device), rows)
         return filled.view(len(self.counts), 1, self.ctx.width, rows.shape[-1])
 
     def packing(self, max_len: int, groups: int = 1) -> Packing:
-        """The layout of the packed rows, with items and features where the batch has them."""
+        """The layout of the packed rows, with items and features if the batch has them."""
         ctx = self.ctx
         times = None if ctx.timestamps is None else self.packed(ctx.timestamps)
         packing = make_packing(self.counts, max_len, groups, times, device=ctx.lengths.device)
@@ -169,14 +169,14 @@ def make_batch(
     *,
     filled: bool = False,
 ) -> Batch:
-    """Standard normal floats in float64 on the CPU; padding is zero, or normal too where ``filled``.
+    """Standard normal floats in float64 on the CPU; padding is zero, or also normal if ``filled``.
 
     Args:
         case: the shape.
-        floats: heads and width of each of them by name.
-        told: what else there is: ``items``, ``features``, ``users`` (with targets).
-        seed: of everything.
-        filled: whether padding holds something, but for what is zero there by promise.
+        floats: heads and width of each float tensor by name.
+        told: what else the batch has: ``items``, ``features``, ``users`` (with targets).
+        seed: seed of all random numbers.
+        filled: whether padding holds values, except in inputs that are always zero there.
     """
     generator = torch.Generator().manual_seed(seed)
     count, width = len(case.lengths), case.width

@@ -1,4 +1,4 @@
-"""The cases that components are tried on, smallest first."""
+"""The cases that components are checked on, smallest first."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MAX_LEN = 12
-"""Slots of the components under test, but for the long case."""
+"""Slots of the components under test, except in the long case."""
 
 
 class Layout(NamedTuple):
-    """How many items each sequence has, and in how many slots they stand."""
+    """How many items each sequence has, and how many slots the batch has."""
 
     lengths: tuple[int, ...]
     width: int
@@ -25,24 +25,24 @@ LONG = Layout((33, 70), 72)
 
 
 def without_padding(layouts: Iterable[Layout]) -> list[Layout]:
-    """The layouts as packed rows have them: no empty histories, no slot before the longest, none twice."""
+    """The layouts for packed rows: no empty histories, no slot before the longest history, no duplicates."""
     kept = [tuple(length for length in lengths if length) for lengths, _ in layouts]
     return list(dict.fromkeys(Layout(lengths, max(lengths)) for lengths in kept if lengths))
 
 
 @dataclass(frozen=True)
 class Case:
-    """A batch's shape in words that can be reported.
+    """A batch's shape; ``str`` describes it for the report.
 
     Attributes:
         lengths: items of each sequence.
-        width: T, the slots in which they stand.
+        width: T, the number of slots.
         heads, dim: H and the width of a head.
         max_len: slots that the component is built for.
-        value_dim: width of the values where it is another.
-        timestamps: whether there are any.
-        packed: whether the component gets rows without padding, of the width of all heads together.
-        apart: whether a mixer's ``source`` is unlike its ``x``.
+        value_dim: width of the values, if it is not ``dim``.
+        timestamps: whether there are timestamps.
+        packed: whether the component gets rows without padding, as wide as all heads together.
+        apart: whether a mixer's ``source`` differs from its ``x``.
     """
 
     lengths: tuple[int, ...]
@@ -70,7 +70,7 @@ class Case:
         return words + (", with timestamps" if self.timestamps else "")
 
     def output(self, row: int, slot: int) -> str:
-        """How an output is called: by its item's place in the history, counted from 1."""
+        """The name of an output in messages: its item's place in the history, counted from 1."""
         return f"output {self.item(row, slot)}" + (f" of sequence {row + 1}" if len(self.lengths) > 1 else "")
 
     def item(self, row: int, slot: int) -> int:

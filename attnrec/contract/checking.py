@@ -1,4 +1,4 @@
-"""A check: a function that measures a property, its name and what usually breaks it."""
+"""A check: a function that measures a property, with a name and a hint at what usually breaks it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from attnrec.contract.subject import Subject
 Measure = Callable[[Subject], str]
 
 CLEAR = 100.0
-"""Times its tolerance at which a fault is clear; one below may be how rounding shows in a larger fault."""
+"""A fault is clear from this many times its tolerance; a smaller one may be a trace of a larger fault elsewhere."""
 
 
 @dataclass(frozen=True)
 class Check:
     """A property: its name, its ``measure`` and a hint at the usual cause of a failure.
 
-    ``measure`` gives the measured figure in words where the property holds, and raises `Fault` or `NotRun` otherwise.
+    ``measure`` returns the measured figure in words if the property holds, and raises `Fault` or `NotRun` otherwise.
     """
 
     name: str
@@ -27,14 +27,14 @@ class Check:
     measure: Measure
 
     def run(self, subject: Subject, failed: Collection[str]) -> Result:
-        """The result; ``failed`` are checks that failed before, in whose shadow this one may not be able to run."""
+        """Run the check; ``failed`` are earlier failures, which can make this check meaningless."""
         try:
             return Result(self.name, "holds", self._measured(subject))
-        except Exception as error:  # noqa: BLE001  (a component may raise anything, and the other checks go on)
+        except Exception as error:  # noqa: BLE001  (a component may raise anything; the other checks still run)
             return self._stopped(subject, error, failed)
 
     def _measured(self, subject: Subject) -> str:
-        """The figure. The fault raised is that of the smallest case where it is clear; of the first if none is."""
+        """The figure. On failure, raises the fault of the smallest case where it is clear, or else of the first."""
         subject.case, subject.margin = None, 1.0
         try:
             return self.measure(subject)
@@ -72,5 +72,5 @@ class Check:
 
 
 def check(name: str, hint: str) -> Callable[[Measure], Check]:
-    """Decorator that makes a `Check` of a function."""
+    """Decorator that turns a function into a `Check`."""
     return lambda measure: Check(name, hint, measure)

@@ -1,4 +1,4 @@
-"""How the component under test is built, and which of its errors are refusals."""
+"""Builds the component under test, and tells its refusals from bugs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from attnrec.core.spec import Spec
 
 @dataclass(frozen=True)
 class Factory:
-    """Builds a component from what names it: a specification, its class or a function like one.
+    """Builds a component from a specification, its class or a function that takes the same arguments.
 
     Attributes:
-        source: what names it.
+        source: the specification, class or function.
         registry: where a specification's name is looked up.
-        name: what reports call it, where that is not its source.
+        name: its name in reports, if not derived from ``source``.
     """
 
     source: Spec | Callable[..., Any]
@@ -49,20 +49,20 @@ class Factory:
         return self.source.func if isinstance(self.source, functools.partial) else self.source
 
     def declared(self, name: str, usual: Any) -> Any:
-        """A class attribute, or ``usual`` where a function builds the component."""
+        """A class attribute, or ``usual`` if a function builds the component."""
         return getattr(self.builder, name, usual)
 
     def __call__(self, *shared: Any, impl: str | None = None, **further: Any) -> Any:
-        """A new component; whatever its constructor raises comes through as it is.
+        """A new component; exceptions of its constructor are passed on unchanged.
 
         Args:
             shared: the positional arguments of every constructor of this kind.
-            impl: a value of the option ``impl`` in place of the component's own.
-            further: keyword arguments beside the options.
+            impl: overrides the component's option ``impl``.
+            further: keyword arguments in addition to the options.
         """
         built = self._built(shared, {} if impl is None else {"impl": impl}, further)
         if not isinstance(built, self.registry.base):
-            raise InputError(f"{self} gives {type(built).__name__}, which is no {self.registry.bases}")
+            raise InputError(f"{self} returns {type(built).__name__}, not {self.registry.bases}")
         return built
 
     def _built(self, shared: tuple[Any, ...], changed: dict[str, str], further: dict[str, Any]) -> Any:
@@ -75,7 +75,7 @@ class Factory:
         return self.builder(*shared, **self.registry.options(spec, defaults=False), **further)
 
     def impls(self) -> tuple[str | None, tuple[str, ...]]:
-        """The value of the option ``impl`` (None where there is none) and those it may take, as far as it tells."""
+        """The value of the option ``impl`` (None without that option) and its allowed values, if it declares them."""
         spec = self.source if isinstance(self.source, Spec) else None
         options = declared_options(self.builder if spec else self.source)  # type: ignore[arg-type]
         if "impl" not in options:
@@ -85,30 +85,29 @@ class Factory:
         return own, get_args(annotation) if get_origin(annotation) is Literal else ()
 
     def packages(self, example: nn.Module) -> frozenset[str]:
-        """Packages, or single files, that a component's code is in: of its classes and of what builds it."""
+        """Top-level modules that hold the component's code: its classes and what builds it."""
         parts = [*type(example).__mro__, self.builder]
         names = {str(getattr(part, "__module__", "")).partition(".")[0] for part in parts}
         return frozenset(names - {"torch", "abc", "builtins"})
 
 
 def takes(source: Callable[..., Any], count: int) -> bool:
-    """Whether something can be called with ``count`` arguments, and with features where they are asked for."""
+    """Whether ``source`` can be called with ``count`` arguments, with or without the keyword ``features``."""
     asked: tuple[dict[str, Any], ...] = ({}, {"features": {}})
     for further in asked:
         try:
             inspect.signature(source).bind(*range(count), **further)
-        except (TypeError, ValueError):  # it takes other arguments, or nobody can tell
+        except (TypeError, ValueError):  # it takes other arguments, or has no signature
             continue
         return True
     return False
 
 
 def is_refusal(error: Exception, packages: Collection[str]) -> bool:
-    """Whether a component says no by this error, and does not just break.
+    """Whether this error is a deliberate refusal and not a bug.
 
-    It says no by an InputError, or by a ValueError or TypeError that a ``raise`` statement in its own ``packages``
-    raised. One that comes up inside an expression (``math.sqrt(-1)``, a tuple of another length) or in a library is
-    none.
+    A refusal is an InputError, or a ValueError or TypeError from a ``raise`` statement in one of ``packages``. An error
+    that comes from an expression (``math.sqrt(-1)``, unpacking a tuple of the wrong length) or from a library is a bug.
     """
     if isinstance(error, InputError):
         return True

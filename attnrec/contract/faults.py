@@ -1,4 +1,4 @@
-"""What stops a check, and how an exception is told in a line."""
+"""What stops a check, and how an exception is described in one line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 class Fault(Exception):
-    """The component breaks the property; the message says how, the hint may replace the check's own.
+    """The component violates the property; the message says how, and a hint here replaces that of the check.
 
     Attributes:
-        excess: how many times the tolerance was measured; infinite where nothing was measured.
+        excess: the measured value divided by its tolerance; infinite if nothing was measured.
     """
 
     def __init__(self, text: str, hint: str = "", *, excess: float = float("inf")) -> None:
@@ -19,7 +19,7 @@ class Fault(Exception):
 
 
 class Unusable(Fault):
-    """A fault that another check, ``needs``, is there to name."""
+    """A fault that the check ``needs`` reports; if that one failed, this check counts as not run."""
 
     def __init__(self, text: str, needs: str) -> None:
         super().__init__(text)
@@ -39,7 +39,7 @@ def raised(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> tuple[str, str, int]:
-    """Type, file and line of an exception: the innermost line outside torch and the contract; no file is ''."""
+    """Type, file and line of an exception: the innermost line outside torch and the contract, or '' and 0."""
     own = Path(__file__).parent
     frames = [
         frame

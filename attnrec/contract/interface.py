@@ -1,4 +1,4 @@
-"""What surrounds the mathematics: precisions, devices, state, inputs that belong to the caller."""
+"""Checks of everything around the mathematics: precision, device, state, and inputs that must stay unchanged."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def _named(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-@check("dtype", "make new tensors like the inputs (dtype=q.dtype, torch.zeros_like) and cast nothing for good")
+@check("dtype", "create tensors like the inputs (dtype=q.dtype, torch.zeros_like), and cast back after any .float()")
 def dtype(subject: Subject) -> str:
-    """A refusal is an answer, but float32 must be taken."""
+    """A component may refuse any precision except float32."""
     kept, refused = [], []
     for wanted in _FLOATS:
         for case in subject.full(UNPADDED[0], PADDED[-1]):
@@ -53,9 +53,9 @@ def dtype(subject: Subject) -> str:
     return ", ".join(kept) + (f"; refused: {', '.join(refused)}" if refused else "")
 
 
-@check("autocast", "cast a parameter to the dtype of what it meets, or leave the product to autocast")
+@check("autocast", "cast a parameter to the dtype of the tensor it is combined with, or leave the product to autocast")
 def autocast(subject: Subject) -> str:
-    """As the trunk runs it in bfloat16: parameters in float32, inputs as a linear layer gives them."""
+    """As the trunk runs it in bfloat16: parameters in float32, inputs in bfloat16 or float32."""
     unit = torch.finfo(torch.bfloat16).eps
     worst = 0.0
     for case in subject.full(UNPADDED[1], PADDED[-1]):
@@ -69,7 +69,7 @@ def autocast(subject: Subject) -> str:
             if out.dtype not in (torch.bfloat16, torch.float32):
                 raise Fault(f"{_named(given)} comes back as {_named(out.dtype)}")
             found = subject.difference(out, wanted)
-            # scores of a few units are off by a few roundings, and weights by that much relatively
+            # scores of a few units are off by a few roundings, so weights have a relative error of that size
             subject.judge(found, 32 * unit, "under autocast the output moves by {}")
             trained = [parameter for parameter in component.parameters() if parameter.requires_grad]
             pull_back(out, subject.cotangent(batch), [*leaves.values(), *trained])
@@ -79,10 +79,10 @@ def autocast(subject: Subject) -> str:
 
 @check(
     "device",
-    "make tensors where the inputs are (device=q.device), and keep those that are no parameters in register_buffer",
+    "create tensors on the inputs' device (device=q.device), and register those that are not parameters as buffers",
 )
 def device(subject: Subject) -> str:
-    """On a CPU, torch's meta device stands for the other one: it computes shapes and places alone."""
+    """On a CPU, torch's meta device plays the other device: it computes only shapes and devices."""
     target = torch.device("meta") if subject.device.type == "cpu" else subject.device
     for case in subject.full(UNPADDED[0], PADDED[-1]):
         batch = subject.batch(case, dtype=torch.float32, device=target)
@@ -91,14 +91,14 @@ def device(subject: Subject) -> str:
             out = subject.run(component, batch)
         except (RuntimeError, NotImplementedError) as error:
             if target.type == "meta" and not ("expected device" in str(error) or "same device" in str(error)):
-                raise NotRun(f"the meta device, in place of another, is not enough: {raised(error)}") from error
+                raise NotRun(f"the meta device, which replaces a GPU here, is not enough: {raised(error)}") from error
             raise
         if out.device.type != target.type:
             raise Fault(f"inputs on {target.type} come back on {out.device.type}")
-    return "by the meta device" if target.type == "meta" else f"stays on {target.type}"
+    return "on the meta device" if target.type == "meta" else f"stays on {target.type}"
 
 
-@check("global state", "say dtype and device of every new tensor, and let nothing hang on whether gradients are on")
+@check("global state", "give every new tensor a dtype and device, and let no result depend on the gradient mode")
 def global_state(subject: Subject) -> str:
     worst = 0.0
     for case in subject.full(UNPADDED[1], PADDED[-1]):
@@ -133,14 +133,14 @@ def _default_dtype(wanted: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-@check("state dict", "what is drawn or counted must be a parameter, or a buffer by register_buffer")
+@check("state dict", "make everything drawn or counted a parameter, or a buffer with register_buffer")
 def state_dict(subject: Subject) -> str:
-    """A component of another seed computes the same after it was given the state."""
+    """A component with another seed computes the same after it has loaded the state."""
     for case in subject.full(UNPADDED[1], PADDED[-1]):
         batch = subject.batch(case)
         one, other = subject.build(case), subject.another(case)
         wanted = subject.output(one, batch)
-        # as a run keeps it
+        # saved in the same way as in a run
         file = save_tensors({name: own.detach().cpu().clone() for name, own in one.state_dict().items()})
         other.load_state_dict(load_tensors(file))
         article = "an" if subject.noun == "operator" else "a"
@@ -150,7 +150,7 @@ def state_dict(subject: Subject) -> str:
     return f"{count} tensor{'' if count == 1 else 's'}" if count else "empty"
 
 
-@check("inputs kept", "no in-place operation (q *= ..., masked_fill_) on what was passed in: the block still needs it")
+@check("inputs kept", "do not change inputs in place (q *= ..., masked_fill_): the block still needs them")
 def inputs_kept(subject: Subject) -> str:
     for case in subject.ladder((UNPADDED[0], PADDED[1])):
         component, given = subject.build(case), subject.given(subject.batch(case))
@@ -175,7 +175,7 @@ def _left_alone(subject: Subject, given: tuple[Any, ...], name: str) -> Iterator
 
 
 def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """The tensors in an argument, each called by the field that it stands in."""
+    """The tensors in an argument, each with the name of its field."""
     if isinstance(value, np.ndarray):
         yield name, torch.from_numpy(value)
     elif isinstance(value, Tensor):
@@ -205,11 +205,11 @@ def memory_layout(subject: Subject) -> str:
 
 
 def _placed(subject: Subject, case: Case, batch: Batch, place: Place) -> dict[str, Tensor]:
-    """The output and the gradients by the floats, with inputs and what comes back placed in memory by ``place``."""
+    """The output and the gradients w.r.t. the floats; ``place`` lays out inputs and incoming gradients in memory."""
     leaves, out = subject.with_gradients(subject.build(case), batch, place=place)
     gradients = pull_back(out, place(subject.cotangent(batch)), tuple(leaves.values()))
     return {"the output": out.detach()} | {
-        f"the gradient by {name}": gradient for name, gradient in zip(leaves, gradients, strict=True)
+        f"the gradient w.r.t. {name}": gradient for name, gradient in zip(leaves, gradients, strict=True)
     }
 
 

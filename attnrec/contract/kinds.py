@@ -1,4 +1,4 @@
-"""What kind of component somebody gives: an operator, a mixer or a model."""
+"""Finds out which kind a component is: an operator, a mixer or a model."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SOURCES: Registry[Component] = Registry(
     Component,
     "AttentionOperator (attnrec.attention), Mixer (attnrec.mixers) or SequentialModel (attnrec.models.base)",
 )
-"""Nothing is registered here: it reads files and modules in which any kind may be."""
+"""Loads files and modules that may hold any kind of component; no name is registered here."""
 
 
 def kind_of(component: Spec | Callable[..., Any]) -> Kind:
-    """The kind of what a specification names, or of a class; a function is taken to build an operator.
+    """The kind of a specification's component, or of a class; a function is assumed to build an operator.
 
-    Raises InputError for a name that is neither an attention variant nor a model, or what cannot be loaded.
+    Raises InputError for a name that is neither an attention variant nor a model, or that cannot be loaded.
     """
     source = _found(component) if isinstance(component, Spec) else component
     source = source.func if isinstance(source, functools.partial) else source
@@ -47,5 +47,5 @@ def _found(spec: Spec) -> type[Component]:
     if spec.is_source and name not in ATTENTION.names():
         return _SOURCES.find(spec.name)
     close = [registry for registry in (ATTENTION, MODELS) if "did you mean" in nearest(name, registry.names())]
-    # which says that there is no such name, and what may have been meant
+    # find raises an error that suggests the nearest name
     return MODELS.find(spec.name) if close == [MODELS] else ATTENTION.find(spec.name)

@@ -1,4 +1,4 @@
-"""Gradients, weights, and what is random when."""
+"""Checks of gradients, weights, eval mode and dropout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DROPOUT = 0.5
 _STEP = 1e-6  # of difference quotients: truncation ~ step^2 and rounding ~ 1e-16 / step are both far below 1e-6
 
 
-@check("gradcheck", "a .detach() or .data cuts a path, a custom backward is wrong, or a part is computed in float32")
+@check("gradcheck", "a .detach() or .data cuts the graph, a custom backward is wrong, or a part is computed in float32")
 def gradcheck(subject: Subject) -> str:
     if subject.dtype != torch.float64:
         raise NotRun(f"the {subject.noun} does not compute in float64")
@@ -36,7 +36,7 @@ def gradcheck(subject: Subject) -> str:
             return float((subject.output(component, batch) * by).sum())
 
         for name, gradient in gradients.items():
-            # an in-place step on what the component is given; `output` copies it each time
+            # changes the tensor in place, which is safe because `output` copies its inputs
             left_out = padding_rows(component).get(name)
             worst = max(worst, _against_quotients(subject, loss, name, held[name], gradient, left_out))
             tensors += 1
@@ -46,7 +46,7 @@ def gradcheck(subject: Subject) -> str:
 def _against_quotients(
     subject: Subject, loss: Callable[[], float], name: str, tensor: Tensor, gradient: Tensor, left_out: int | None
 ) -> float:
-    """Largest deviation of the gradient relative to max(1, its size), over some entries outside a row left out."""
+    """Largest deviation of the gradient relative to max(1, its size), over some entries, without row ``left_out``."""
     flat, slopes = tensor.detach().view(-1), gradient.reshape(-1)
     draws = torch.randperm(len(flat), generator=torch.Generator().manual_seed(0))[: subject.entries // 2].tolist()
     steepest = slopes.abs().topk(min(len(flat), subject.entries // 2)).indices.tolist()
@@ -62,12 +62,12 @@ def _against_quotients(
         flat[place] = start
         quotient, slope = (ends[0] - ends[1]) / (2 * _STEP), float(slopes[place])
         found = abs(quotient - slope) / max(1.0, abs(quotient))
-        text = f"the gradient by {name} is {slope:.3g} where the difference quotient is {quotient:.3g}"
+        text = f"the gradient w.r.t. {name} is {slope:.3g}, but the difference quotient is {quotient:.3g}"
         worst = max(worst, subject.judge(found, 1e-6, text))
     return worst
 
 
-@check("parameters", "a parameter is not used in forward, or stands behind a .detach()")
+@check("parameters", "a parameter is not used in forward, or only behind a .detach()")
 def parameters(subject: Subject) -> str:
     names: list[str] = []
     for case in subject.full(Layout((MAX_LEN, 7), MAX_LEN)):
@@ -75,18 +75,18 @@ def parameters(subject: Subject) -> str:
         _, gradients = subject.gradients(component, batch, subject.cotangent(batch))
         names = [name for name in gradients if name not in batch.floats]
         scale = max(1.0, largest(gradients[name] for name in batch.floats))
-        # a whole layer may have what it does not need, such as a bias of keys, which softmax takes no notice of
+        # a whole layer may have parameters without effect, such as a bias of keys, which softmax ignores
         least = 1e-3 * subject.tolerance(case) * scale if subject.noun == "operator" else 0.0
         idle = [name for name in names if not float(gradients[name].abs().max()) > least]
         if idle:
             idle = [name for name, gradient in _by_own_loss(subject, case, idle).items() if not largest([gradient]) > 0]
         if idle:
-            raise Fault(f"no gradient by {', '.join(idle)}")
+            raise Fault(f"no gradient for {', '.join(idle)}")
     return f"{len(names)} of {len(names)} have a gradient" if names else "none"
 
 
 def _by_own_loss(subject: Subject, case: Case, names: list[str]) -> dict[str, Tensor]:
-    """Gradients, by some of the parameters, of what the component adds to the training loss itself."""
+    """Gradients of the component's own loss w.r.t. the named parameters."""
     component = subject.build(case, training=True)
     parameters = dict(component.named_parameters())
     loss = subject.own_loss(component, subject.batch(case))
@@ -125,10 +125,10 @@ def _require(subject: Subject, attribute: str) -> None:
     subject.case = None
     for name in ("has_weights", attribute):
         if not getattr(subject.build(case), name):
-            raise NotRun(f"the operator says {name} = False")
+            raise NotRun(f"the operator declares {name} = False")
 
 
-@check("weights", "weights are [B, H, T, T], 0 outside ctx.mask(), and without dropout even in training")
+@check("weights", "weights must be [B, H, T, T], 0 outside ctx.mask(), and without dropout even in training")
 def weights(subject: Subject) -> str:
     _require(subject, "has_weights")
     for case in subject.ladder(UNPADDED + PADDED + EMPTY):
@@ -140,11 +140,11 @@ def weights(subject: Subject) -> str:
         subject.agree(trained, found, case, "in training with dropout weights differ by {}")
         for name, matrix in _operator(subject, case).named_weights(*_queries_and_keys(batch)).items():
             if matrix.shape != found.shape:
-                raise Fault(f"named_weights gives {name} of shape {list(matrix.shape)}, not {list(found.shape)}")
+                raise Fault(f"{name} of named_weights has shape {list(matrix.shape)}, not {list(found.shape)}")
     return "0 outside the mask"
 
 
-@check("weights sum", "a row of an item sums to 1; say weights_sum_to_one = False where that is not meant")
+@check("weights sum", "normalise each item's row to sum to 1, or declare weights_sum_to_one = False")
 def weights_sum(subject: Subject) -> str:
     _require(subject, "weights_sum_to_one")
     worst = 0.0
@@ -159,9 +159,7 @@ def weights_sum(subject: Subject) -> str:
     return f"1 to {worst:.2g}"
 
 
-@check(
-    "weights output", "weights(q, k, ctx) @ v is the output; say weights_give_output = False where that is not meant"
-)
+@check("weights output", "make the output weights(q, k, ctx) @ v, or declare weights_give_output = False")
 def weights_output(subject: Subject) -> str:
     _require(subject, "weights_give_output")
     worst = 0.0
@@ -176,7 +174,7 @@ def weights_output(subject: Subject) -> str:
 # -- modes ---------------------------------------------------------------------------------------------
 
 
-@check("eval mode", "dropout and noise act only where self.training is true; nothing is remembered between calls")
+@check("eval mode", "apply dropout and noise only if self.training is true, and keep nothing between calls")
 def eval_mode(subject: Subject) -> str:
     for dropout in (0.0, _DROPOUT):
         for case in subject.ladder((Layout((2,), 2), *PADDED[-1:])):
@@ -193,7 +191,7 @@ def eval_mode(subject: Subject) -> str:
 
 @check(
     "dropout",
-    "dropout acts in training, by F.dropout(weights, self.dropout, self.training), and with torch's generator",
+    "apply F.dropout(weights, self.dropout, self.training), and draw from torch's own generator",
 )
 def dropout(subject: Subject) -> str:
     subject.require_same_twice()
@@ -207,12 +205,12 @@ def dropout(subject: Subject) -> str:
             drawn = subject.difference(one, other) > subject.tolerance(case)
             acts |= drawn
             if not drawn and subject.must_drop(component):
-                raise Fault(f"{name} with dropout={_DROPOUT:g} gives the same in training whatever is drawn")
+                raise Fault(f"{name} with dropout={_DROPOUT:g} gives the same output in training with every seed")
             again, _ = _drawn(call, (range(8), range(8, 16)))
             if subject.difference(again, one) > subject.tolerance(case):
                 raise Fault(
-                    f"{name} gives different draws after the same torch.manual_seed",
-                    "draw from torch's own generator, or resuming a training cannot repeat it",
+                    f"{name} draws differently after the same torch.manual_seed",
+                    "draw from torch's own generator; otherwise a resumed training cannot repeat the draws",
                 )
     if not acts:
         return "none: no weights to drop" if subject.option == "attention" else "none"
@@ -225,13 +223,13 @@ def _without_dropout_as_eval(subject: Subject, case: Case, batch: Batch) -> None
     results = []
     for training in (False, True):
         out, gradients = subject.gradients(subject.build(case, training=training), batch, cotangent)
-        results.append({"the output": out} | {f"the gradient by {name}": g for name, g in gradients.items()})
+        results.append({"the output": out} | {f"the gradient w.r.t. {name}": g for name, g in gradients.items()})
     for name, wanted in results[0].items():
         subject.agree(results[1][name], wanted, case, f"with dropout=0 {name} moves by {{}} in training")
 
 
 def _drawn(call: Callable[[], Tensor], seeds: tuple[range, range]) -> tuple[Tensor, Tensor]:
-    """Outputs of two sets of seeds; a set, as one draw may well drop nothing."""
+    """Outputs for two sets of seeds; several seeds each, because a single draw may drop nothing."""
     found = []
     for some in seeds:
         outputs = []
@@ -243,10 +241,10 @@ def _drawn(call: Callable[[], Tensor], seeds: tuple[range, range]) -> tuple[Tens
 
 
 def _mean_of_ones(subject: Subject) -> float | None:
-    """Mean output for values of one with dropout, over that without: 1 where dropped weights are rescaled.
+    """Mean output for values of one with dropout, divided by that without: 1 if the kept weights are rescaled.
 
-    Only for operators whose weights sum to one and give the output. The bounds leave room for an output that is
-    not linear in what is dropped; forgetting 1 / (1 - p) would give 0.5.
+    Only for operators whose weights sum to one and give the output. The bounds leave room for outputs that are
+    not linear in the dropped weights; without the factor 1 / (1 - p) the ratio is 0.5.
     """
     (case,) = subject.full(Layout((8,) * 64, 8))
     operator = subject.build(case, dropout=_DROPOUT, training=True)
@@ -260,5 +258,6 @@ def _mean_of_ones(subject: Subject) -> float | None:
     mean = float(torch.stack([subject.output(operator, ones).double().mean() for _ in range(8)]).mean())
     mean /= float(subject.output(operator.eval(), ones).double().mean())
     if not 0.7 < mean < 1.4:
-        raise Fault(f"dropped weights keep {mean:.2f} of their sum on average, not 1", "F.dropout divides by 1 - p")
+        text = f"dropout keeps {mean:.2f} of the weights' sum on average, not 1"
+        raise Fault(text, "divide by 1 - p, as F.dropout does")
     return mean

@@ -1,4 +1,4 @@
-"""What may not influence what: the future, padding, trimming, other sequences."""
+"""Checks that outputs do not depend on the future, padding, trimming or other sequences."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from attnrec.contract.subject import Subject
 _DROPOUT = 0.5
 
 
-@check("shape", "the output is [B, H, T, Dv], as the values are; takes_any_value_width says that Dv may be unlike D")
+@check("shape", "return [B, H, T, Dv], the shape of v; takes_any_value_width declares that Dv may differ from D")
 def shape(subject: Subject) -> str:
     assert isinstance(subject, OperatorSubject)
     for case in subject.ladder((Layout((1,), 1), Layout((2,), 2), Layout((1, 3), 4), Layout((MAX_LEN,), MAX_LEN))):
         for value_dim in (0, case.dim + 1, 1) if subject.takes_any_value_width else (0,):
             subject.case = tried = replace(case, value_dim=value_dim)
             subject.run(subject.build(tried), subject.batch(tried))
-    return "of the values, whatever their width" if subject.takes_any_value_width else "of the values, as wide as q"
+    return "of the values, for any width" if subject.takes_any_value_width else "of the values, as wide as q"
 
 
-@check("finite", "a row without a key is NaN after softmax over -inf alone: use masked_softmax, or a finite sentinel")
+@check("finite", "softmax of a row with nothing but -inf is NaN: use masked_softmax or a finite sentinel")
 def finite(subject: Subject) -> str:
     cases = 0
     for case in subject.ladder((*EMPTY[:2], Layout((1,), 1), Layout((1,), 3), EMPTY[2])):
@@ -52,7 +52,7 @@ def _all_finite(subject: Subject, component: Component, batch: Batch, words: str
         row, slot = largest_place(~out.isfinite())
         empty = slot < batch.ctx.width - int(batch.ctx.lengths[row])
         raise Fault(f"the output of {'an empty slot' if empty else 'an item'} is not finite{words}")
-    if component.training and subject.option == "attention":  # a model has a check for it
+    if component.training and subject.option == "attention":  # a model has its own check of the loss
         subject.own_loss(component, batch)
     if not out.requires_grad:
         return
@@ -61,13 +61,13 @@ def _all_finite(subject: Subject, component: Component, batch: Batch, words: str
     found = torch.autograd.grad(out, list(named.values()), draws, allow_unused=True, materialize_grads=True)
     for name, gradient in zip(named, found, strict=True):
         if not gradient.isfinite().all():
-            raise Fault(f"the gradient by {name} is not finite{words}")
+            raise Fault(f"the gradient w.r.t. {name} is not finite{words}")
 
 
 @check(
     "no future leak",
-    "an item may see itself and what is before it: mask keys with ctx.mask(), take no mean, sum or transform over a "
-    "whole history, and do not look at targets",
+    "an item may only see itself and earlier items: mask keys with ctx.mask(), take no mean, sum or transform over a "
+    "whole history, and do not use targets",
 )
 def no_future_leak(subject: Subject) -> str:
     moved, gradients = 0.0, []
@@ -78,13 +78,13 @@ def no_future_leak(subject: Subject) -> str:
             component = subject.build(case, dropout=_DROPOUT if training else 0.0, training=training)
             gradients += _gradients_by_later(subject, case, component, batch, slots)
             if training and (batch.floats or not _repeats(subject, component, batch)):
-                continue  # gradients have shown it, or two draws differ anyhow
+                continue  # the gradients have shown it, or outputs differ at random anyway
             moved = max(moved, _moves_by_later(subject, case, component, batch, slots))
     return f"gradients {f'{max(gradients):.2g}' if gradients else 'none'}, moves by {moved:.2g}"
 
 
 def _repeats(subject: Subject, component: Component, batch: Batch) -> bool:
-    """Whether the same draws give the same."""
+    """Whether the same seed gives the same output."""
     first, second = (_drawn_output(subject, component, batch) for _ in range(2))
     return first.equal(second)
 
@@ -97,7 +97,7 @@ def _drawn_output(subject: Subject, component: Component, batch: Batch) -> Tenso
 def _moves_by_later(
     subject: Subject, case: Case, component: Component, batch: Batch, slots: range | tuple[int, ...]
 ) -> float:
-    """By how much outputs move when all later items change, and their times and targets; a Fault where they do."""
+    """How much outputs move when all later items, their times and targets change; a Fault if they do."""
     moved = 0.0
     before = _drawn_output(subject, component, batch)
     for slot in slots:
@@ -114,9 +114,9 @@ def _moves_by_later(
 def _gradients_by_later(
     subject: Subject, case: Case, component: Component, batch: Batch, slots: range | tuple[int, ...]
 ) -> list[float]:
-    """The largest gradient of each output by later items, relative to the largest of all outputs by all items.
+    """The largest gradient of each output w.r.t. later items, relative to that of all outputs w.r.t. all items.
 
-    None where there are no gradients at all; a Fault where one is more than rounding.
+    Empty if there are no gradients; a Fault if one is more than rounding.
     """
     if not batch.floats:
         return []
@@ -137,7 +137,7 @@ def _gradients_by_later(
                 continue
             row, place = largest_place(later)
             item, size = case.item(row, slot + 1 + place), largest([later])
-            text = f"{case.output(row, slot)} changes with item {item} (gradient {size:.2g} by its {name})"
+            text = f"{case.output(row, slot)} changes with item {item} (gradient {size:.2g} w.r.t. its {name})"
             found.append(subject.nothing(size / scale, case, text))
     return found or [0.0]
 
@@ -152,7 +152,7 @@ def _other_later_items(subject: Subject, case: Case, batch: Batch, slot: int) ->
     return replace(changed, ctx=replace(changed.ctx, timestamps=times + 86400.0 * later))
 
 
-@check("padding", "keys at padding must be masked, by ctx.mask() or ctx.lengths, and take no part in any mean or sum")
+@check("padding", "mask keys at padding with ctx.mask() or ctx.lengths, and leave padding out of every mean or sum")
 def padding(subject: Subject) -> str:
     moved = 0.0
     for case in subject.ladder(PADDED, long=True):
@@ -166,14 +166,14 @@ def padding(subject: Subject) -> str:
             row, slot = largest_place(now - then)
             text = f"{case.output(row, slot)} moves by {{}} when padding holds {words} values"
             moved = max(moved, subject.agree(now, then, case, text))
-            if words == "other":  # huge ones, taken in and out again, leave the rounding of products of 10^8
+            if words == "other":  # huge values that cancel leave the rounding of products of 10^8
                 subject.same(now, then, case, text)
             largest_of_inputs = largest(found[name] for name in plain.floats)
             for name, gradient in found.items():
                 if name in plain.floats and name != INPUTS and (size := largest([gradient * ~plain.real])) > 0:
-                    text = f"outputs have a gradient by the {name} of padding ({size:.2g})"
+                    text = f"outputs have a gradient w.r.t. the {name} of padding ({size:.2g})"
                     subject.nothing(size / largest_of_inputs, case, text)
-                text = f"the gradient by {name} moves by {{}} when padding holds {words} values"
+                text = f"the gradient w.r.t. {name} moves by {{}} when padding holds {words} values"
                 moved = max(moved, subject.agree(gradient, gradients[name], case, text))
     return f"moves by {moved:.2g}"
 
@@ -192,8 +192,8 @@ def zeros_at_padding(subject: Subject) -> str:
 
 @check(
     "trimming",
-    "mask the keys of padding (ctx.mask()); slots count from the right: cut a table to table[ctx.offset : ctx.offset + "
-    "ctx.width], and let nothing depend on T",
+    "mask the keys of padding (ctx.mask()); slots count from the right: slice a table as table[ctx.offset : ctx.offset "
+    "+ ctx.width], and let nothing depend on T",
 )
 def trimming(subject: Subject) -> str:
     moved = 0.0
@@ -206,16 +206,16 @@ def trimming(subject: Subject) -> str:
             out = subject.output(component, whole.trimmed(width))[:, :, -shortest:]
             real = whole.trimmed(shortest).real
             row, slot = largest_place((out - wanted) * real)
-            text = f"{subject.case.output(row, slot)} moves by {{}} with {width - shortest} more of padding before it"
+            text = f"{subject.case.output(row, slot)} moves by {{}} with {width - shortest} more padding before it"
             moved = max(moved, subject.agree(out * real, wanted * real, subject.case, text))
     return f"moves by {moved:.2g}"
 
 
-@check("zero items", "which slots are real is told by ctx.lengths, never by the values of q, k or v")
+@check("zero items", "find the real slots with ctx.lengths or ctx.real(), never by the values of q, k or v")
 def zero_items(subject: Subject) -> str:
-    """A mask made from values drops an item of zeros: outputs jump there, and nothing of the item has an effect.
+    """A mask made from values drops an item of zeros: outputs jump there, and the item has no effect at all.
 
-    Neither alone is a fault: an operator that normalises its inputs jumps at zero, one that weighs by
+    One of the two is no fault: an operator that normalises its inputs jumps at zero, and one that weighs by
     products ignores a key of zeros.
     """
     for case in subject.ladder((Layout((2,), 2), Layout((3,), 3), Layout((2, 4), 5))):
@@ -228,11 +228,11 @@ def zero_items(subject: Subject) -> str:
             if jump > 1e-3 and not _has_effect(subject, case, component, zero, names, at_slot[:, None]):
                 what = "nothing but zeros" if names == "qkv" else f"{names} = 0"
                 raise Fault(f"item {case.item(0, slot)} counts as padding when it has {what} (a jump by {jump:.2g})")
-    return "count as any other"
+    return "count like any other"
 
 
 def _has_effect(subject: Subject, case: Case, component: Component, zero: Batch, names: str, at_slot: Tensor) -> bool:
-    """Whether an item with zeros takes part: as a query, or as a key for itself and those after it."""
+    """Whether an item with zeros has an effect: as a query, or as a key for itself and later items."""
     cotangent = subject.cotangent(zero)
     cotangent = cotangent * (at_slot if names == "q" else at_slot.cumsum(0))
     leaves, out = subject.with_gradients(component, zero)
@@ -246,7 +246,7 @@ def _replaced(batch: Batch, where: Tensor, names: str, factor: float) -> Batch:
     return batch.with_floats(**{name: scaled.floats[name] for name in names})
 
 
-@check("batch independence", "no mean, norm or maximum over the batch: a sequence is computed from itself alone")
+@check("batch independence", "take no mean, norm or maximum over the batch: each sequence is computed on its own")
 def batch_independence(subject: Subject) -> str:
     moved = 0.0
     for case, training in chain.from_iterable(

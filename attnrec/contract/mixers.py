@@ -1,4 +1,4 @@
-"""A mixer under test, and the checks that are a mixer's alone."""
+"""A mixer under test, and the checks that only mixers have."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _DROPOUT = 0.5
 class MixerSubject(Subject):
     """Rows x and source [N, d] to rows [N, d]; they are compared in the rectangle they were packed from.
 
-    Every other case is as with the layer order of SASRec's authors: ``source`` unlike ``x``, no output projection.
+    Every other case follows the layer order of SASRec's authors: ``source`` differs from ``x``, no output projection.
     """
 
     noun = "mixer"
-    narrow = (1, 4)  # a LayerNorm of two values gives signs alone
+    narrow = (1, 4)  # a LayerNorm of two values leaves only signs
     arguments = ("x", "source", "packing")
 
     def example(self, case: Case) -> Component:
@@ -74,13 +74,13 @@ class MixerSubject(Subject):
         return batch.padded(require_shape(out, (int(batch.counts.sum()), batch.floats["x"].shape[-1])))
 
     def large(self, batch: Batch) -> Batch:
-        return batch.scaled(100)  # queries and keys are both made of it
+        return batch.scaled(100)  # both queries and keys are made from it
 
     def must_drop(self, component: Component) -> bool:
         return bool(component.has_weights)
 
     def matrices(self, component: Component, batch: Batch) -> dict[str, Tensor]:
-        """The mixer's weights on a batch; a Fault where they are not [B, H, T, T] or there are none."""
+        """The mixer's weights on a batch; a Fault if they are not [B, H, T, T] or there are none."""
         assert isinstance(component, Mixer)
         try:
             with torch.no_grad():
@@ -88,12 +88,12 @@ class MixerSubject(Subject):
         except NotImplementedError as error:
             raise Fault(str(error), "define named_weights(x, source, packing), or set has_weights = False") from error
         if not found:
-            raise Fault("named_weights gives nothing", "give a matrix, or set has_weights = False")
+            raise Fault("named_weights returns nothing", "return a matrix, or set has_weights = False")
         return require_matrices(found, batch)
 
 
 def require_matrices(found: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-    """Weights by name; a Fault where one is not [B, H, T, T], or not finite."""
+    """Weights by name; a Fault if one is not [B, H, T, T], or not finite."""
     count, width = len(batch.counts), batch.ctx.width
     for name, matrix in found.items():
         shape = list(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
@@ -103,7 +103,7 @@ def require_matrices(found: dict[str, Tensor], batch: Batch) -> dict[str, Tensor
     return found
 
 
-@check("shape", "forward gives [N, d], a row for each row of x")
+@check("shape", "forward must return [N, d], a row for each row of x")
 def shape(subject: Subject) -> str:
     for case in subject.ladder((Layout((1,), 1), Layout((2,), 2), Layout((1, 3), 3), Layout((MAX_LEN,), MAX_LEN))):
         subject.run(subject.build(case), subject.batch(case))
@@ -112,10 +112,10 @@ def shape(subject: Subject) -> str:
 
 @check(
     "other lengths",
-    "a history is computed from its own items and slots: slots count from max_len, whatever the width of its group",
+    "compute a history from its own items and slots: slots count from max_len, not from the width of its group",
 )
 def other_lengths(subject: Subject) -> str:
-    """Histories beside one of every greater length, which is the width of the rectangle that all are padded to."""
+    """Histories next to a longer one, of each possible length, which sets the width that all are padded to."""
     moved = 0.0
     for case in subject.ladder((Layout((1,), 1), Layout((2,), 2), Layout((1, 3, 5), 5))):
         count, shortest = len(case.lengths), case.width
@@ -125,7 +125,7 @@ def other_lengths(subject: Subject) -> str:
         wanted = subject.output(component, whole.rows(few).trimmed(shortest))
         for width in range(shortest, case.max_len + 1):
             out = subject.output(component, whole.trimmed(width))[:count, :, -shortest:]
-            text = f"outputs move by {{}} beside a history of {width} item{'' if width == 1 else 's'}"
+            text = f"outputs move by {{}} next to a history of {width} item{'' if width == 1 else 's'}"
             moved = max(moved, subject.agree(out, wanted, case, text))
     return f"moves by {moved:.2g}"
 
@@ -145,11 +145,11 @@ def groups(subject: Subject) -> str:
     return f"moves by {moved:.2g}"
 
 
-@check("weights", "named_weights are [B, H, T, T], 0 on later items and padding, and without dropout even in training")
+@check("weights", "named_weights must be [B, H, T, T], 0 on later items and padding, never with dropout")
 def weights(subject: Subject) -> str:
     assert isinstance(subject, MixerSubject)
     if not subject.components[0].has_weights:
-        raise NotRun("the mixer says has_weights = False")
+        raise NotRun("the mixer declares has_weights = False")
     names: set[str] = set()
     for case in subject.ladder(UNPADDED + PADDED):
         batch = subject.batch(case)

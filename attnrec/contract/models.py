@@ -1,4 +1,4 @@
-"""A model under test: its scores of all items, made of states and item vectors."""
+"""A model under test: its scores of all items, computed from states and item vectors."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class ModelSubject(Subject):
     """Items of histories to scores [B, 1, T, num_items], in the rectangle of the histories.
 
     Args:
-        options: those that are no matter of a case's size; the others are replaced.
+        options: the shared model options; those that depend on the size of a case are replaced.
         factory, heads, head_dim, device, backend: as `Subject`.
     """
 
     noun = "model"
     option = "model"
-    narrow = (1, 4)  # a LayerNorm of two values gives signs alone
-    entries = 8  # a model has many tensors, and each is tried in every case
+    narrow = (1, 4)  # a LayerNorm of two values leaves only signs
+    entries = 8  # few, because a model has many tensors and each is checked in every case
     arguments = ("batch",)
 
     def __init__(
@@ -72,7 +72,7 @@ class ModelSubject(Subject):
     # -- building --------------------------------------------------------------------------------------
 
     def _shared(self, case: Case, dropout: float) -> tuple[Catalogue, ModelOptions]:
-        """What every model is built from."""
+        """The constructor arguments that all models share."""
         sizes: dict[str, Any] = {"dim": case.heads * case.dim, "heads": case.heads, "max_len": case.max_len}
         sizes |= dict.fromkeys(_DROPOUTS, dropout)
         config = replace(self.options, **{name: value for name, value in sizes.items() if name in self.uses})
@@ -145,7 +145,7 @@ class ModelSubject(Subject):
         return "dropout" in self.uses and any(parameter.requires_grad for parameter in component.parameters())
 
     def matrices(self, component: Component, batch: Batch) -> dict[str, Tensor]:
-        """The weights of all blocks; a Fault where they are not [B, H, T, T], `NotRun` where there are none."""
+        """The weights of all blocks; a Fault if they are not [B, H, T, T], `NotRun` if there are none."""
         assert isinstance(component, SequentialModel)
         try:
             with torch.no_grad():
@@ -153,7 +153,7 @@ class ModelSubject(Subject):
         except NotImplementedError as error:
             raise NotRun("the model has none") from error
         if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-            raise Fault("attention_weights does not give a list of dicts")
+            raise Fault("attention_weights does not return a list of dicts")
         named = {
             f"{name} of block {place}": matrix
             for place, block in enumerate(blocks, 1)
@@ -170,7 +170,7 @@ class ModelSubject(Subject):
 
 
 def vectors_of(model: SequentialModel) -> tuple[Tensor, Tensor | None]:
-    """Item vectors [num_items + 1, e] and the bias [num_items + 1]; Unusable where they are something else."""
+    """Item vectors [num_items + 1, e] and the bias [num_items + 1]; Unusable if they have another shape or type."""
     rows = f"{NUM_ITEMS + 1} rows for {NUM_ITEMS} items and padding"
     vectors: Any = model.item_vectors
     if not isinstance(vectors, Tensor) or vectors.ndim != 2 or len(vectors) != NUM_ITEMS + 1:

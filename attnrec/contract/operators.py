@@ -69,7 +69,7 @@ class OperatorSubject(Subject):
     def packed(
         self, operator: AttentionOperator, case: Case, batch: Batch, groups: int = 1
     ) -> tuple[tuple[Tensor, Tensor, Tensor], Packing]:
-        """Queries, keys and values of the items alone, [N, H, D] each, and their layout as the operator sees it."""
+        """Queries, keys and values without padding, [N, H, D] each, and their layout as the operator sees it."""
         packing = batch.packing(case.max_len, groups)
         rows = {name: batch.packed(x.transpose(1, 2)) for name, x in batch.floats.items()}
         inputs = rows.get(INPUTS, rows["v"]).flatten(1)

@@ -1,4 +1,4 @@
-"""Several ways to one result: packed rows, implementations, the compiler; and how they grow."""
+"""Checks that packed rows, implementations and the compiler give the same result; and how cost grows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BUDGET_S = 4.0
 # -- packed --------------------------------------------------------------------------------------------
 
 
-@check("packed", "forward_packed must be forward without the padding: the trunk calls it, and plots call forward")
+@check("packed", "forward_packed must compute the same as forward: the trunk calls it, while plots call forward")
 def packed(subject: Subject) -> str:
     worst = 0.0
     for case in subject.ladder((Layout((1,), 1), Layout((2,), 2), Layout((1, 3), 3), Layout((1, 2, 2, 5, 7), 7))):
@@ -54,7 +54,8 @@ def _packed_as_padded(subject: OperatorSubject, case: Case, operator: AttentionO
         out = _packed_output(run, leaf, packing, weight.shape)
         found = pull_back(out, weight, (leaf, *trained.values()))
         gradients = dict(zip(("q, k and v", *trained), found, strict=True))
-        results.append({"the output": out.detach()} | {f"the gradient by {name}": g for name, g in gradients.items()})
+        named = {f"the gradient w.r.t. {name}": gradient for name, gradient in gradients.items()}
+        results.append({"the output": out.detach()} | named)
     text = (
         f"in {groups} group{'' if groups == 1 else 's'} {{name}} of forward_packed differs from forward's by {{{{}}}}"
     )
@@ -66,25 +67,25 @@ def _packed_as_padded(subject: OperatorSubject, case: Case, operator: AttentionO
 def _packed_output(run: Callable[..., Tensor], leaf: Tensor, packing: Packing, shape: torch.Size) -> Tensor:
     out = run(*leaf.clone().unbind(1), packing)
     if out.shape != shape:
-        raise Fault(f"forward_packed gives {list(out.shape)}, not {list(shape)}")
+        raise Fault(f"forward_packed returns {list(out.shape)}, not {list(shape)}")
     return require_finite(out, "the output of forward_packed")
 
 
 # -- implementations -----------------------------------------------------------------------------------
 
 
-@check("implementations", "a name means one formula: every impl must compute it, and its gradients")
+@check("implementations", "every impl must compute the same formula and the same gradients")
 def implementations(subject: Subject) -> str:
     own, values = subject.factory.impls()
     if own is None:
         raise NotRun(f"the {subject.noun} has no option impl")
     if not values:
-        raise NotRun(f"impl is no Literal[...], so that nothing but impl={own} is known")
+        raise NotRun(f"impl is not annotated as Literal[...], so only impl={own} is known")
     usable = [impl for impl in values if subject.takes(subject.heads, subject.head_dim, impl)]
     refused = [impl for impl in values if impl not in usable]
     left_out = f" ({', '.join(refused)} cannot run here)" if refused else ""
     if len(usable) < 2:
-        raise NotRun(f"nothing to compare impl={own} with{left_out}")
+        raise NotRun(f"no other implementation to compare impl={own} with{left_out}")
     base = "reference" if "reference" in usable else usable[0]
     worst = 0.0
     for impl in usable:
@@ -108,7 +109,7 @@ def _implementations_agree(subject: Subject, base: str, impl: str) -> float:
         text = f"{{name}} of impl={impl} differs from that of impl={base} by {{{{}}}}"
         worst = max(worst, subject.agree(out, wanted, case, text.format(name="the output"), dtype))
         for name, gradient in gradients.items():
-            words = text.format(name=f"the gradient by {name}")
+            words = text.format(name=f"the gradient w.r.t. {name}")
             worst = max(worst, subject.agree(found[name], gradient, case, words, dtype))
     return worst
 
@@ -116,7 +117,7 @@ def _implementations_agree(subject: Subject, base: str, impl: str) -> float:
 # -- torch.compile -------------------------------------------------------------------------------------
 
 
-@check("torch.compile", "no branch on is_compiling or on values, no state kept in plain Python attributes")
+@check("torch.compile", "do not branch on is_compiling or on values, and keep no state in plain Python attributes")
 def compiled(subject: Subject) -> str:
     backend, words = subject.backend, f" (backend {subject.backend})"
     if backend is None:
@@ -125,7 +126,7 @@ def compiled(subject: Subject) -> str:
     torch._dynamo.reset()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the compiler's own
+            warnings.simplefilter("ignore")  # of the compiler itself
             worst = _compiled_as_eager(subject, backend)
     finally:
         torch._dynamo.reset()
@@ -133,11 +134,11 @@ def compiled(subject: Subject) -> str:
 
 
 def why_not_inductor() -> str:
-    """What keeps torch's own compiler from compiling right code here, or nothing."""
+    """Why torch's own compiler cannot compile correct code here; empty if it can."""
     wanted = os.environ.get("CXX")
     if not any(shutil.which(name) for name in ((wanted,) if wanted else ("g++", "clang++", "c++"))):
         return "no C++ compiler"
-    # older ones take the CPU kernel's log-sum-exp for float32 (pytorch issue 185539): 2.11 does, 2.13 does not
+    # older versions take the CPU kernel's log-sum-exp for float32 (pytorch issue 185539): 2.11 does, 2.13 does not
     if len({_log_sum_exp_type(device) for device in ("cpu", "meta")}) > 1:
         return "this torch cannot compile its attention in float64"
     return ""
@@ -151,7 +152,7 @@ def _log_sum_exp_type(device: str) -> torch.dtype:
 def _compiled_as_eager(subject: Subject, backend: str) -> float:
     worst = 0.0
     component: Component | None = None
-    for case in subject.full(Layout((2, 3), 4), Layout((2, 5), 6)):  # padding is trimmed, so that T changes
+    for case in subject.full(Layout((2, 3), 4), Layout((2, 5), 6)):  # two cases, so that T changes
         subject.case = case
         batch = subject.batch(case)
         if component is None:
@@ -163,7 +164,7 @@ def _compiled_as_eager(subject: Subject, backend: str) -> float:
         worst = max(worst, subject.agree(out.detach(), wanted, case, "compiled, the output moves by {}"))
         found = pull_back(out, cotangent, tuple(leaves.values()))
         for name, gradient in zip(leaves, found, strict=True):
-            text = f"compiled, the gradient by {name} moves by {{}}"
+            text = f"compiled, the gradient w.r.t. {name} moves by {{}}"
             worst = max(worst, subject.agree(gradient, gradients[name], case, text))
     return worst
 
@@ -173,7 +174,7 @@ def _compiled_as_eager(subject: Subject, backend: str) -> float:
 
 @check("growth", "")
 def growth(subject: Subject) -> str:
-    """Exponents of time and of memory in the sequence length: a figure, no demand."""
+    """Exponents of time and memory in the sequence length: reported, never a failure."""
     lengths, seconds, kept = [], [], []
     end = time.monotonic() + _BUDGET_S
     heads, dim = (1, 32) if subject.takes(1, 32) else subject.shapes[-1]

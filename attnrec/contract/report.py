@@ -13,7 +13,7 @@ Status = Literal["holds", "fails", "not run"]
 
 
 def raises(noun: str) -> str:
-    """Why a check was not run where another has said what the component raises."""
+    """Why a check was not run if another check has already reported the exception."""
     return f"the {noun} raises"
 
 
@@ -22,12 +22,12 @@ class Result:
     """One property of a component.
 
     Attributes:
-        name: of the check.
-        status: ``not run`` where the check does not apply or cannot run here, never a pass.
-        figure: what was measured; the fault where it fails; the reason where it was not run.
+        name: name of the check.
+        status: ``not run`` if the check does not apply or cannot run here; this never counts as a pass.
+        figure: what was measured; the fault if it fails; the reason if it was not run.
         case: the smallest case found that fails, in words; empty otherwise.
-        hint: what usually causes such a fault; empty unless it fails.
-        error: what the component raised, if the check failed by that.
+        hint: the usual cause of such a fault; empty unless it fails.
+        error: the component's exception, if that made the check fail.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Report:
         noun: ``operator``, ``mixer`` or ``model``.
         component: its name and options.
         device: where it was run.
-        dtype: the precision of the checks that do not say another.
+        dtype: the precision of the checks, unless a check names another.
         results: in the order of the checks.
     """
 
@@ -67,7 +67,7 @@ class Report:
 
     @property
     def blocks(self) -> dict[str, Result]:
-        """The failures by the names of their checks; those by one and the same error are one, joined by commas."""
+        """The failures by the names of their checks; those with the same error share one entry."""
         together: dict[object, list[Result]] = {}
         for result in self.failures:
             together.setdefault(result.name if result.error is None else place(result.error), []).append(result)
@@ -75,7 +75,7 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        """Whether something was run and nothing that was run failed."""
+        """Whether at least one check was run and none failed."""
         return not self.failures and any(result.status == "holds" for result in self.results)
 
     def summary(self) -> str:
@@ -102,7 +102,7 @@ class Report:
         return html.heading(self.summary()) + html.items(hints) + shown
 
     def as_json(self) -> dict[str, Any]:
-        """The report as what `json.dumps` takes."""
+        """The report as plain values for `json.dumps`."""
         rows = [
             {key: getattr(result, key) for key in ("name", "status", "figure", "case", "hint")}
             for result in self.results

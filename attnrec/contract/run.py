@@ -41,7 +41,7 @@ _SURROUNDINGS: tuple[Check, ...] = (
 )
 
 _OF_OPERATORS: tuple[Check, ...] = (
-    masking.shape,  # what the first three find stops others
+    masking.shape,  # first, because many checks mean nothing after a failure of one of these three
     masking.finite,
     learning.eval_mode,
     masking.no_future_leak,
@@ -106,16 +106,16 @@ CHECKS: dict[Kind, tuple[Check, ...]] = {"operator": _OF_OPERATORS, "mixer": _OF
 
 
 def check_names(kind: Kind = "operator") -> list[str]:
-    """Names of the checks of a kind of component, in order."""
+    """Names of the checks for a kind of component, in order."""
     return [check.name for check in CHECKS[kind]]
 
 
 def check(component: str | Spec | Callable[..., Any], **how: Any) -> Report:
-    """Check whatever is given: an operator, a mixer or a model, found out by its name or class.
+    """Check an operator, a mixer or a model; the name or class says which kind it is.
 
     Args:
-        component: as ``attention`` or ``model`` of a training, or a class; a function is taken to build an operator.
-        how: as `check_operator`, `check_mixer` and `check_model` take it.
+        component: as ``attention`` or ``model`` of a training, or a class; a function is assumed to build an operator.
+        how: keyword arguments of `check_operator`, `check_mixer` or `check_model`.
 
     Raises:
         InputError: an unknown component, option or check, or the component cannot run on the device.
@@ -143,15 +143,15 @@ def check_operator(
 ) -> Report:
     """Check that an operator keeps the contract (`docs/contract.md`).
 
-    Everything is seeded, and torch's random state is afterwards what it was.
+    Everything is seeded, and torch's random state is restored afterwards.
 
     Args:
         operator: as ``attention`` of a training, or its class, or a function of ``(num_heads, head_dim, max_len,
             dropout)`` that builds one, such as ``functools.partial(MyAttention, option=3)``.
-        heads, head_dim: of the larger cases; the smaller have one head of width 2, where the operator takes that.
+        heads, head_dim: sizes of the larger cases; the smaller ones have one head of width 2, if the operator takes it.
         device: where to run.
-        only: names of the checks to run; all without it.
-        compile_backend: of torch.compile; without it ``inductor``, or ``aot_eager`` where that cannot work.
+        only: names of the checks to run; None runs all.
+        compile_backend: for torch.compile; by default ``inductor``, or ``aot_eager`` if inductor cannot work here.
         observe: called with the name of each check before it runs.
 
     Raises:
@@ -177,14 +177,14 @@ def check_mixer(
     compile_backend: str | None = None,
     observe: Callable[[str], None] | None = None,
 ) -> Report:
-    """Check that a mixer keeps the contract, as `check_operator`.
+    """Check that a mixer keeps the contract, like `check_operator`.
 
     Args:
         mixer: as ``attention`` of a training, or its class, or a function of a ``MixerShape`` that builds one. The
-            name of an operator stands for that operator between the trunk's projections.
-        heads, head_dim: of the larger cases, whose rows are as wide as all heads together; the smaller have rows of
-            width 4 and one head, where the mixer takes that.
-        device, only, compile_backend, observe: as of `check_operator`.
+            name of an operator means that operator between the trunk's projections.
+        heads, head_dim: sizes of the larger cases, whose rows are as wide as all heads together; the smaller ones have
+            rows of width 4 and one head, if the mixer takes that.
+        device, only, compile_backend, observe: as in `check_operator`.
 
     Raises:
         InputError: an unknown mixer, option or check, or the mixer cannot run on ``device``.
@@ -207,13 +207,14 @@ def check_model(
     only: Sequence[str] | None = None,
     observe: Callable[[str], None] | None = None,
 ) -> Report:
-    """Check that a model keeps the contract, as `check_operator`.
+    """Check that a model keeps the contract, like `check_operator`.
 
     Args:
         model: as ``model`` of a training, or its class, or a function of ``(catalogue, config)`` that builds one.
-        options: what models share, such as ``ModelOptions(norm="pre")``; sizes and dropout are those of the cases.
-        heads, head_dim: of the larger cases, whose ``dim`` is their product; the smaller have 4 and one head.
-        device, only, observe: as of `check_operator`.
+        options: the shared model options, such as ``ModelOptions(norm="pre")``; the cases set sizes and dropout.
+        heads, head_dim: sizes of the larger cases, whose ``dim`` is their product; the smaller ones have ``dim`` 4 and
+            one head.
+        device, only, observe: as in `check_operator`.
 
     Raises:
         InputError: an unknown model, option or check, or the model cannot run on ``device``.
@@ -240,7 +241,7 @@ _CALLED_WITH: dict[Kind, tuple[str, ...]] = {
 
 
 def _parsed(kind: Kind, component: Any) -> Any:
-    """A text as a specification, a class or function as it is; InputError for something else."""
+    """A specification from a text; a class or function unchanged; InputError for anything else."""
     if isinstance(component, str):
         return Spec.parse(component)
     arguments = _CALLED_WITH[kind]
@@ -251,7 +252,7 @@ def _parsed(kind: Kind, component: Any) -> Any:
 
 
 def _mixer(source: Any) -> Factory:
-    """What builds a mixer: projections around it where an operator is named."""
+    """Builds a mixer; an operator gets projections around it."""
     if isinstance(source, Spec) and issubclass(ATTENTION.find(source.name), AttentionOperator):
         return Factory(functools.partial(AttentionMixer, operator=source), ATTENTION, str(source))
     return Factory(source, ATTENTION)

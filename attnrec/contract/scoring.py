@@ -1,4 +1,4 @@
-"""The checks that are a model's alone: what states are compared with, row 0, what is added to the loss."""
+"""The checks that only models have: shapes, use of the history, the padding row, attention weights, auxiliary loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from attnrec.models.base import SequentialModel
 
 @check(
     "shape",
-    "forward gives [N, e], item_vectors [num_items + 1, e] (row 0 is padding), item_bias [num_items + 1] or None",
+    "forward must return [N, e]; item_vectors must be [num_items + 1, e] (row 0 is padding), item_bias [num_items + 1] "
+    "or None",
 )
 def shape(subject: Subject) -> str:
     words = ""
@@ -31,9 +32,9 @@ def shape(subject: Subject) -> str:
     return words
 
 
-@check("history", "states hang on the items before the last one: is what was mixed returned, and not the embedding?")
+@check("history", "states must depend on earlier items: does forward return the mixed result, and not the embedding?")
 def history(subject: Subject) -> str:
-    """A model of the last item alone, or of popularity, is one too; that it is such is said."""
+    """Models that use only the last item, or only popularity, are allowed; the check is then not run and says so."""
     smallest = float("inf")
     for case in subject.ladder((Layout((2,), 2), Layout((3,), 3), Layout((5, 5), 5))):
         batch, model = subject.batch(case), subject.build(case)
@@ -44,16 +45,16 @@ def history(subject: Subject) -> str:
             changed = batch.where(earlier & batch.slots, subject.batch(case, seed=1))
             moved.append(float((subject.output(model, changed) - subject.output(model, batch))[:, :, -1].abs().amax()))
         if moved[1] <= subject.tolerance(case):
-            raise NotRun("scores hang on no item of the history")
+            raise NotRun("scores depend on no item of the history")
         if moved[0] <= subject.tolerance(case):
-            raise NotRun("scores hang on the last item alone")
+            raise NotRun("scores depend only on the last item")
         smallest = min(smallest, moved[0])
     return f"moves by {smallest:.2g} or more"
 
 
-@check("padding row", "row 0 of a table of items is padding: make it by item_table, and look up no item 0")
+@check("padding row", "row 0 of an item table is padding: create the table with item_table, and never look up item 0")
 def padding_row(subject: Subject) -> str:
-    """Of everything that is trained and has a row for each item and one more."""
+    """Checks every trained tensor with a row for each item and one more."""
     tables = 0
     for case in subject.ladder((Layout((2,), 2), PADDED[-1])):
         batch, model = subject.batch(case), subject.build(case)
@@ -68,13 +69,13 @@ def padding_row(subject: Subject) -> str:
                 table[0] += 1.0
             subject.same(subject.output(model, batch), wanted, case, f"scores move by {{}} with row 0 of {name}")
         tables = len(found)
-    return f"of {tables} table{'' if tables == 1 else 's'}: never used" if tables else "no table of items"
+    return f"of {tables} table{'' if tables == 1 else 's'}: never used" if tables else "no item table"
 
 
 @check(
     "attention weights",
-    "attention_weights gives a dict a block, its matrices [B, H, T, T] with T of the longest history, histories at the "
-    "right end, 0 on later items and padding",
+    "attention_weights must return a dict for each block, with matrices [B, H, T, T]: T is the longest history, "
+    "histories are at the right end, 0 on later items and padding",
 )
 def attention_weights(subject: Subject) -> str:
     assert isinstance(subject, ModelSubject)
@@ -88,7 +89,7 @@ def attention_weights(subject: Subject) -> str:
     return f"{count} {'matrix' if count == 1 else 'matrices'}: 0 outside the mask"
 
 
-@check("auxiliary loss", "auxiliary_loss gives a finite tensor without axes, or None, and may use batch.targets")
+@check("auxiliary loss", "auxiliary_loss must return a finite tensor without axes, or None; it may use batch.targets")
 def auxiliary_loss(subject: Subject) -> str:
     seen: list[Tensor] = []
     for case in subject.ladder((Layout((1,), 1), UNPADDED[0], PADDED[-1])):
@@ -101,6 +102,6 @@ def auxiliary_loss(subject: Subject) -> str:
                 loss.backward()
             for name, parameter in model.named_parameters():
                 if parameter.grad is not None and not parameter.grad.isfinite().all():
-                    raise Fault(f"its gradient by {name} is not finite")
+                    raise Fault(f"its gradient w.r.t. {name} is not finite")
             seen.append(loss.detach())
     return f"finite, up to {largest(seen):.2g}" if seen else "none"

@@ -1,4 +1,4 @@
-"""What is under test, whatever its kind: how it is built anew for each case, and how it is run."""
+"""The component under test, of any kind: how it is built for each case, and how it is run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attnrec.contract.factory import Factory, is_refusal
 from attnrec.contract.faults import Unusable, place
 
 Place = Callable[[Tensor], Tensor]
-"""Puts a tensor elsewhere in memory, or leaves it."""
+"""Changes how a tensor is laid out in memory, or returns it unchanged."""
 
 
 def as_is(x: Tensor) -> Tensor:
@@ -25,31 +25,31 @@ def as_is(x: Tensor) -> Tensor:
 
 
 def padding_rows(component: nn.Module) -> dict[str, int]:
-    """Rows of embeddings that are never trained, by the names of their tables; torch gives them no gradient."""
+    """The padding row of each embedding, by the name of its table; torch gives these rows no gradient."""
     tables = ((name, part) for name, part in component.named_modules() if isinstance(part, nn.Embedding))
     return {f"{name}.weight": part.padding_idx for name, part in tables if part.padding_idx is not None}
 
 
 class Subject(Judge, ABC):
-    """A component that checks build anew for each case.
+    """A component that the checks rebuild for each case.
 
     Attributes:
         case: the last case tried, so that an exception can be reported with it.
-        broken: `place` of what a plain call raises, where nothing can be computed; None for all others.
-        told: whether a result has said so.
-        backend: of torch.compile, or None for the best there is.
-        shapes: heads and width of a head, the smaller cases' first.
+        broken: `place` of the exception that even a plain call raises; None if a plain call works.
+        told: whether a result has reported that exception.
+        backend: for torch.compile; None for the best one available.
+        shapes: heads and width of a head, first for the smaller cases.
     """
 
     noun: ClassVar[str]
     option: ClassVar[str] = "attention"
-    """The option of the command line that asks for such a component."""
+    """The option of a training that names such a component."""
     narrow: ClassVar[tuple[int, int]] = (1, 2)
     """Heads of the smaller cases, and their width."""
     entries: ClassVar[int] = 40
-    """Of a tensor, that are tried against difference quotients."""
+    """How many entries of a tensor are checked against difference quotients."""
     arguments: ClassVar[tuple[str, ...]]
-    """What `given` gives, in words."""
+    """Names of the arguments that `given` returns."""
 
     def __init__(
         self, factory: Factory, heads: int, head_dim: int, device: torch.device, backend: str | None = None
@@ -70,18 +70,18 @@ class Subject(Judge, ABC):
         if self.dtype != torch.float64:
             in_double, self.broken = self.broken, self._broken()
             if self.broken is not None and self.broken == in_double:
-                self.dtype = torch.float64  # which has nothing to do with it
+                self.dtype = torch.float64  # the precision is not the cause
         self.case = None
 
-    # -- what kinds differ in --------------------------------------------------------------------------
+    # -- what differs between kinds --------------------------------------------------------------------
 
     @abstractmethod
     def made(self, case: Case, dropout: float, impl: str | None) -> Component:
-        """A new component for the case; whatever its constructor raises comes through as it is."""
+        """A new component for the case; exceptions of its constructor are passed on unchanged."""
 
     @abstractmethod
     def example(self, case: Case) -> Component:
-        """The component that was asked for; InputError, in a line, where a specification cannot be built."""
+        """The component that was asked for; InputError if a specification cannot be built."""
 
     @abstractmethod
     def floats(self, case: Case) -> dict[str, tuple[int, int]]:
@@ -89,11 +89,11 @@ class Subject(Judge, ABC):
 
     @abstractmethod
     def given(self, batch: Batch, place: Place = as_is) -> tuple[Any, ...]:
-        """The arguments of a call, its floats put where ``place`` has them."""
+        """The arguments of a call, with the floats laid out by ``place``."""
 
     @abstractmethod
     def result(self, component: Component, out: Any, batch: Batch) -> Tensor:
-        """What is compared, [B, H, T, D], of what a call gave; Unusable where that has another shape."""
+        """The tensor to compare, [B, H, T, D], from the output of a call; Unusable if the output has a wrong shape."""
 
     @abstractmethod
     def out_shape(self, batch: Batch) -> tuple[int, ...]:
@@ -104,7 +104,7 @@ class Subject(Judge, ABC):
         """Whether dropout has something to drop."""
 
     def large(self, batch: Batch) -> Batch | None:
-        """The batch with scores in the hundreds to thousands; None where a batch does not decide over them."""
+        """The batch scaled to scores in the hundreds to thousands; None if scaling the inputs cannot do that."""
         return None
 
     def layouts(self, layouts: Sequence[Layout]) -> Sequence[Layout]:
@@ -115,19 +115,19 @@ class Subject(Judge, ABC):
         return any(getattr(part, f"needs_{what}", False) for part in self.components)
 
     def told_of(self) -> set[str]:
-        """What a batch holds beside floats and lengths."""
+        """What a batch holds in addition to floats and lengths."""
         return {what for what in ("items", "features") if self.needs(what)}
 
     def ways(self, component: Component, case: Case, batch: Batch) -> dict[str, Callable[[], Tensor]]:
-        """The calls that lead to the output, so that none forgets dropout."""
+        """The calls that give the output, by name; each must apply dropout."""
         return {"forward": lambda: self.output(component, batch)}
 
     def another(self, case: Case) -> Component:
-        """One of another seed, as it is before it is given a state."""
+        """A component with another seed, before it loads a state."""
         return self.build(case, seed=1)
 
     def own_loss(self, component: Component, batch: Batch) -> Tensor | None:
-        """What is added to the training loss, after a pass over the batch."""
+        """What the component adds to the training loss, after a pass over the batch."""
         self.run(component, batch)
         parts = [part for part in component.modules() if isinstance(part, Component)]
         losses = [loss for part in parts if (loss := part.own_loss()) is not None]
@@ -135,18 +135,18 @@ class Subject(Judge, ABC):
             require_scalar(loss, "own_loss")
         return torch.stack(losses).sum() if losses else None
 
-    # -- what may be asked -----------------------------------------------------------------------------
+    # -- what the component takes ----------------------------------------------------------------------
 
     def takes(self, heads: int, dim: int, impl: str | None = None) -> bool:
-        """False where the component refuses this many heads of this width, or an ``impl``; a bug refuses nothing."""
+        """False if the component refuses these sizes or this ``impl``; a bug is not a refusal."""
         try:
             self.made(self._case(Layout((2,), 2), heads, dim), 0.0, impl).check_device(self.device)
-        except Exception as error:  # noqa: BLE001  (a bug comes up again in the checks, with its case)
+        except Exception as error:  # noqa: BLE001  (the checks meet a bug again and report it with its case)
             return not self.is_refusal(error)
         return True
 
     def is_refusal(self, error: Exception) -> bool:
-        """Whether the component says no by this error (`factory.is_refusal`)."""
+        """Whether this error is a deliberate refusal (`factory.is_refusal`)."""
         return is_refusal(error, self.packages)
 
     def kept_dtype(self, impl: str | None) -> torch.dtype:
@@ -157,27 +157,27 @@ class Subject(Judge, ABC):
             with torch.no_grad():
                 out = self.run(self.build(case, impl=impl), batch)
         except Unusable:
-            return torch.float64  # which the check of shapes tells of
-        except Exception:  # noqa: BLE001  (the check of precisions says what it was)
+            return torch.float64  # the check `shape` reports it
+        except Exception:  # noqa: BLE001  (the check `dtype` reports it)
             return torch.float32
         return torch.float64 if out.dtype == torch.float64 else torch.float32
 
     def _broken(self) -> tuple[str, str, int] | None:
-        """`place` of what a plain call raises in the precision of the checks."""
+        """`place` of the exception that a plain call raises in the precision of the checks."""
         for case in self.ladder((Layout((2,), 2),)):
             try:
                 with torch.no_grad():
                     self.run(self.build(case), self.batch(case))
             except Unusable:
                 return None
-            except Exception as error:  # noqa: BLE001  (the first check says what it was)
+            except Exception as error:  # noqa: BLE001  (the first check reports it)
                 return place(error)
         return None
 
     # -- cases -----------------------------------------------------------------------------------------
 
     def ladder(self, layouts: Sequence[Layout], *, long: bool = False) -> Iterator[Case]:
-        """The layouts in order, with one narrow head first, then as many and as wide as asked for."""
+        """The layouts in order, first with one narrow head, then with the requested heads and width."""
         for step, (heads, dim) in enumerate(self.shapes):
             for number, layout in enumerate(self.layouts(layouts)):
                 yield self._tried(self._case(layout, heads, dim, number=number, step=step))
@@ -197,7 +197,7 @@ class Subject(Judge, ABC):
         return case
 
     def full(self, *layouts: Layout) -> Iterator[Case]:
-        """The layouts with as many heads and as wide as asked for."""
+        """The layouts with the requested heads and width."""
         for case in self.ladder(layouts):
             if (case.heads, case.dim) == self.shapes[-1]:
                 yield case
@@ -230,9 +230,9 @@ class Subject(Judge, ABC):
         seed: int = 0,
         dtype: torch.dtype | None = None,
     ) -> Component:
-        """A new component; its parameters depend on ``seed`` alone.
+        """A new component; its parameters depend only on ``seed``.
 
-        They are moved a little from where they start, so that a table of zeros hides nothing.
+        They are moved slightly from their initial values, so that a table of zeros hides nothing.
         """
         torch.manual_seed(seed)
         component = self.made(case, dropout, impl)
@@ -250,7 +250,7 @@ class Subject(Judge, ABC):
     def run(
         self, component: Component, batch: Batch, *, call: Callable[..., Any] | None = None, place: Place = as_is
     ) -> Tensor:
-        """What a call gives, [B, H, T, D]: of the component itself, or of ``call`` in its place."""
+        """The output of a call, [B, H, T, D]: of the component itself, or of ``call`` instead."""
         called = component if call is None else call
         return self.result(component, called(*self.given(batch, place)), batch)
 
@@ -262,24 +262,24 @@ class Subject(Judge, ABC):
     def with_gradients(
         self, component: Component, batch: Batch, *, call: Callable[..., Any] | None = None, place: Place = as_is
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Leaves for the floats, by name, and the output that hangs on them; it may not be finite."""
+        """Leaves for the floats, by name, and the output computed from them, which may not be finite."""
         leaves = {name: x.detach().clone().requires_grad_() for name, x in batch.floats.items()}
         copies = {name: leaf.clone() for name, leaf in leaves.items()}
         return leaves, self.run(component, batch.with_floats(**copies), call=call, place=place)
 
     def gradients(self, component: Component, batch: Batch, cotangent: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The output, and the gradients of <output, cotangent> by floats and trained parameters, zeros for none."""
+        """The output, and the gradients of <output, cotangent> w.r.t. floats and trained parameters, zeros for none."""
         leaves, out = self.with_gradients(component, batch)
         named = leaves | {name: p for name, p in component.named_parameters() if p.requires_grad}
         found = pull_back(require_finite(out), cotangent, tuple(named.values()))
         return out.detach(), dict(zip(named, found, strict=True))
 
     def cotangent(self, batch: Batch, seed: int = 9) -> Tensor:
-        """Standard normal, shaped as the output, zero at padding."""
+        """Standard normal, in the shape of the output, zero at padding."""
         generator = torch.Generator().manual_seed(seed)
         draws = torch.randn(self.out_shape(batch), generator=generator, dtype=torch.float64)
         return draws.to(device=self.device, dtype=self.dtype_of(batch)) * batch.real
 
     def dtype_of(self, batch: Batch) -> torch.dtype:
-        """The precision of a batch: of its floats, or of the checks where it has none."""
+        """The precision of a batch: that of its floats, or of the checks if it has none."""
         return next((x.dtype for x in batch.floats.values()), self.dtype)

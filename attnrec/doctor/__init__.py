@@ -1,7 +1,7 @@
 """What works here: versions, machine, and whether training, kernels, compilers and GPUs do what they should.
 
-What can be tried is tried, in processes of their own: a library that crashes or hangs is a finding, not an end. This
-process imports no torch, so an installation whose torch cannot be imported is examined, too.
+Each trial runs in a separate process, so a library that crashes or hangs is a finding and does not end the examination.
+This process does not import torch, so it can also examine an installation whose torch cannot be imported.
 
 examine().works                                             # whether models can be trained on the CPU
 """
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 __all__ = ["COMPILE_SECONDS", "Finding", "Report", "examine"]
 
 COMPILE_SECONDS = 20.0
-"""How long torch.compile may take, which is tried beside the rest."""
-_HANGS = 120.0  # seconds; the rest takes a few, and more on a machine that is busy
+"""How long torch.compile may take; it runs in parallel with the other trials."""
+_HANGS = 120.0  # seconds for each other process; most take a few, but longer on a busy machine
 
 
 def examine(compile_seconds: float = COMPILE_SECONDS, observe: Callable[[str], None] = lambda name: None) -> Report:
-    """Look at everything; this takes some seconds, most of which importing torch takes.
+    """Check everything. This takes some seconds, most of them to import torch.
 
     Args:
         compile_seconds: how long to wait for torch.compile.
-        observe: is told what is waited for.
+        observe: called with the name of each trial that is waited for.
     """
-    # imported here, so that the other commands start as fast as without them
+    # imported here, so that other commands start fast
     from attnrec.doctor import folders, machine, trials, versions
 
     here = {
@@ -50,13 +50,13 @@ def examine(compile_seconds: float = COMPILE_SECONDS, observe: Callable[[str], N
 
 
 def _started(stack: ExitStack, compile_seconds: float) -> list[Process]:
-    """Processes that try everything, side by side; closing ``stack`` ends them."""
+    """Processes that run all trials in parallel; closing ``stack`` stops them."""
     from attnrec.doctor.processes import Process
 
     def started(*names: str, seconds: float = _HANGS, advice: str = "", **environment: str) -> Process:
         return stack.enter_context(Process(names, seconds, advice, **environment))
 
-    # the slowest is started first; one function needs no workers of torch's
+    # started first because it is the slowest; a single function needs no compile workers
     longer = "`seconds=60` waits longer"
     compiling = started("torch.compile", seconds=compile_seconds, advice=longer, TORCHINDUCTOR_COMPILE_THREADS="1")
     return [

@@ -1,4 +1,4 @@
-"""Compilers: Triton's kernels run, Triton compiles for a GPU that is not here, torch.compile."""
+"""Compilers: whether Triton kernels run, whether Triton compiles for a GPU that is not here, and torch.compile."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def kernels(group: str) -> Iterator[Finding]:
 
 
 def without_gpu(group: str) -> Iterator[Finding]:
-    """A kernel compiled for an A100, to machine code."""
-    yield tried(group, "compiling for sm_80", _machine_code, advice="reinstall triton; it brings the assembler")
+    """A kernel compiled to machine code for an A100."""
+    yield tried(group, "compiling for sm_80", _machine_code, advice="reinstall triton; it includes the assembler")
 
 
 def torch_compile(group: str) -> Iterator[Finding]:
     """A function compiled by torch."""
-    yield tried(group, "torch.compile", _compiled, advice="it needs a C++ compiler, as g++; no training needs it")
+    yield tried(group, "torch.compile", _compiled, advice="it needs a C++ compiler such as g++; no training needs it")
 
 
 def _kernel() -> str:
@@ -44,7 +44,7 @@ def _kernel() -> str:
     if not off < 1e-4:  # float32 sums of 16 values about 1
         raise NotRightError(f"the kernel's result is wrong: off by {off:.2g}")
     if gpu and os.environ.get("TRITON_INTERPRET") == "1":
-        raise NotRightError("TRITON_INTERPRET=1 runs them in the interpreter, though there is a GPU")
+        raise NotRightError("TRITON_INTERPRET=1 runs them in the interpreter although there is a GPU; unset it")
     return "forward and backward" if gpu else "in the interpreter, as there is no GPU; forward and backward"
 
 
@@ -58,7 +58,7 @@ def _machine_code() -> str:
 
     signature = {"x_ptr": "*fp32", "count": "i32", "BLOCK": "constexpr"}
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["TRITON_CACHE_DIR"] = folder  # where nothing is compiled yet
+        os.environ["TRITON_CACHE_DIR"] = folder  # an empty cache, so that it really compiles
         compiled = triton.compile(ASTSource(doubled_kernel, signature, {"BLOCK": 64}), target=GPUTarget("cuda", 80, 32))
     return f"{len(compiled.asm['cubin']):,} bytes of machine code"
 
@@ -66,7 +66,7 @@ def _machine_code() -> str:
 def _compiled() -> str:
     import torch
 
-    # another function every time, so that it is compiled and not found in inductor's cache
+    # a different function every time, so that it is not found in inductor's cache
     factor = random.SystemRandom().randrange(2, 10**6)
     x = torch.linspace(0, 1, 64, device="cuda" if torch.cuda.is_available() else "cpu")
     before = time.perf_counter()

@@ -14,12 +14,12 @@ class Finding:
     """The outcome of one check.
 
     Attributes:
-        group: heading that it stands under.
-        name: what was looked at.
-        status: ``ok``; ``no``, which should work and does not; ``not here``, which this machine does not have.
+        group: heading in the report.
+        name: what was checked.
+        status: ``ok``; ``no`` if it should work and does not; ``not here`` if this machine does not have it.
         text: what was found, or why it does not work, in a few words.
-        advice: what can be done about it; empty where nothing need be.
-        needed: whether models cannot be trained on the CPU unless it is ``ok``.
+        advice: what can be done about it; may be empty.
+        needed: whether training on the CPU requires it to be ``ok``.
     """
 
     group: str
@@ -35,7 +35,7 @@ class Report:
     """All findings, in the order in which they are shown.
 
     Attributes:
-        findings: of one group side by side.
+        findings: those of a group are next to each other.
     """
 
     findings: tuple[Finding, ...]
@@ -46,7 +46,7 @@ class Report:
         return all(finding.status == "ok" for finding in self.findings if finding.needed)
 
     def summary(self) -> str:
-        """The outcome in a line."""
+        """The outcome in one line."""
         said = f"training on the CPU {'works' if self.works else 'does not work'}"
         wrong = [finding.name for finding in self.findings if finding.status == "no"]
         return f"{said}; look at: {', '.join(wrong)}" if wrong else f"{said}; nothing is wrong"
@@ -57,11 +57,11 @@ class Report:
 
 
 class NotHereError(Exception):
-    """What is looked at is not on this machine; the message says what is missing.
+    """The machine does not have what is checked; the message says what is missing.
 
     Args:
-        text: of the finding.
-        advice: of the finding.
+        text: text of the finding.
+        advice: advice of the finding.
     """
 
     def __init__(self, text: str, advice: str = "") -> None:
@@ -74,12 +74,12 @@ class NotRightError(Exception):
 
 
 def tried(group: str, name: str, attempt: Callable[[], str], *, advice: str = "", needed: bool = False) -> Finding:
-    """The finding of an attempt, which returns what was found, and raises if it does not work.
+    """Run ``attempt`` and turn its outcome into a finding.
 
     Args:
-        group, name, needed: of the finding.
-        attempt: raises `NotHereError` where there is nothing to try.
-        advice: given where it fails.
+        group, name, needed: as in `Finding`.
+        attempt: returns the text of the finding; raises if it does not work, `NotHereError` if there is nothing to try.
+        advice: advice of the finding if the attempt fails.
     """
     try:
         return Finding(group, name, "ok", attempt(), needed=needed)
@@ -87,14 +87,14 @@ def tried(group: str, name: str, attempt: Callable[[], str], *, advice: str = ""
         return Finding(group, name, "not here", str(absent), absent.advice, needed)
     except NotRightError as wrong:
         return Finding(group, name, "no", str(wrong), advice, needed)
-    except Exception as error:  # noqa: BLE001  (whatever fails is what was looked for)
+    except Exception as error:  # noqa: BLE001  (any failure is a finding)
         return Finding(group, name, "no", in_a_line(error), advice, needed)
 
 
 def examined(
     group: str, look: Callable[[], Iterable[Finding]], name: str = "", *, needed: bool = False
 ) -> Iterator[Finding]:
-    """The findings of ``look``; if it fails, one more that says so, with ``name`` or the group's."""
+    """The findings of ``look``; if it fails, one more that says so, named ``name`` or like the group."""
     try:
         yield from look()
     except Exception as error:  # noqa: BLE001  (as above)

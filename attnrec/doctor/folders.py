@@ -1,4 +1,4 @@
-"""Folders that attnrec and its compilers write to: how large, and whether they can; public data sets that are here."""
+"""Folders that attnrec and its compilers write to: their size, and whether they are writable. Local public data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from attnrec.doctor.findings import Finding, NotHereError, NotRightError, tried
 
 GROUP = "folders and data"
-_PATIENCE = 1.0  # seconds; a cache on a network disk may hold very many files
+_PATIENCE = 1.0  # seconds for counting a cache, which may hold very many files on a network disk
 
 
 def current_folder() -> Iterator[Finding]:
@@ -36,19 +36,19 @@ def caches() -> Iterator[Finding]:
 
 
 def _triton_cache() -> Path:
-    """As Triton documents it."""
+    """The folder that Triton documents."""
     home = Path(os.environ.get("TRITON_HOME") or Path.home())
     return Path(os.environ.get("TRITON_CACHE_DIR") or home / ".triton" / "cache")
 
 
 def _inductor_cache() -> Path:
-    """As torch chooses it; KeyError or OSError, as torch has then, where the user has no name."""
+    """The folder that torch chooses; like torch, raises KeyError or OSError if the user has no name."""
     named = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     return Path(named or Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}")
 
 
 def data_sets() -> Iterator[Finding]:
-    """Public data sets that were brought here."""
+    """Public data sets that have been downloaded or prepared here."""
     yield tried(GROUP, "public data", _data_sets)
 
 
@@ -57,14 +57,14 @@ def _data_sets() -> str:
     from attnrec.data.public.download import downloaded
     from attnrec.data.public.get import prepared_file
 
-    # one without a direct download is not looked for
+    # a data set without a direct download is skipped
     here = [
         entry.name
         for entry in catalogue()
         if entry.interactions is not None and (prepared_file(entry.name).is_file() or downloaded(entry.name))
     ]
     if not here:
-        raise NotHereError("none yet", "attnrec data get lists what can be had; the embedded set needs none")
+        raise NotHereError("none yet", "attnrec data get lists what is available; the embedded data set is always here")
     return ", ".join(here)
 
 
@@ -75,33 +75,33 @@ def _cache(place: Callable[[], Path]) -> str:
 
 
 def _described(folder: Path, kept: str = "") -> str:
-    """Where it is, what is in it, and the space left; `NotRightError` where files cannot be written."""
+    """Its path, content and free space; `NotRightError` if files cannot be written there."""
     place = _existing(folder)
     try:
         _write_to(place)
     except OSError as error:
-        raise NotRightError(f"{shortened(folder)} cannot be written to: {error.strerror}") from error
+        raise NotRightError(f"cannot write to {shortened(folder)}: {error.strerror}") from error
     return f"{shortened(folder)}: {kept}{_bytes(shutil.disk_usage(place).free)} free"
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that exists."""
+    """The folder, or its nearest parent that exists."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def _write_to(folder: Path) -> None:
-    """OSError unless a file can be written there; it is gone at once."""
+    """Write a temporary file, which is removed at once; OSError if that fails."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"written")
 
 
 def _size(folder: Path) -> str:
-    """Bytes of all files below, as a phrase; what was counted until then where that takes long."""
+    """Total size of all files below, as a phrase; a lower bound if counting takes too long."""
     deadline, total, waiting = time.monotonic() + _PATIENCE, 0, [folder]
     while waiting:
         if time.monotonic() > deadline:
             return f"more than {_bytes(total)}"
-        with contextlib.suppress(OSError):  # removed meanwhile, or somebody else's
+        with contextlib.suppress(OSError):  # removed meanwhile, or not readable for this user
             for entry in os.scandir(waiting.pop()):
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry))
@@ -119,6 +119,6 @@ def _bytes(number: float) -> str:
 
 
 def shortened(path: Path) -> str:
-    """A path with ``~`` for the home folder, as it is fit for a bug report."""
+    """A path with ``~`` for the home folder, so that a bug report does not show the user's name."""
     home = Path.home()
     return str(Path("~", path.relative_to(home))) if path.is_relative_to(home) else str(path)

@@ -1,4 +1,4 @@
-"""GPUs, and what torch can do on them: products, bf16, the kernels of `scaled_dot_product_attention`."""
+"""GPUs, and what torch can do on them: matrix products, bf16, the kernels of `scaled_dot_product_attention`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def found(group: str) -> Iterator[Finding]:
 
 
 def trials(group: str) -> Iterator[Finding]:
-    """A product, bf16 and each kernel of attention on the current GPU."""
+    """A matrix product, bf16 and each attention kernel on the current GPU."""
     import torch
 
     if not torch.cuda.is_available():
         yield Finding(group, "CUDA", "not here", "torch sees no GPU")
         return
-    advice = "update NVIDIA's driver, or install a torch that knows this GPU"
+    advice = "update NVIDIA's driver, or install a version of torch that supports this GPU"
     yield tried(group, "CUDA", _product, advice=advice)
     yield tried(group, "bf16 on the GPU", partial(autocast, "cuda"), advice="use `precision='fp32'` or 'tf32'")
     for name, backend in _BACKENDS.items():
@@ -55,13 +55,13 @@ def autocast(kind: str) -> str:
     y.float().sum().backward()
     if y.dtype != torch.bfloat16:
         raise NotRightError(f"autocast gave {y.dtype}")
-    # bf16 keeps 8 bits: values around 1 are 0.004 off, a wrong one by about 1
+    # bf16 keeps 8 bits: values around 1 are off by 0.004, wrong ones by about 1
     _compare(y.float(), layer(x), 0.1)
     return "autocast, forward and backward"
 
 
 def _why_none() -> str:
-    """Raises what stands in torch's way; `NotHereError` if that is only the lack of a GPU."""
+    """Raise the reason why torch sees no GPU; `NotHereError` if there just is none."""
     import torch
 
     present = _nvidia_is_here()
@@ -72,7 +72,7 @@ def _why_none() -> str:
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         raise NotHereError("hidden by CUDA_VISIBLE_DEVICES")
     if present:
-        torch.cuda.init()  # says why it cannot
+        torch.cuda.init()  # its error says what is wrong
     raise NotHereError("none")
 
 
@@ -99,13 +99,13 @@ def _product() -> str:
     import torch
 
     x = torch.randn(64, 64)
-    # float32 sums of 64 products, or tf32 where the user has it on
+    # float32 sums of 64 products, or tf32 if the user has enabled it
     _compare((x.cuda() @ x.cuda()).cpu(), x @ x, 0.1)
-    return f"a product on {torch.cuda.get_device_name()}"
+    return f"a matrix product on {torch.cuda.get_device_name()}"
 
 
 def _attention(backend: str) -> str:
-    """One kernel of `scaled_dot_product_attention` alone, causal and in bf16, against the plain way in float32."""
+    """One kernel of `scaled_dot_product_attention`, causal and in bf16, against the plain computation in float32."""
     import torch
     import torch.nn.functional as F
     from torch.nn.attention import SDPBackend, sdpa_kernel

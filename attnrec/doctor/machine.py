@@ -1,4 +1,4 @@
-"""The machine: system, CPU cores and memory that this process may use. GPUs are torch's to name (`trials`)."""
+"""The machine: system, CPU cores and memory that this process may use. torch lists the GPUs (`gpus`)."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def usable_cores() -> int:
 def _cpu() -> str:
     there, usable = os.cpu_count() or 1, usable_cores()
     cores = f"{usable} core{'s' * (usable != 1)}"
-    # not every system tells its load; one above the cores says that others compute, too
+    # not every system reports its load; a load above the number of cores means that other processes compete
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"{cores if usable == there else f'{cores} of {there}'}, {_model()}{load}"
 
 
 def _model() -> str:
-    """Name of the processor; the architecture where it has none."""
+    """Name of the processor, or the architecture if it has no name."""
     for line in _lines(Path("/proc/cpuinfo")):
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -70,7 +70,7 @@ def _first_line(path: Path) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines of a file; none where it cannot be read."""
+    """Lines of a file; none if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

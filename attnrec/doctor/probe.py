@@ -1,4 +1,4 @@
-"""The smallest kernel, to see whether Triton's compiler works; needs triton alone."""
+"""A minimal kernel, to see whether Triton's compiler works; needs only triton."""
 
 import triton
 import triton.language as tl

@@ -1,4 +1,4 @@
-"""Runs trials in a process of their own, which may crash or hang, and collects what they found."""
+"""Runs trials in separate processes, which may crash or hang, and collects their findings."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _START = """import json, sys
 sys.path[:] = json.loads(sys.argv.pop(1))
 from attnrec.doctor.trials import main
 main(sys.argv[1:])"""
-"""The process finds modules where this one does: ``-m`` would look into the current folder first."""
+"""Gives the process this one's module path: ``-m`` would search the current folder first."""
 
 
 class Process:
-    """Tries things one after the other; a context manager, which leaves no process behind.
+    """A process that runs trials one after the other; as a context manager it leaves no process behind.
 
     Args:
-        names: of `TRIALS`, in order.
-        seconds: until it is stopped.
-        advice: for the finding of what was tried when it was stopped.
-        environment: variables beside those of this process.
+        names: keys of `TRIALS`, in order.
+        seconds: time limit, after which it is stopped.
+        advice: advice for the trial that was running when it was stopped.
+        environment: additional environment variables.
     """
 
     def __init__(self, names: Sequence[str], seconds: float, advice: str = "", **environment: str) -> None:
@@ -39,7 +39,7 @@ class Process:
         self._seconds, self._advice = seconds, advice
         self._deadline = time.monotonic() + seconds
         self._files = contextlib.ExitStack()
-        # files and not pipes, which would fill up while another process is waited for
+        # files, because pipes would fill up while we wait for another process
         self._said, self._complaint = (self._files.enter_context(_file()) for _ in range(2))
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START, json.dumps(sys.path), *names],
@@ -47,7 +47,7 @@ class Process:
             stdout=self._said,
             stderr=self._complaint,
             env=os.environ | {"PYTHONSAFEPATH": "1"} | environment,  # for the Pythons that a compiler starts, too
-            start_new_session=True,  # a compiler that it started is stopped with it
+            start_new_session=True,  # so that compilers it started are stopped with it
         )
 
     def __enter__(self) -> Self:
@@ -60,7 +60,7 @@ class Process:
         self._files.close()
 
     def findings(self) -> Iterator[Finding]:
-        """What was found, when it ends; a trial that it did not come through is a finding, too."""
+        """Wait for the end and give all findings; a trial that did not finish is also a finding."""
         fault = self._fault()
         self._said.seek(0)
         told = [json.loads(line) for line in self._said if line.endswith("\n")]
@@ -75,7 +75,7 @@ class Process:
             yield Finding(trial.group, trial.title, "no", text, advice, trial.needed)
 
     def _fault(self) -> str:
-        """Wait for the end; why it did not come by itself or well, or nothing."""
+        """Wait for the end; say what went wrong, or return an empty text."""
         try:
             code = self._process.wait(max(0.0, self._deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -85,7 +85,7 @@ class Process:
             return ""
         self._complaint.seek(0)
         last = self._complaint.read().strip().splitlines()[-1:]
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         return ": ".join([f"its process {how}", *last])
 
     def _stop(self) -> None:

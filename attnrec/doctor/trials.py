@@ -1,6 +1,6 @@
-"""What is tried, each in a process that may crash or hang (`processes`).
+"""The trials, run in processes that may crash or hang (`processes`).
 
-A trial imports what it needs itself, so that a broken torch breaks the trials of torch alone.
+Each trial does its own imports, so a broken torch only breaks the trials that need it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Trial:
     """Something to try.
 
     Attributes:
-        group, title: of the finding where the process ends before the trial does.
-        findings: does it.
+        group, title: group and name of the finding if the process ends before the trial does.
+        findings: runs the trial.
         needed: as in `Finding`.
-        needs_torch: whether there is nothing to try where torch cannot be imported.
+        needs_torch: whether the trial cannot run if torch cannot be imported.
     """
 
     group: str
@@ -54,7 +54,7 @@ def _build() -> str:
     import torch
 
     if torch.version.cuda is None:
-        return "for AMD GPUs" if torch.version.hip else "for the CPU alone"
+        return "for AMD GPUs" if torch.version.hip else "for the CPU only"
     version = torch.backends.cudnn.version() or 0  # 9.1.2 is 90102
     return f"for CUDA {torch.version.cuda}, cuDNN {version // 10_000}.{version // 100 % 100}.{version % 100}"
 
@@ -75,7 +75,7 @@ def _training() -> Iterator[Finding]:
 
 
 def _train() -> str:
-    """Data are read, a model trained and tested, its run written and opened again."""
+    """Read data, train and test a model, write its run and open it again."""
     from attnrec.api import train
     from attnrec.recommender import load
 
@@ -95,14 +95,14 @@ def _bf16() -> Iterator[Finding]:
 
 
 def _plug_ins() -> Iterator[Finding]:
-    """One for each variant or model that an installed package offers."""
+    """A finding for each variant or model that an installed package offers."""
     from attnrec.attention import ATTENTION
     from attnrec.models.base import MODELS
 
     for registry in (ATTENTION, MODELS):
         offered = [entry for entry in registry.entries() if entry.source not in ("built-in", "registered")]
         if not offered:
-            none = f"no package here offers any (entry points {registry.group})"
+            none = f"no installed package offers any (entry points {registry.group})"
             yield Finding(PLUG_INS, registry.option, "not here", none)
         for entry in offered:
             if entry.component is not None:
@@ -121,13 +121,13 @@ TRIALS = {
     "sm_80": Trial(WORKS, "compiling for sm_80", partial(compilers.without_gpu, WORKS), needs_torch=False),
     "torch.compile": Trial(WORKS, "torch.compile", partial(compilers.torch_compile, WORKS)),
 }
-"""By the names that `main` takes."""
+"""The trials by the names that `main` takes."""
 
 
 def main(names: Iterable[str]) -> None:
-    """Try what is named, in order; each start and each finding is a line of JSON on stdout."""
+    """Run the named trials in order; each start and each finding is a line of JSON on stdout."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as told:
-        os.dup2(2, 1)  # what others print is not taken for a finding
+        os.dup2(2, 1)  # other output goes to stderr, so that it is not taken for a finding
         for name in names:
             print(json.dumps({"trying": name}), file=told, flush=True)
             for finding in _findings(TRIALS[name]):

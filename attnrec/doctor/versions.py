@@ -26,20 +26,20 @@ def installed() -> Iterator[Finding]:
         required = metadata.requires("attnrec") or []
     except metadata.PackageNotFoundError:
         advice = "pip install -e . in the checkout"
-        yield Finding(GROUP, "packages", "no", "attnrec is not installed, so what it requires is unknown", advice)
+        yield Finding(GROUP, "packages", "no", "attnrec is not installed, so its requirements are unknown", advice)
         return
     for requirement in required:
         yield from _package(requirement)
 
 
 def _attnrec() -> str:
-    """Version, commit in a checkout, and where it comes from."""
+    """Version, commit if it is a checkout, and where it comes from."""
     here = Path(attnrec.__file__).resolve().parents[1]
     return f"{attnrec.__version__}{_commit(here)}, {_how_installed(here)}"
 
 
 def _how_installed(here: Path) -> str:
-    """Whether what was imported from ``here`` is what is installed."""
+    """Whether the attnrec imported from ``here`` is the installed one."""
     if here.name in ("site-packages", "dist-packages"):
         return "installed"
     try:
@@ -51,14 +51,14 @@ def _how_installed(here: Path) -> str:
         checkout = Path(unquote(urlsplit(url["url"]).path)).resolve()
         if checkout == here:
             return f"editable, from {shortened(here)}"
-        return f"from {shortened(here)}, beside the editable one of {shortened(checkout)}"
-    if Path(str(distribution.locate_file(""))).resolve() == here:  # by what an installation left in the checkout
+        return f"from {shortened(here)}; the editable installation is {shortened(checkout)}"
+    if Path(str(distribution.locate_file(""))).resolve() == here:  # metadata that an installation left in the checkout
         return f"from {shortened(here)}"
-    return f"from {shortened(here)}, beside an installed one"
+    return f"from {shortened(here)}; another one is installed"
 
 
 def _commit(folder: Path) -> str:
-    """`` (COMMIT)``, with ``-dirty`` where files have changed; nothing outside a checkout."""
+    """`` (COMMIT)``, with ``-dirty`` if files have changed; empty outside a checkout."""
     if not (folder / ".git").exists():
         return ""
     asked = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
@@ -76,7 +76,7 @@ def _python() -> str:
 
 
 def _package(text: str) -> Iterator[Finding]:
-    """The finding of a requirement as package metadata spell it; none where it does not apply."""
+    """The finding for a requirement, written as in package metadata; none if it does not apply here."""
     from packaging.requirements import Requirement
 
     requirement = Requirement(text)

@@ -9,8 +9,8 @@ A comparison is a folder of ordinary run directories:
 | `comparison.json`, `comparison.md` | the result |
 | `figures/` | the figures |
 
-Run again with the same folder, it repeats no finished run and resumes one that was interrupted; more variants
-or seeds may be asked for. Those that the folder has already stay in it and in its result.
+A second call with the same folder skips finished runs and resumes interrupted ones. It may add variants or seeds;
+those that the folder already has stay in it and in its result.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from attnrec.training.setup import build_for, split_of
 PLAN, RUNS = "comparison.toml", "runs"
 PROTOCOLS = {"full": "full ranking", "sampled": "sampled-100"}
 OF_ONE_RUN = frozenset({"attention", "seed"})
-# where the data lies and where it is computed may differ; the data itself is compared by its fingerprint
+# the path of the data and the device may differ; the data itself is compared by its fingerprint
 MAY_DIFFER = frozenset({"dataset", "device", "format"})
 
 
@@ -51,11 +51,11 @@ class Comparison:
     Attributes:
         path: the comparison's folder.
         config: the options that the runs share.
-        variants: by label, the options of its own that a variant has, ``attention`` or ``model`` among them;
-            differences are against the first.
-        seeds: of the runs of each variant.
-        trust_code: whether variants kept in runs that somebody else wrote may be executed.
-        asked: the runs that are to be there, by variant and seed; of the others, what is finished counts. None: all.
+        variants: each variant's own options by label, including ``attention`` or ``model``; differences are from the
+            first variant.
+        seeds: seeds of each variant's runs.
+        trust_code: whether code of variants may be executed that is stored in runs that somebody else wrote.
+        asked: the requested runs, by variant and seed; of the others, only finished ones count. None: all.
     """
 
     path: Path
@@ -73,23 +73,23 @@ class Comparison:
         return self.config.changed(**self.variants[variant], seed=seed)
 
     def runs(self) -> list[tuple[str, int]]:
-        """All runs, every variant with one seed before the next seed, so that a drift of the machine meets all."""
+        """All runs: every variant with one seed, then the next seed, so a drift of the machine affects all alike."""
         return [(variant, seed) for seed in self.seeds for variant in self.variants]
 
     def finished(self, variant: str, seed: int) -> bool:
-        """Whether that run has its result."""
+        """Whether that run has a result."""
         return self.run(variant, seed).finished()
 
     def finished_seeds(self, variant: str) -> tuple[int, ...]:
-        """Those of the variant's runs that have their result."""
+        """Seeds of the variant's runs that have a result."""
         return tuple(seed for seed in self.seeds if self.finished(variant, seed))
 
     def wanted(self) -> list[tuple[str, int]]:
-        """The runs that were asked for, in the order of `runs`."""
+        """The requested runs, in the order of `runs`."""
         return [run for run in self.runs() if self.asked is None or run in self.asked]
 
     def shown(self) -> list[str]:
-        """The variants that were asked for, and those that have a finished run."""
+        """The requested variants, and those with a finished run."""
         asked = {variant for variant, _ in self.wanted()}
         return [name for name in self.variants if name in asked or self.finished_seeds(name)]
 
@@ -108,15 +108,15 @@ def plan(
     trust_code: bool = False,
     overwrite: bool = False,
 ) -> Comparison:
-    """Check what is asked for, before anything is trained or written.
+    """Check the request before anything is trained or written.
 
     Args:
         config: the options of every run; ``attention`` is ignored, and ``seed`` is the first seed.
-        variants: at least two, each as ``NAME[:option=value,...]`` or with options of its own.
+        variants: at least two, each as ``NAME[:option=value,...]`` or with its own options.
         seeds: how many seeds.
         path: the folder, new or with a comparison of the same options.
-        trust_code: execute the variants in runs that somebody else wrote, where they are resumed.
-        overwrite: a comparison in the folder may be any, as it will be replaced (`attnrec.experiments.replacing`).
+        trust_code: execute code of variants when resuming runs that somebody else wrote.
+        overwrite: accept any comparison in the folder, as it will be replaced (`attnrec.experiments.replacing`).
 
     Raises:
         InputError: a variant, an option, the data or the folder cannot be used.
@@ -128,7 +128,7 @@ def plan(
     config = config.changed(attention=TrainConfig().model.attention)
     variants_by_label = labelled(config, variants)
     if config.training.start_from:
-        raise InputError("the runs of a comparison train from the beginning: start_from cannot be given")
+        raise InputError("a comparison trains from scratch, so `start_from` cannot be used")
     data = load_interactions(config.data.dataset, config.data)
     config = config.changed(split=resolved_kind(config.data.split, data))
     split = split_of(config, data)
@@ -146,9 +146,9 @@ def plan(
 
 
 def joined(comparison: Comparison) -> Comparison:
-    """A comparison together with the other variants and seeds that its folder holds, which are not to be trained.
+    """The comparison plus the other variants and seeds in its folder, which will not be trained.
 
-    Those that ``comparison`` has come first. InputError where the folder holds something else, a comparison with other
+    The variants of ``comparison`` come first. InputError if the folder holds something else, a comparison with other
     options, or one of the variants under another name.
     """
     check_plan(comparison)
@@ -173,21 +173,21 @@ def joined(comparison: Comparison) -> Comparison:
 
 
 def _called(own: Mapping[str, Any]) -> list[str]:
-    """The model and attention of a variant as tables show them: the class of a cell is the same in each version."""
+    """The model and attention of a variant as in tables, where all versions of a notebook's class look the same."""
     return [own[name].label for name in ("model", "attention") if name in own]
 
 
 def prepare(comparison: Comparison) -> None:
-    """Make the folder and record the plan; InputError or RunError where that cannot be."""
+    """Create the folder and write the plan; InputError or RunError if that fails."""
     make_folders(comparison.path)
     comparison.write_plan()
 
 
 @contextmanager
 def claimed(comparison: Comparison) -> Iterator[Comparison]:
-    """`prepare`, and keep other processes from training in the folder meanwhile; InputError if one does already.
+    """`prepare`, and lock the folder against other processes; InputError if another one is already training there.
 
-    Gives the comparison with what others have added since.
+    Yields the comparison with everything that others have added to the folder since it was planned.
     """
     make_folders(comparison.path)
     with FolderLock(comparison.path):
@@ -206,7 +206,7 @@ def open_comparison(path: str | Path) -> Comparison:
         variants = {str(own.pop("label")): own for own in map(dict, values.pop("variants"))}
         seeds = tuple(map(int, values.pop("seeds")))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file} does not say its variants and seeds") from error
+        raise InputError(f"{file} has no readable list of variants and seeds") from error
     usual = TrainConfig()
     of_one_run = {name: usual.value(name) for name in OF_ONE_RUN}
     config = TrainConfig.from_run(of_one_run | values, str(file))
@@ -226,14 +226,14 @@ def _shared_options(config: TrainConfig) -> dict[str, Any]:
 
 
 def check_plan(comparison: Comparison) -> None:
-    """InputError where the folder holds something else, or a comparison with other options."""
+    """InputError if the folder holds something else, or a comparison with other options."""
     path = comparison.path
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is not a directory")
     if not path.is_dir() or all(entry.name == LOCK or is_aside(entry.name) for entry in path.iterdir()):
         return
     if not is_comparison(path):
-        raise InputError(f"{path} holds other files, and no {PLAN}; choose another `out`")
+        raise InputError(f"{path} holds other files, but no {PLAN}; choose another `out`")
     before, now = (_shared_options(c.config) for c in (open_comparison(path), comparison))
     for name, value in now.items():
         if name not in MAY_DIFFER and before[name] != value:
@@ -243,7 +243,7 @@ def check_plan(comparison: Comparison) -> None:
 
 
 def check_places(comparison: Comparison) -> None:
-    """InputError where the run at the place of a variant and seed is that of another, or of other data."""
+    """InputError if a run's folder holds a run with other options, or on other data."""
     data: dict[str, RunDirectory] = {}
     for variant, seed in comparison.runs():
         run = comparison.run(variant, seed)
@@ -251,7 +251,7 @@ def check_places(comparison: Comparison) -> None:
             continue
         data.setdefault(run.manifest.data, run)
         if len(data) > 1:
-            raise InputError(f"{run} was trained on other data than {next(iter(data.values()))}")
+            raise InputError(f"{run} was not trained on the same data as {next(iter(data.values()))}")
         found, wanted = run.config(), comparison.run_config(variant, seed)
         for name in wanted.to_mapping():
             before, expected = found.value(name), wanted.value(name)
@@ -262,7 +262,7 @@ def check_places(comparison: Comparison) -> None:
 
 
 def _check_runs(comparison: Comparison, split: Split) -> None:
-    """InputError where a run there is another one, of other data, or of another version of a variant."""
+    """InputError if a run in the folder has other options, other data, or another version of a variant."""
     path, wanted = comparison.path, comparison.wanted()
     check_places(comparison)
     for variant, seed in comparison.runs():
@@ -278,6 +278,6 @@ def _check_runs(comparison: Comparison, split: Split) -> None:
             continue
         for file in changed_sources(run, run.config().model):
             raise InputError(
-                f"{file} has changed since {path} was begun with it; give the new version another name, "
+                f"{file} has changed since {path} was started with it; give the new version another name, "
                 "or choose another `out`"
             )

@@ -1,8 +1,8 @@
-"""What a variant costs: the score that each had when the fastest one was done.
+"""What a variant costs: the score that each had reached when the fastest one was done.
 
-An evaluation's line in `metrics.jsonl` says how many seconds of training led to it. The fastest variant is the
-one whose runs took the fewest seconds in all, on average over seeds. With each seed, every variant gets the time
-that the fastest one took with that seed, and counts with the best validation score it had by then.
+An evaluation's line in `metrics.jsonl` says how many seconds of training came before it. The fastest variant is the
+one whose runs took the fewest seconds, on average over seeds. For each seed, every variant gets the time that the
+fastest one took with that seed, and its best validation score within that time counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def time_curve(log: Sequence[Mapping[str, Any]], protocol: str, metric: str) -> 
     """Seconds and score of each evaluation in a run's log; empty if the run did not log seconds."""
     evaluations = [line for line in log if metric in line.get("valid", {}).get(protocol, {})]
     if any("seconds" not in line for line in evaluations):
-        return []  # begun by a version that did not log them, the clock of a resumed run starts too late
+        return []  # an old version started this run without logging seconds, so its clock starts too late
     return [(line["seconds"], line["valid"][protocol][metric]) for line in evaluations]
 
 
@@ -30,11 +30,11 @@ def at_equal_time(curves: Mapping[str, Mapping[int, Curve]]) -> tuple[EqualTime 
     """Best validation score of each run within the time of the fastest variant.
 
     Args:
-        curves: by variant and seed; those without seconds are empty.
+        curves: by variant and seed; empty for runs without seconds.
 
     Returns:
-        the fastest variant with its time, None if no run has seconds; and by variant the scores over the seeds that it
-        and the fastest one have. A variant is left out that has no such seed, or with one of them no score by then.
+        the fastest variant with its time, None if no run has seconds; and by variant, the scores over the seeds that it
+        shares with the fastest one. Left out are variants that share no seed, or lack a score by then for one of them.
     """
     timed = {name: {seed: curve for seed, curve in runs.items() if curve} for name, runs in curves.items()}
     taken = {name: {seed: curve[-1][0] for seed, curve in runs.items()} for name, runs in timed.items() if runs}

@@ -1,4 +1,4 @@
-"""Differences of a comparison against its first variant, tested together, and what is said of them in words."""
+"""Differences of a comparison from its first variant, tested together, and put into words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Table = npt.NDArray[np.float64]
 
 
 def headline_metric(comparison: Comparison) -> str:
-    """NDCG@10, or at the largest cut-off there is in a catalogue of fewer than ten items."""
+    """NDCG@10, or NDCG at the largest cut-off if the catalogue has fewer than ten items."""
     metrics = [
         name
         for run in comparison.runs()
@@ -30,12 +30,12 @@ def headline_metric(comparison: Comparison) -> str:
 
 
 def differences_from_first(comparison: Comparison, seeds: Mapping[str, Sequence[int]], metric: str) -> Differences:
-    """The differences of all variants but the first, each over the seeds that both have finished; tested together.
+    """The difference of each variant from the first, over the seeds that both have finished; all tested together.
 
     Args:
-        comparison: whose runs they are.
-        seeds: of the finished runs of each variant, the first variant first.
-        metric: such as ``NDCG@10``.
+        comparison: holds the runs.
+        seeds: seeds of each variant's finished runs, with the first variant first.
+        metric: for example ``NDCG@10``.
 
     Raises RunError when a file of a run is corrupt.
     """
@@ -80,7 +80,7 @@ def _stated(found: Difference, table: _Table) -> StatedDifference:
 
 
 def verdict(found: Difference) -> Verdict:
-    """What can be said of the variants, given all that is shown together."""
+    """What can be said about the variants, given all differences that are shown together."""
     if found.p_holm is None:
         return "not tested"
     if not found.shown:
@@ -89,15 +89,15 @@ def verdict(found: Difference) -> Verdict:
 
 
 def advice(found: Difference, wanted: SeedsWanted | None) -> str:
-    """What more seeds would do; empty where the difference is shown."""
+    """What more seeds would achieve; empty if the difference is shown."""
     if found.seeds == 1:
-        return "one seed: nothing can be said of the variants; at least two more are worth having"
+        return "one seed says nothing about the variants; run at least two more"
     if wanted is None:
         return ""
     if wanted.hopeless:
-        return f"more seeds would not help: the users' part of the uncertainty alone is ±{wanted.users_part:.4f}"
+        return f"more seeds would not help: the uncertainty over users alone is ±{wanted.users_part:.4f}"
     if wanted.more is None and found.seeds >= MOST_SEEDS:
         return ""
     if wanted.more is None:
         return f"more than {MOST_SEEDS} seeds would be needed to show a difference of this size"
-    return f"about {found.seeds + wanted.more} seeds in all would show a difference of this size in half of all cases"
+    return f"about {found.seeds + wanted.more} seeds in all would show a difference of this size half of the time"

@@ -1,10 +1,10 @@
-"""Public results of SASRec on public files, to hold a baseline against.
+"""Published results of SASRec on public files, to check a baseline against.
 
-A row applies to a comparison on the same data (by `attnrec.data.load.fingerprint`), with the same loss, ranked the
-same way; a row of sampled softmax applies to `ce`, which is no weaker. With ``bce`` all of them draw one negative a
-position, so they apply to runs that do. Where several rows apply, the lowest counts: no source's baseline is below it.
-A baseline stands below its row if it is more than 5 % below, some two standard deviations over seeds that RecBoard
-reports for Beauty (0.0010 of 0.0354).
+A row applies to a comparison on the same data (by `attnrec.data.load.fingerprint`), with the same loss and the same
+ranking; a row with sampled softmax applies to `ce`, which is no weaker. All rows with ``bce`` draw one negative per
+position, so they only apply to such runs. If several rows apply, the lowest counts, because no source has a lower one.
+A baseline counts as below its row if it is more than 5 % lower, about two of the standard deviations over seeds that
+RecBoard reports for Beauty (0.0010 of 0.0354).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class KnownRow:
     """NDCG@10 on the test items, as published.
 
     Attributes:
-        data: the file's usual name.
-        fingerprint: of the data.
-        loss: as ``loss`` of a training.
+        data: the usual name of the file.
+        fingerprint: fingerprint of the data.
+        loss: the option ``loss`` of a training.
         protocol: ``full`` or ``sampled``.
-        ndcg10: mean over seeds where the source has several.
-        model: as the source calls it.
-        source: who reports it, to stand before "reports".
+        ndcg10: the mean over seeds if the source has several.
+        model: the source's name for the model.
+        source: who reports it; messages continue with "reports".
     """
 
     data: str

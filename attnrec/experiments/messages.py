@@ -1,6 +1,6 @@
-"""What a comparison tells a worker, and what that says: a line of JSON each.
+"""The messages between a comparison and its workers, one line of JSON each.
 
-A variant of one's own may print, too; a line that is none of these is passed over.
+A user's variant may print as well; lines that are not messages are skipped.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from attnrec.core.plain import from_plain
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is to train.
+    """What a worker should train.
 
     Attributes:
-        options: of the run by name, as `TrainConfig.to_mapping` gives them.
-        trust_code: whether a variant kept in a run that somebody else wrote may be executed.
+        options: the run's options by name, as `TrainConfig.to_mapping` returns them.
+        trust_code: whether code of a variant may be executed that is stored in a run that somebody else wrote.
     """
 
     options: Mapping[str, Any]
@@ -28,12 +28,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands.
+    """The progress of a training.
 
     Attributes:
-        epoch: in progress, from 1.
-        done: share of all its steps, from 0 to 1.
-        loss, grad_norm: of the last step.
+        epoch: the current epoch, from 1.
+        done: share of all steps that are done, from 0 to 1.
+        loss, grad_norm: values of the last step.
         best: best validation score so far, from 0 to 1; 0 before the first evaluation.
     """
 
@@ -50,8 +50,8 @@ class Ended:
     """How a training ended.
 
     Attributes:
-        event: how.
-        message: its score, or why it failed; "" for one that was interrupted.
+        event: how it ended.
+        message: the score, or why it failed; "" if it was interrupted.
     """
 
     event: Literal["finished", "interrupted", "failed"]
@@ -59,17 +59,17 @@ class Ended:
 
 
 def as_line(message: Task | Progress | Ended) -> str:
-    """A line of JSON, without its end."""
+    """A line of JSON, without a newline."""
     return json.dumps(asdict(message))
 
 
 def read_task(line: str) -> Task:
-    """What `as_line` made of a task."""
+    """Read a task that `as_line` wrote."""
     return from_plain(Task, json.loads(line))
 
 
 def read_message(line: str) -> Progress | Ended | None:
-    """What a worker says in a line of its output; None for a line that somebody else printed."""
+    """The message in a line of a worker's output; None if the line is something else."""
     try:
         values = json.loads(line)
         is_progress = isinstance(values, dict) and values.get("event") == "progress"

@@ -23,7 +23,7 @@ class Outcome:
     """How the runs went.
 
     Attributes:
-        failures: by (variant, seed), what went wrong, in a line.
+        failures: by (variant, seed), what went wrong, in one line.
         interrupted: whether runs are missing because of Ctrl-C.
     """
 
@@ -32,7 +32,7 @@ class Outcome:
 
 
 class ComparisonObserver:
-    """Is told how the runs of a comparison go; every method may be overridden, none has to be."""
+    """Receives the progress of a comparison's runs; override the methods that you need."""
 
     def started(self, comparison: Comparison, waiting: list[tuple[str, int]]) -> None: ...
 
@@ -41,19 +41,19 @@ class ComparisonObserver:
     def run_progressed(self, variant: str, seed: int, progress: Progress) -> None: ...
 
     def run_ended(self, variant: str, seed: int, kind: str, message: str) -> None:
-        """``kind`` is ``finished``, ``interrupted`` or ``failed``; ``message`` says its score, or why it failed."""
+        """``kind`` is ``finished``, ``interrupted`` or ``failed``; ``message`` is the score, or why the run failed."""
 
 
 def run_all(comparison: Comparison, jobs: int = 1, observer: ComparisonObserver | None = None) -> Outcome:
-    """Train what was asked for and is not yet finished.
+    """Train the requested runs that are not yet finished.
 
     The first Ctrl-C (or another signal of `interrupts`) lets the runs in progress save their state and ends the
     comparison; a second one kills them.
 
     Args:
         comparison: what to train.
-        jobs: trainings at a time; the processor's cores are shared out among them.
-        observer: is told how it goes.
+        jobs: trainings at a time, which share the CPU cores.
+        observer: receives the progress.
     """
     watcher = observer or ComparisonObserver()
     waiting = [run for run in comparison.wanted() if not comparison.finished(*run)]
@@ -95,11 +95,11 @@ def _ended(job: _Job, outcome: Outcome, watcher: ComparisonObserver) -> None:
 
 
 _Events = queue.Queue[tuple[tuple[str, int], Progress | None]]
-"""Of which run, and where it stands; None when it has ended."""
+"""A run and its progress; None when it has ended."""
 
 
 class _Job:
-    """A worker process and the thread that reads what it says."""
+    """A worker process and the threads that read its output."""
 
     def __init__(
         self,
@@ -115,18 +115,18 @@ class _Job:
         self.told = False
         run = comparison.run(*key)
         self.process = subprocess.Popen(
-            # -P: nothing is imported from the current folder that happens to have a module's name
+            # -P: the current folder is not searched, where a file may happen to have a module's name
             [sys.executable, "-P", "-m", "attnrec.experiments.worker", str(run)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            start_new_session=True,  # Ctrl-C at the terminal reaches the workers through us alone, once
+            start_new_session=True,  # so that Ctrl-C reaches the workers only through us, once
         )
         assert self.process.stdin is not None
         task = Task(comparison.run_config(*key).to_mapping(), comparison.trust_code)
-        with contextlib.suppress(BrokenPipeError):  # it has ended already; what it said tells why
+        with contextlib.suppress(BrokenPipeError):  # it has already ended; its output says why
             self.process.stdin.write(as_line(task) + "\n")
             self.process.stdin.flush()
         self.readers = [threading.Thread(target=read, daemon=True) for read in (self._read_events, self._read_errors)]
@@ -136,7 +136,7 @@ class _Job:
     def interrupt(self) -> None:
         if not self.told:
             self.told = True
-            # not SIGINT, which is ignored where a shell started us in the background
+            # not SIGINT, which is ignored if a shell started us in the background
             self.process.send_signal(signal.SIGTERM)
 
     def result(self) -> Ended:
@@ -152,7 +152,7 @@ class _Job:
         if self.told:
             return Ended("interrupted")  # before it could answer
         if code == -signal.SIGKILL:
-            return Ended("failed", "killed, as the system does to a process that runs out of memory")
+            return Ended("failed", "killed; the system does this to a process that runs out of memory")
         last = self.complaint.strip().splitlines()
         return Ended("failed", last[-1] if last else f"the training ended with code {code}")
 

@@ -1,4 +1,4 @@
-"""A comparison begun anew in its folder: what was there is moved aside, and removed when the new one is whole."""
+"""Replaces a comparison in its folder: the old one is moved aside, and removed when the new one is complete."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from attnrec.experiments.report import MARKDOWN_RESULT
 from attnrec.experiments.result import JSON_RESULT
 from attnrec.training.claiming import REPLACED, moved_aside, remove_run
 
-_OWN = (JSON_RESULT, MARKDOWN_RESULT, RUNS, PLAN)  # the plan last: until it has gone, the comparison is still there
+_OWN = (JSON_RESULT, MARKDOWN_RESULT, RUNS, PLAN)  # the plan last: it marks a comparison
 
 
 @contextmanager
 def claimed_anew(comparison: Comparison) -> Iterator[Comparison]:
-    """As `attnrec.experiments.compare.claimed`, for a folder whose comparison, if it has one, is to be replaced.
+    """Like `attnrec.experiments.compare.claimed`, but replaces the folder's comparison if there is one.
 
-    What is replaced lies in ``replaced-N`` there until every run of the new one has its result; where one has none in
-    the end, it stays, with a `RunWarning`. Raises RunError where it cannot be moved.
+    The old one is kept in ``replaced-N`` in the folder until every run of the new one has a result. If a run has none
+    at the end, the old one stays, with a `RunWarning`. Raises RunError if the old one cannot be moved.
     """
     path = comparison.path
     make_folders(path)
@@ -45,7 +45,7 @@ def claimed_anew(comparison: Comparison) -> Iterator[Comparison]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a comparison and its runs; what is not of attnrec stays."""
+    """Remove a comparison and its runs, but no other files."""
     for run in path.glob(f"{RUNS}/*/seed-*"):
         remove_run(run)
     for name in (JSON_RESULT, MARKDOWN_RESULT, PLAN):

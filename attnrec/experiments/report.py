@@ -31,10 +31,10 @@ MARKDOWN_RESULT = "comparison.md"
 
 
 def build_result(comparison: Comparison, failures: Mapping[tuple[str, int], str] | None = None) -> ComparisonFindings:
-    """Everything known of a comparison; runs that are not finished are left out, and named as failed or missing.
+    """Everything known about a comparison; unfinished runs are left out, and listed as failed or missing.
 
     Args:
-        comparison: with its runs as they stand.
+        comparison: the comparison; its runs are read as they are now.
         failures: by variant and seed, why a run failed.
 
     Raises RunError when a file of a run is corrupt.
@@ -93,7 +93,7 @@ def trend(epoch_means: Sequence[float]) -> float:
 
 
 def epoch_means(log: list[dict[str, Any]]) -> list[float]:
-    """Mean over the steps of each epoch of the global gradient norm, from the lines of `metrics.jsonl`."""
+    """The mean global gradient norm over the steps of each epoch, from the lines of `metrics.jsonl`."""
     lines = [line for line in log if "grad_norm" in line]
     epochs = np.array([line["epoch"] for line in lines])
     norms = np.array([line["grad_norm"] for line in lines])
@@ -138,7 +138,7 @@ def _failed(comparison: Comparison, variant: str, failures: Mapping[tuple[str, i
 
 
 def _missing(comparison: Comparison, variant: str, failures: Mapping[tuple[str, int], str]) -> tuple[int, ...]:
-    """Seeds of what was asked for and neither has its result nor failed."""
+    """Seeds of requested runs that have no result and have not failed."""
     return tuple(
         seed
         for name, seed in comparison.wanted()
@@ -147,13 +147,13 @@ def _missing(comparison: Comparison, variant: str, failures: Mapping[tuple[str, 
 
 
 def _ratio(own: RunFigures | None, first: RunFigures | None) -> float | None:
-    """Seconds an epoch as a multiple of the first variant's; None where one of them has none."""
+    """Seconds per epoch as a multiple of the first variant's; None if one of them is unknown."""
     if own is None or first is None or not own.seconds_per_epoch or not first.seconds_per_epoch:
         return None
     return own.seconds_per_epoch / first.seconds_per_epoch
 
 
 def _ndcg10(figures: RunFigures | None) -> dict[str, float]:
-    """By protocol, as far as it is there."""
+    """Mean test NDCG@10 by protocol, if it was computed."""
     test = {} if figures is None else figures.test
     return {protocol: metrics["NDCG@10"].mean for protocol, metrics in test.items() if "NDCG@10" in metrics}

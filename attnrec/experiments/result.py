@@ -1,8 +1,8 @@
 """The result of a comparison, field by field, and the JSON that holds it.
 
-`comparison.json` has a key for each field, of the same name; the fields of a variant's `RunFigures` stand among its
-own, and are not there before it has a finished run, nor is ``difference`` where there is none. Scores are between 0
-and 1; protocols are ``full`` and ``sampled``; metrics are ``NDCG@N``, ``Hit@N`` and ``MRR``.
+`comparison.json` has a key for each field, with the same name. The fields of a variant's `RunFigures` are directly
+among its own; they are missing until it has a finished run, and ``difference`` is missing if there is none. Scores are
+between 0 and 1; protocols are ``full`` and ``sampled``; metrics are ``NDCG@N``, ``Hit@N`` and ``MRR``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Verdict = Literal["better", "worse", "no difference shown", "not tested"]
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """One number of each of a variant's finished runs.
+    """One number from each of a variant's finished runs.
 
     Attributes:
-        mean: over the runs.
-        sd: standard deviation of a sample (n - 1); None for one run.
+        mean: mean over the runs.
+        sd: sample standard deviation (n - 1); None for one run.
         values: the number of each run, in the order of the variant's ``seeds``.
     """
 
@@ -48,12 +48,13 @@ class OverSeeds:
 
 @dataclass(frozen=True)
 class GradientNorms:
-    """The norm of all gradients together, before clipping; each over the seeds.
+    """The global gradient norm before clipping; each value over the seeds.
 
     Attributes:
-        mean, max, last: over all steps of a run; of its last step.
-        trend: mean over the last fifth of the epochs divided by that over the first; NaN where the latter is 0.
-        mean_of_last_batch_of_epoch: mean over the last step of each epoch alone.
+        mean, max: over all steps of a run.
+        last: at the last step of a run.
+        trend: mean over the last fifth of the epochs divided by that over the first fifth; NaN if the divisor is 0.
+        mean_of_last_batch_of_epoch: mean over only the last step of each epoch.
     """
 
     mean: OverSeeds
@@ -65,15 +66,15 @@ class GradientNorms:
 
 @dataclass(frozen=True)
 class RunFigures:
-    """What the finished runs of a variant say without the other variants.
+    """The figures of a variant's finished runs, independent of other variants.
 
     Attributes:
-        parameters: how many numbers are trained.
+        parameters: number of trained parameters.
         seconds_per_epoch: median over the seeds of each run's median.
-        peak_memory_bytes: the largest of the runs; on a GPU its memory, else that of the process.
-        epochs, best_epoch: trained, and chosen by validation, counted from 1; one a seed.
+        peak_memory_bytes: the largest of the runs; GPU memory on a GPU, otherwise that of the process.
+        epochs, best_epoch: number of trained epochs, and the epoch chosen on validation, from 1; one per seed.
         test: scores by protocol and metric, at the chosen epoch.
-        grad_norm: over the steps of the training.
+        grad_norm: global gradient norm over the steps of the training.
     """
 
     parameters: int
@@ -87,15 +88,15 @@ class RunFigures:
 
 @dataclass(frozen=True)
 class StatedDifference(Difference):
-    """A difference from the first variant, and what is said of it.
+    """A difference from the first variant, with a verdict and advice.
 
     Attributes:
-        verdict: ``not tested`` with one seed; the others go by the adjusted result alone.
-        more_seeds: how many more would show a difference of this size in half of all cases; None where it is shown,
-            where too many would be needed, or with one seed.
-        users_part: half the width of the interval that seeds without end would leave; None where it is shown, or with
-            one seed.
-        advice: the same in words; "" where there is nothing to be said.
+        verdict: ``not tested`` with one seed; the others depend only on the adjusted result.
+        more_seeds: how many more would show a difference of this size half of the time; None if it is shown, if too
+            many would be needed, or with one seed.
+        users_part: half the width of the interval that would remain with infinitely many seeds; None if the difference
+            is shown, or with one seed.
+        advice: the same in words; "" if there is nothing to say.
     """
 
     verdict: Verdict
@@ -105,12 +106,12 @@ class StatedDifference(Difference):
 
 
 Differences = Mapping[str, Mapping[str, StatedDifference]]
-"""By variant and protocol, of the variants that have a seed in common with the first."""
+"""By variant and protocol, for the variants that share a seed with the first."""
 
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A run that was tried and has no result; ``message`` says why, in a line or a few."""
+    """A run that was tried and has no result; ``message`` says why, in one or a few lines."""
 
     seed: int
     message: str
@@ -122,16 +123,16 @@ class VariantResult:
 
     Attributes:
         attention: its label.
-        options: of its own by name, as TOML and JSON take them; ``attention`` or ``model`` among them.
-        seeds: of its finished runs, ascending; empty where there is none.
+        options: its own options by name, as TOML and JSON values, including ``attention`` or ``model``.
+        seeds: seeds of its finished runs, ascending; may be empty.
         failed: runs that failed when the comparison was last run.
-        missing: seeds of runs that were asked for and have neither ended nor failed.
-        figures: of its finished runs; None where there is none.
-        seconds_ratio: seconds an epoch as a multiple of the first variant's; None where one of them has none.
-        difference: from the first variant in `ComparisonFindings.metric`, by protocol, over the seeds that both have
-            finished; empty for the first one, and where they have none in common.
+        missing: seeds of requested runs that have neither finished nor failed.
+        figures: figures of its finished runs; None if there are none.
+        seconds_ratio: seconds per epoch as a multiple of the first variant's; None if one of them is unknown.
+        difference: difference from the first variant in `ComparisonFindings.metric`, by protocol, over the seeds that
+            both have finished; empty for the first variant, and if they share no seed.
         valid_at_equal_time: best validation score within the time that the fastest variant took (`EqualTime`); None
-            where a run had none by then or did not log its seconds.
+            if a run had none by then or did not log its seconds.
     """
 
     attention: str
@@ -147,11 +148,11 @@ class VariantResult:
 
 @dataclass(frozen=True)
 class EqualTime:
-    """The time that every variant is given for `VariantResult.valid_at_equal_time`.
+    """The time that every variant gets for `VariantResult.valid_at_equal_time`.
 
     Attributes:
-        fastest: label of the variant whose runs took the fewest seconds in all.
-        seconds: of training that it took, a mean over its seeds.
+        fastest: label of the variant whose runs took the fewest seconds.
+        seconds: its seconds of training, the mean over its seeds.
     """
 
     fastest: str
@@ -160,19 +161,19 @@ class EqualTime:
 
 @dataclass(frozen=True)
 class ComparisonFindings:
-    """Everything that is known of a comparison.
+    """Everything that is known about a comparison.
 
     Attributes:
         out: its folder, as it was given.
         dataset: name or path, as it was given.
-        loss: that all variants were trained with, unless one has its own.
-        selected_by: protocol that chose the epoch, on validation.
-        metric: that differences are of: ``NDCG@10``, or NDCG at the largest cut-off of a catalogue of fewer items.
-        seeds: of all runs, asked for or already there; ascending.
-        variants: those asked for, then the folder's others with a finished run. Differences are from the first.
-        differing: what differs besides the variants, a line each.
-        equal_time: None where no run logged its seconds.
-        warnings: what makes the comparison say less than it seems to, a line each.
+        loss: the loss that all variants were trained with, unless one has its own.
+        selected_by: the protocol that chose the epoch, on validation.
+        metric: the metric of the differences: ``NDCG@10``, or NDCG at the largest cut-off of a smaller catalogue.
+        seeds: seeds of all runs, requested or already there; ascending.
+        variants: the requested ones, then others in the folder with a finished run. Differences are from the first.
+        differing: what differs besides the variants, one line each.
+        equal_time: the time behind `VariantResult.valid_at_equal_time`; None if no run logged its seconds.
+        warnings: why the comparison may say less than it seems to, one line each.
     """
 
     out: str
@@ -191,18 +192,18 @@ class ComparisonFindings:
         return [(variant, variant.figures) for variant in self.variants if variant.figures is not None]
 
     def differences(self) -> Differences:
-        """From the first variant, of those that have any."""
+        """The differences from the first variant, of all variants that have any."""
         return {variant.attention: variant.difference for variant in self.variants if variant.difference}
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; what `comparison.json` holds."""
+        """Plain values, as in `comparison.json`."""
         return dict(as_plain(self))
 
 
 def read_result(folder: str | Path) -> ComparisonFindings:
-    """The result that a comparison left in its folder when it was last run; no run is read.
+    """The result that a comparison wrote when it was last run; the runs themselves are not read.
 
-    Raises InputError where there is none, or where the file is not what a comparison writes.
+    Raises InputError if there is none, or if the file was not written by a comparison.
     """
     file = Path(folder) / JSON_RESULT
     content = content_of(file, file)

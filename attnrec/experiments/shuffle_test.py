@@ -1,7 +1,7 @@
-r"""Does order matter in a data set? Shuffle the histories, and see how much of a model's score goes.
+r"""Does order matter in a data set? Shuffle the histories and see how much of a model's score is lost.
 
-A SASRec is trained on the data as they are, and another with the same options and seed on the data with each
-training history in random order. Test items stay what they are; what is evaluated, in full ranking, is
+One SASRec is trained on the data as they are, and another with the same options and seed on the data with each
+training history in random order. The test items stay the same. Three conditions are evaluated, in full ranking:
 
 | condition | trained on | history before the test item |
 |---|---|---|
@@ -9,13 +9,13 @@ training history in random order. Test items stay what they are; what is evaluat
 | shuffled at evaluation | histories in order | shuffled |
 | shuffled throughout | shuffled histories | shuffled |
 
-In the second and the third nothing can be known of order, so no more than the smaller of the two losses is due to
-order, and perhaps less: a model made for unordered histories may do better still. A model trained in order can lose
-more than order is worth, because it relies on it; one trained on shuffled histories learns more slowly, and a short
-training shows it too low.
+In the second and third, the order is unknown to the model. So at most the smaller of the two losses is due to order,
+and perhaps less: a model made for unordered histories may do better. A model trained in order can lose more than order
+is worth, because it relies on it. One trained on shuffled histories learns more slowly, so a short training
+underestimates it.
 
-The whole history is shuffled, also where it is longer than the model sees, so that which items are the latest is lost
-too. Where little is lost, the data can show little about how a model treats order (Klenitskiy et al., "Does It Look
+The whole history is shuffled, even if it is longer than the model sees, so the model no longer knows which items are
+the latest. If little is lost, the data can show little about how a model treats order (Klenitskiy et al., "Does It Look
 Sequential? An Analysis of Datasets for Evaluation of Sequential Recommendations", RecSys 2024, shuffle the users'
 sequences at evaluation).
 """
@@ -49,7 +49,7 @@ from attnrec.training.setup import split_of
 
 IN_ORDER, AT_EVALUATION, THROUGHOUT = "in_order", "shuffled_at_evaluation", "shuffled_throughout"
 POPULARITY = "popularity"
-_MOST, _LITTLE = 0.5, 0.1  # shares of the score that the words below speak of
+_MOST, _LITTLE = 0.5, 0.1  # shares of the score lost, the limits between the verdicts below
 
 _QUICK: dict[str, Any] = {"loss": "ce", "lr": 2e-3, "dim": 64, "eval_every": 1, "patience": 5}
 _STEPS, _EPOCHS = 1000, (5, 100)
@@ -59,14 +59,14 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Loss:
-    """What shuffling takes from a metric.
+    """How much of a metric is lost by shuffling.
 
     Attributes:
-        condition: the shuffled one.
+        condition: the shuffled condition.
         metric: its name.
         absolute: score in order minus score when shuffled.
         relative: the same as a share of the score in order; its interval is that of a ratio of means, linearised
-            (Cochran, "Sampling Techniques", 1977, chapter 6). None where the score in order is 0.
+            (Cochran, "Sampling Techniques", 1977, chapter 6). None if the score in order is 0.
     """
 
     condition: str
@@ -80,15 +80,15 @@ class ShuffleTest:
     """The result of `shuffle_test`, on the test items, in full ranking.
 
     Attributes:
-        dataset: its name.
-        users: evaluated.
-        seeds: of the trainings and of the shuffling.
-        best_epochs: that validation chose for the models trained in order and those that were not, one a seed.
-        options: fields of `TrainConfig`, of all trainings.
-        scores: of each condition, and of ranking by training popularity, every metric's mean over users and seeds.
-        losses: of the two shuffled conditions, in every metric.
-        verdict: what it means, in words; it goes by the smaller of the two losses.
-        cautions: what speaks against taking the figures at their word.
+        dataset: name of the data set.
+        users: number of evaluated users.
+        seeds: seeds of the trainings and of the shuffling.
+        best_epochs: the epochs chosen on validation, for the models trained in order and shuffled, one per seed.
+        options: the options of all trainings, fields of `TrainConfig`.
+        scores: mean over users and seeds of each metric, for each condition and for ranking by training popularity.
+        losses: losses of the two shuffled conditions, in every metric.
+        verdict: the meaning in words, based on the smaller of the two losses.
+        cautions: reasons not to take the figures at face value.
     """
 
     dataset: str
@@ -123,9 +123,9 @@ def _interval(found: Difference | None) -> str:
 
 
 def quick_options(data: Interactions, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of `TrainConfig` for a training that is long enough to see a loss, not to report a score.
+    """Options of `TrainConfig` for a training that is long enough to see a loss, but not to report a score.
 
-    ``given``: the options that will win over these.
+    ``given``: options of the user, which take precedence over these.
     """
     of_batches = {"batch_size", "split", "valid_from", "test_from"}
     config = TrainConfig.from_mapping({k: v for k, v in given.items() if k in of_batches}, "options")
@@ -142,9 +142,9 @@ def shuffle_test(
 
     Args:
         data: the interactions.
-        config: the options of every training, ``seed`` the first seed; ``dataset`` and ``format`` are not read.
-        seeds: how many.
-        observer: is told of every training.
+        config: the options of every training; ``seed`` is the first seed, ``dataset`` and ``format`` are not used.
+        seeds: how many seeds.
+        observer: receives the progress of every training.
 
     Raises:
         InputError: the data or an option cannot be used.
@@ -154,7 +154,7 @@ def shuffle_test(
     if seeds < 1:
         raise InputError(f"`seeds` must be at least 1, not {seeds}")
     if config.training.start_from:
-        raise InputError("a shuffle test trains from the beginning: start_from cannot be given")
+        raise InputError("a shuffle test trains from scratch, so `start_from` cannot be used")
     cutoff = min(10, data.num_items)
     numbers = tuple(range(config.training.seed, config.training.seed + seeds))
     runs = [_one_seed(data, config.changed(seed=seed), observer or Observer(), cutoff) for seed in numbers]
@@ -187,9 +187,9 @@ def shuffle_test(
 
 
 def shuffled(data: Interactions, lengths: npt.NDArray[np.int64], seed: int) -> Interactions:
-    """The data with the first ``lengths[u]`` items of each user u in random order; what follows stays.
+    """The data with the first ``lengths[u]`` items of each user u in random order; later items stay.
 
-    Timestamps stay with their places in the history, so that they do not tell the order of the items.
+    Timestamps stay at their places in the history, so they do not reveal the order of the items.
     """
     rows = ragged_arange(data.offsets[:-1], lengths)
     users = np.repeat(np.arange(data.num_users), lengths)
@@ -201,7 +201,7 @@ def shuffled(data: Interactions, lengths: npt.NDArray[np.int64], seed: int) -> I
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """What one seed gives: metrics of every user by condition and name, float64 [M] each, and the chosen epochs."""
+    """The result of one seed: metrics of every user by condition and name, float64 [M] each, and the chosen epochs."""
 
     values: dict[str, dict[str, _Floats]]
     best_epochs: dict[str, int]
@@ -210,7 +210,7 @@ class _Run:
 def _one_seed(data: Interactions, config: TrainConfig, observer: Observer, cutoff: int) -> _Run:
     split = split_of(config, data)
     known = split.train_lengths.copy()
-    known[split.users("test")] = split.history_lengths("test")  # with what is held out for validation
+    known[split.users("test")] = split.history_lengths("test")  # including the items held out for validation
     asked = shuffled(data, known, config.training.seed)
     without = replace(shuffled(data, split.train_lengths, config.training.seed), name=f"{data.name}, shuffled")
 
@@ -228,7 +228,7 @@ def _one_seed(data: Interactions, config: TrainConfig, observer: Observer, cutof
 
 
 def _trained(data: Interactions, config: TrainConfig, observer: Observer) -> Trainer:
-    """A training whose model is the one that validation chose, in eval mode; its run directory is gone."""
+    """A finished training with the model chosen on validation, in eval mode; its run directory is removed."""
     with tempfile.TemporaryDirectory(prefix="attnrec-") as folder:
         trainer = Trainer(config, RunDirectory(folder), data, observer)
         if fit_new(trainer)["interrupted"]:
@@ -250,7 +250,7 @@ class _Popularity:
 
 
 def _loss(condition: str, metric: str, ordered: _Floats, other: _Floats) -> Loss:
-    """From the metric of each seed and user in order and when shuffled, [seeds, users] each."""
+    """The loss, from the metric of each seed and user in order and when shuffled, [seeds, users] each."""
     lost = ordered - other
     whole = ordered.mean()
     if not whole:
@@ -260,31 +260,31 @@ def _loss(condition: str, metric: str, ordered: _Floats, other: _Floats) -> Loss
 
 
 def _verdict(losses: Sequence[Loss], learned: Difference, metric: str) -> str:
-    """What the smaller loss means: that much at most is due to order.
+    """What the smaller loss means: at most that much is due to order.
 
     ``learned``: score in order minus score of popularity; a model that is not better has nothing to lose.
     """
     loss = min((loss for loss in losses if loss.metric == metric), key=lambda loss: loss.absolute.mean)
     if learned.low <= 0 or loss.relative is None:
         return (
-            "The model ranks no better than popularity, so that nothing can be said of order: it needs a longer "
-            "training, or histories say nothing about what comes next in these data."
+            "The model ranks no better than popularity, so this test says nothing about order. Train longer; if that "
+            "does not help, histories do not predict what comes next in these data."
         )
     share = loss.relative.mean
     if not loss.absolute.leaves_out_zero or share < 0:
-        return "No loss is shown: order tells this model nothing that the items alone do not."
+        return "No loss is shown: order tells this model nothing that the set of items does not."
     lost = f"{share:.0%} of the {metric} is lost without it"
     if share >= _MOST:
         return f"Order matters: {lost}."
     if share >= _LITTLE:
-        return f"Order matters in part: {lost}; which items a history holds gives the rest."
+        return f"Order matters in part: {lost}; the rest comes from which items a history holds."
     return f"Order matters little: {lost}."
 
 
 def _cautions(best_epochs: Mapping[str, Sequence[int]], config: TrainConfig, seeds: int) -> tuple[str, ...]:
     found = []
     if any(epoch == config.training.epochs for chosen in best_epochs.values() for epoch in chosen):
-        found.append("The last epoch was the best for a model, so that more epochs may change the figures.")
+        found.append("The last epoch was the best for a model; more epochs may change the figures.")
     if seeds == 1:
-        found.append("With one seed, the intervals are over users and speak of these two trained models alone.")
+        found.append("With one seed, the intervals are over users and apply only to these two trained models.")
     return tuple(found)

@@ -1,6 +1,6 @@
 """The result of a comparison as tables, for the terminal and for Markdown; variants are rows.
 
-Columns stand in the order in which they matter: a narrow terminal leaves out the last ones.
+Columns are in order of importance, because a narrow terminal leaves out the last ones.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def tables(result: ComparisonFindings) -> list[ReportTable]:
 
 
 def problems(result: ComparisonFindings) -> list[str]:
-    """What is to be said of runs without a result: for each variant why its runs failed, and which are missing."""
+    """Lines about runs without a result: for each variant, why its runs failed and which are missing."""
     lines = []
     for entry in result.variants:
         reasons: dict[str, list[str]] = {}
@@ -82,7 +82,7 @@ def to_markdown(comparison: Comparison, result: ComparisonFindings) -> str:
 
 
 def _ranking(result: ComparisonFindings, done: _Trained) -> ReportTable:
-    """A line a variant, the best first; with the number of seeds where these differ."""
+    """One row per variant, the best first; with the number of seeds if it differs between variants."""
     metric, first = result.metric, result.variants[0]
     seeds_differ = len({len(entry.seeds) for entry, _ in done}) > 1
     rows = []
@@ -96,7 +96,7 @@ def _ranking(result: ComparisonFindings, done: _Trained) -> ReportTable:
         seeds = (str(len(entry.seeds)),) if seeds_differ else ()
         rows.append((entry.attention, f"{value.mean:.4f}", spread, difference, word, *seeds))
     headers = ("variant", metric, "±", "against first", "shown", *(("seeds",) if seeds_differ else ()))
-    note = f"First: {first.attention}. Shown: whether the difference is more than chance; more of it below."
+    note = f"First: {first.attention}. Shown: whether the difference is more than chance; details below."
     return ReportTable(f"Ranking by {metric}, {PROTOCOLS['full']}", headers, tuple(rows), note)
 
 
@@ -126,7 +126,7 @@ def _metrics_table(result: ComparisonFindings, done: _Trained, protocol: str) ->
 def _words_table(result: ComparisonFindings) -> ReportTable:
     rows = []
     for variant, of in result.differences().items():
-        protocols: dict[str, list[str]] = {}  # by what is said of them
+        protocols: dict[str, list[str]] = {}  # by their description in words
         for protocol, found in of.items():
             protocols.setdefault(_in_words(found), []).append(protocol)
         rows += [(variant, ", ".join(names), words) for words, names in protocols.items()]
@@ -134,8 +134,8 @@ def _words_table(result: ComparisonFindings) -> ReportTable:
     note = ""
     if any(found.more_seeds for found in _all(result.differences())):
         note = (
-            "Seeds added because of what is seen here are a second chance for luck. To be sure, begin a new comparison "
-            "with that many seeds, all of them new."
+            "Adding seeds because of these results gives luck a second chance. To be sure, start a new comparison with "
+            "that many seeds, all of them new."
         )
     return ReportTable(title, ("variant", "ranking", "in words"), tuple(rows), note, numbers_from=3)
 
@@ -161,8 +161,8 @@ def _differences_table(result: ComparisonFindings, protocol: str) -> ReportTable
         rows.append((variant, f"{found.mean:+.4f}", _interval(found.low, found.high), adjusted, _p(found.p_holm)))
     if not together:
         note = (
-            "Difference of one seed, with a 95 % interval by paired bootstrap over users. It speaks of these two "
-            "trained models: another seed would give two others."
+            "Difference for one seed, with a 95 % interval by paired bootstrap over users. It applies only to these "
+            "two trained models: another seed gives two others."
         )
         headers = ("variant", "mean", "over users")
         return ReportTable(f"{title}: these two trained models", headers, tuple(row[:3] for row in rows), note)
@@ -187,15 +187,15 @@ def _cost_table(result: ComparisonFindings, done: _Trained) -> ReportTable:
     )
     first, metric, equal = result.variants[0].attention, result.metric, result.equal_time
     headers = ("variant", "parameters", "s an epoch", "ratio", f"{metric} at equal time", "memory, MB", "best epoch")
-    note = f"Ratio: of the time of an epoch to that of {first}. "
+    note = f"Ratio: time of an epoch relative to {first}. "
     if equal:
         note += (
-            f"At equal time: the best on validation ({PROTOCOLS[result.selected_by]}) within the "
-            f"{_seconds(equal.seconds)} of training that {equal.fastest}, the fastest, took in all. "
+            f"At equal time: the best validation score ({PROTOCOLS[result.selected_by]}) within the "
+            f"{_seconds(equal.seconds)} of training that {equal.fastest}, the fastest, took in total. "
         )
         if any(entry.valid_at_equal_time is None for entry, _ in done):
-            note += "-: not validated by then; validating more often shows more. "
-    return ReportTable("Cost", headers, rows, note + "Memory: the peak.")
+            note += "-: not validated by then; validate more often to see more. "
+    return ReportTable("Cost", headers, rows, note + "Memory: peak.")
 
 
 def _gradients_table(done: _Trained) -> ReportTable:
@@ -208,9 +208,9 @@ def _gradients_table(done: _Trained) -> ReportTable:
     )
     headers = ("variant", "mean", "max", "trend", "last batches")
     note = (
-        "Norm of all gradients together at every step, before clipping. Trend: mean of the last fifth of the epochs "
-        "over that of the first. Last batches: mean over the last batch of each epoch alone, a statistic that some "
-        "papers report."
+        "Norm of all gradients together at every step, before clipping. Trend: mean over the last fifth of the epochs "
+        "divided by that over the first. Last batches: mean over only the last batch of each epoch, which some papers "
+        "report."
     )
     return ReportTable("Global gradient norm", headers, rows, note)
 

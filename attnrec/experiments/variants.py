@@ -1,4 +1,4 @@
-"""The variants of a comparison: what each has of its own, what it is called, and which of them are the same."""
+"""The variants of a comparison: their own options, their labels, and which of them are the same."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from attnrec.training.kept_sources import asked_for
 from attnrec.training.presets import with_preset
 
 NAMING = ("model", "attention")
-"""The options that say which variant it is; the others are what it has besides."""
-_READING = ("features", "feature_columns")  # options of the data that leave interactions and split as they are
+"""The options that name a variant; the others are its further options."""
+_READING = ("features", "feature_columns")  # data options that do not change interactions or split
 _SHARED = frozenset(
     {name for name, one in declared().items() if one.section == "data" and name not in _READING}
     | {"seed", "start_from", "select", "cutoffs", "device"}
 )
-"""Options that are one for all variants, or nothing could be compared."""
+"""Options that must be the same for all variants, otherwise they cannot be compared."""
 
 
 @dataclass(frozen=True, init=False)
 class Variant:
-    """A variant of a comparison with options of its own: ``Variant("rotary", label="rope", position=False)``.
+    """A variant of a comparison with its own options: ``Variant("rotary", label="rope", position=False)``.
 
     Attributes:
-        options: of `TrainConfig` by name, ``attention`` or ``model`` among them; also a ``preset``.
-        label: what it is called; by default its attention or model, and its other options.
+        options: options of `TrainConfig` by name, including ``attention`` or ``model``; also a ``preset``.
+        label: its name in tables; by default its attention or model, and its other options.
     """
 
     options: Mapping[str, Any]
@@ -48,7 +48,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The label, or what stands for one."""
+        """The label, or one made from the options."""
         values = with_preset(self.options)
         further = [f"{name}={_word(value)}" for name, value in self.options.items() if name not in NAMING]
         named = " + ".join(_label(values[name]) for name in NAMING if name in values)
@@ -60,7 +60,7 @@ def _label(value: str | Spec | Specs) -> str:
 
 
 def labelled(config: TrainConfig, variants: Sequence[Any]) -> dict[str, dict[str, Any]]:
-    """The options of each variant's own by its label; InputError for two that are the same, or that cannot be used."""
+    """Each variant's own options by label; InputError if two variants are the same, or one cannot be used."""
     found: dict[str, dict[str, Any]] = {}
     meanings: dict[Any, str] = {}
     folders: dict[str, str] = {}
@@ -80,29 +80,29 @@ def labelled(config: TrainConfig, variants: Sequence[Any]) -> dict[str, dict[str
 
 
 def own_options(config: TrainConfig, options: Mapping[str, Any]) -> dict[str, Any]:
-    """``options`` as values, checked together with the shared ones; no code of a variant is executed."""
+    """``options`` as parsed values, checked together with the shared ones; no code of a variant is executed."""
     changed = config.changed(**options)
     return {name: changed.value(name) for name in options}
 
 
 def folder_name(label: str) -> str:
-    """A variant as the name of a folder."""
+    """A variant's label as the name of a folder."""
     return re.sub(r"[^\w.=,-]+", "_", label)
 
 
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as what TOML and JSON take."""
+    """Options as values for TOML and JSON."""
     return {name: str(value) if isinstance(value, Spec | Specs) else value for name, value in options.items()}
 
 
 def in_words(options: Mapping[str, Any]) -> str:
-    """What a variant has besides its name, as keywords: ```position=False` `lr=0.0005```."""
+    """A variant's further options as keywords: ```position=False` `lr=0.0005```."""
     further = {name: value for name, value in plain(options).items() if name not in NAMING and not _idle(options, name)}
     return " ".join(named(name, value) for name, value in further.items())
 
 
 def differing(config: TrainConfig, variants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """A line for each variant that differs in more than what it is: ``rope also has lr 0.0005 (others 0.001)``."""
+    """A line for each variant that differs in further options: ``rope also has lr 0.0005 (others 0.001)``."""
     for label, own in variants.items():
         words = []
         for name, value in own.items():
@@ -126,17 +126,17 @@ def _idle(own: Mapping[str, Any], name: str) -> bool:
 
 
 def _with_implied(config: TrainConfig, variant: Variant) -> dict[str, Any]:
-    """The options of a variant as values, with what follows from them as it does in a training of its own.
+    """The options of a variant as values, with those that follow from them, as in a training of this variant only.
 
-    An option that takes another's value follows it; of an option that all share and that the variant's model does not
-    use, the model has the default. InputError where one is missing, unknown or one for all.
+    An option that defaults to another one's value follows it. A shared option that the variant's model does not use
+    gets its default. InputError if an option is missing, unknown or must be the same for all.
     """
     for name in variant.options:
         if name in _SHARED:
-            raise InputError(f"{variant.name}: {named(name)} is one for all variants, and cannot be one's own")
+            raise InputError(f"{variant.name}: {named(name)} must be the same for all variants; set it for all")
     given = with_preset(variant.options)
     if not given.keys() & set(NAMING):
-        raise InputError(f"a variant needs an attention or a model, and {in_words(given) or variant.label} has neither")
+        raise InputError(f"a variant needs an attention or a model, but {in_words(given) or variant.label} has neither")
     for name, one in declared().items():
         source = one.field.metadata.get("like")
         if source not in given or name in given or one.field.default is not None:
@@ -154,13 +154,13 @@ def _with_implied(config: TrainConfig, variant: Variant) -> dict[str, Any]:
 
 
 def _meaning(config: TrainConfig) -> tuple[Any, ...]:
-    """The same for two variants that are trained in the same way, however they are written."""
+    """A key that is equal for two variants exactly if they are trained in the same way."""
     specs = asked_for(config.model)
     for registry, spec in specs:
         if registry.is_of_this_program(spec.name):
             raise InputError(
-                f"{spec.name} is registered in this program only, and every run of a comparison is a program of its "
-                "own: give it as FILE.py:CLASS or MODULE:CLASS"
+                f"{spec.name} is only registered in this process, but each run of a comparison has its own process: "
+                "give it as FILE.py:CLASS or MODULE:CLASS"
             )
     parts = ((registry.find(spec.name), tuple(sorted(registry.options(spec).items()))) for registry, spec in specs)
     rest = {name: value for name, value in config.to_mapping().items() if name not in NAMING}

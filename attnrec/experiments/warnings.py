@@ -1,13 +1,13 @@
-"""What makes a training or a comparison say less than it seems to, a plain line each.
+"""Reasons why a training or a comparison may say less than it seems to, one plain line each.
 
 - The best epoch is the last one evaluated: a later one may be better.
 - Validation was still rising at the end: the best of the last fifth of the evaluations exceeds the best before
-  by more than 1 % of it and by more than an evaluation varies from one time to the next (the standard deviation of
-  the steps between evaluations in their second half, divided by sqrt 2: of independent scores around a steady
-  rise it is the deviation of one). It takes ten evaluations to say so. A training that ran out of patience has
-  stopped rising, and is not asked.
-- Options differ between the runs compared that are no variant's own: a run of the folder was resumed by hand.
-- The baseline stands below what is published for it (`known_rows`), which is all by leave-one-out.
+  by more than 1 % of it and by more than the noise of an evaluation. That noise is the standard deviation of the
+  steps between evaluations in the second half, divided by sqrt 2; for independent scores around a steady rise this
+  is the deviation of one score. It takes at least ten evaluations. A training that ran out of patience has stopped
+  rising and is not checked.
+- The compared runs differ in options that no variant sets: a run of the folder was resumed by hand.
+- The baseline is below published results (`known_rows`), all of which use leave-one-out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _RISE = 0.01
 
 
 def run_warnings(run: RunDirectory) -> list[str]:
-    """Of one finished run: `BEST_IS_LAST`, `STILL_RISING`, both or none. RunError if a file of it is corrupt."""
+    """Warnings for one finished run: `BEST_IS_LAST`, `STILL_RISING`, both or none. RunError if a file is corrupt."""
     summary = run.summary()
     if summary is None or summary["stopped_early"]:
         return []
@@ -44,7 +44,7 @@ def run_warnings(run: RunDirectory) -> list[str]:
 
 
 def still_rising(scores: Sequence[float]) -> bool:
-    """Whether validation scores, one an evaluation, rise to the end; see the head of this file for the rule."""
+    """Whether validation scores, one per evaluation, rise to the end; the rule is at the top of this file."""
     if len(scores) < _FEWEST_EVALUATIONS:
         return False
     fifth = len(scores) // 5
@@ -54,9 +54,9 @@ def still_rising(scores: Sequence[float]) -> bool:
 
 
 def comparison_warnings(comparison: Comparison, baseline: Mapping[str, float]) -> list[str]:
-    """Of a comparison and all its finished runs.
+    """Warnings for a comparison and all its finished runs.
 
-    ``baseline``: NDCG@10 of the first variant by protocol; empty where it has no finished run, or no cut-off 10.
+    ``baseline``: NDCG@10 of the first variant by protocol; empty if it has no finished run, or no cut-off 10.
     """
     runs = [run for run in comparison.runs() if comparison.finished(*run)]
     by_kind: dict[str, dict[str, list[int]]] = {}
@@ -68,7 +68,7 @@ def comparison_warnings(comparison: Comparison, baseline: Mapping[str, float]) -
 
 
 def _selected(metrics: Mapping[str, float]) -> float:
-    """NDCG@10, or at the largest cut-off where the catalogue has fewer than ten items."""
+    """NDCG@10, or NDCG at the largest cut-off if the catalogue has fewer than ten items."""
     return metrics.get("NDCG@10", [value for name, value in metrics.items() if name.startswith("NDCG@")][-1])
 
 
@@ -80,7 +80,7 @@ def _listed(found: Mapping[str, Sequence[int]]) -> str:
 
 
 def _differing_options(comparison: Comparison, runs: Sequence[tuple[str, int]]) -> list[str]:
-    """Options, and the device that was computed on, that are not the same for all runs."""
+    """Options, or the device, that are not the same for all runs."""
     found: dict[str, dict[str, dict[str, list[int]]]] = {}  # by option, value and variant: the seeds
     for variant, seed in runs:
         run = comparison.run(variant, seed)
@@ -109,8 +109,8 @@ def _below_known_rows(
         row = known_row(summary["data_fingerprint"], training.loss, training.negatives, protocol)
         if row and mean < NEAR * row.ndcg10:
             lines.append(
-                f"the baseline {first} stands at {mean:.4f} ({PROTOCOLS[protocol]} NDCG@10), below the "
+                f"the baseline {first} reaches {mean:.4f} ({PROTOCOLS[protocol]} NDCG@10), below the "
                 f"{row.ndcg10:.4f} that {row.source} reports for {row.model} on these data: it may not be fully "
-                "trained, and a difference against it shows little"
+                "trained, and a difference from it shows little"
             )
     return lines

@@ -1,9 +1,9 @@
-"""One training in a process of its own: ``python -P -m attnrec.experiments.worker RUN``.
+"""One training in a separate process: ``python -P -m attnrec.experiments.worker RUN``.
 
-Its configuration comes as one line of JSON on stdin, which stays open as long as the comparison lives: when it ends,
-the worker ends at once, at the last snapshot. It resumes RUN where there is a state, and says on stdout where it stands
-and how it ended (`attnrec.experiments.messages`). In a process of its own a variant that runs out of memory takes
-nothing with it, and its peak memory is its own.
+Its configuration comes as one line of JSON on stdin, which stays open as long as the comparison runs. When stdin
+closes, the worker stops at once; the last snapshot stays. It resumes RUN if there is a state, and reports its progress
+and its end on stdout (`attnrec.experiments.messages`). In its own process, a variant that runs out of memory does not
+affect the others, and its peak memory can be measured.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SECONDS_BETWEEN_LINES = 0.2
 
 
 class Reporter(Observer):
-    """Writes where a training stands as lines of JSON."""
+    """Writes the progress of a training as lines of JSON."""
 
     def __init__(self) -> None:
         self.written = 0.0
@@ -77,7 +77,7 @@ def main(path: str) -> None:
         say(Ended("failed", "\n".join(told(error))))
     except KeyboardInterrupt:
         say(Ended("interrupted"))
-    except Exception as error:  # noqa: BLE001  (a variant may raise anything; its row says what and where)
+    except Exception as error:  # noqa: BLE001  (a variant may raise anything; the message says what and where)
         memory = isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
         say(Ended("failed", "out of memory" if memory else _where(error)))
     else:
@@ -86,7 +86,7 @@ def main(path: str) -> None:
 
 def _end_with_parent() -> None:
     sys.stdin.read()
-    os._exit(1)  # nobody waits for what is to come, and the last snapshot is whole
+    os._exit(1)  # the comparison has ended, and the last snapshot is complete
 
 
 def _scored(summary: Summary) -> str:
@@ -96,7 +96,7 @@ def _scored(summary: Summary) -> str:
 
 
 def _where(error: Exception) -> str:
-    """An exception in a line, with the place it was raised at; the whole of it goes to stderr."""
+    """An exception in one line, with the place where it was raised; the traceback goes to stderr."""
     traceback.print_exception(error)
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"

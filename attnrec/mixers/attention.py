@@ -2,8 +2,7 @@
 
     q = x W_Q,  k = s W_K,  v = s W_V,  output = operator(q, k, v) W_O
 
-Subclasses change a projection in a few lines: `project` for what the operator gets, `output` for what becomes of what
-it gives.
+Subclasses change a projection in a few lines: `project` makes the operator's inputs, `output` takes its result.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from attnrec.mixers.base import Mixer, MixerShape
 
 
 class StackedLinear(nn.Linear):
-    """Several linear maps of one input, computed as one; each is initialised as a map of its own.
+    """Several linear maps of one input, computed as one; each is initialised separately.
 
     Args:
-        in_features, out_features: of one map.
-        count: how many there are.
+        in_features, out_features: widths of one map.
+        count: number of maps.
         bias: whether they have biases.
     """
 
@@ -72,7 +71,7 @@ class AttentionMixer(Mixer):
         return q, k, v
 
     def output(self, mixed: Tensor, x: Tensor) -> Tensor:
-        """What the residual adds, [N, d], of the heads side by side [N, d] and the sub-layer's input ``x`` [N, d]."""
+        """What the residual adds, [N, d], from the concatenated heads [N, d] and the sub-layer's input ``x`` [N, d]."""
         projected: Tensor = self.out(mixed)
         return projected
 
@@ -82,9 +81,9 @@ class AttentionMixer(Mixer):
         return self.operator.named_weights(q, k, group.ctx)
 
     def last_matrices(self) -> list[Tensor]:
-        """W_O; without it that of the values.
+        """W_O, or W_V if there is no W_O.
 
-        Not where the operator may divide by the size of what it gives: at zero its gradient would be huge.
+        W_V is left out if the operator may normalise its output: at zero, that has a huge gradient.
         """
         if isinstance(self.out, nn.Linear):
             return [self.out.weight.detach()]
@@ -96,7 +95,7 @@ class AttentionMixer(Mixer):
 def build_mixer(spec: Spec, shape: MixerShape) -> Mixer:
     """The mixer that ``spec`` names, or projections around the operator that it names.
 
-    Raises InputError for an unknown one, or options that it does not take.
+    Raises InputError for an unknown name, or an option that it does not have.
     """
     cls: type[Sublayer] = ATTENTION.find(spec.name)
     if issubclass(cls, AttentionOperator):

@@ -1,6 +1,6 @@
 """The interface of mixers: what replaces a whole sub-layer, from its input to what the residual adds.
 
-Shape legend: N real items of the batch, d model width, H heads, T slots.
+Shape legend: N real items in the batch, d model width, H heads, T slots.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class MixerShape:
 
     Attributes:
         dim: d, width of its input and output.
-        heads: H, of those that have any; divides ``dim``.
+        heads: H, for mixers that have heads; divides ``dim``.
         max_len: the number of slots; slot ``max_len - 1`` holds the last item of a history.
         dropout: probability of dropping an attention weight in training.
         bias: whether projections have biases.
-        project_output: whether what is mixed is projected once more; not so with the layer order of SASRec's authors.
-        features: of the items by name, each with its number of values; empty where there are none.
+        project_output: whether there is an output projection; False with the layer order of SASRec's authors.
+        features: number of values of each item feature, by name; empty if there are no features.
     """
 
     dim: int
@@ -39,11 +39,11 @@ class MixerShape:
 
 
 class Mixer(Sublayer, ABC):
-    """Mixes a sequence's rows; norms, residual and dropout of what it gives belong to the block around it.
+    """Mixes a sequence's rows; norms, residual and dropout of its output belong to the block around it.
 
     A mixer defines `forward`. Its own options are keyword-only arguments of ``__init__``, with a type and a default.
-    Linear maps and embeddings in it are initialised by the trunk (Glorot, biases zero); parameters of its own keep the
-    values that it gives them.
+    The trunk initialises its linear maps and embeddings (Glorot, biases zero); other parameters keep the values that
+    the mixer gives them.
     """
 
     has_weights = False
@@ -57,22 +57,22 @@ class Mixer(Sublayer, ABC):
         """What the residual adds.
 
         Args:
-            x: [N, d], the rows of all histories one after another. Queries are made of it.
-            source: [N, d], what keys and values are made of: ``x`` itself, but with the layer order of SASRec's
+            x: [N, d], the rows of all histories one after another. Queries are made from it.
+            source: [N, d], what keys and values are made from: ``x`` itself, or with the layer order of SASRec's
                 authors (``norm='original'``) ``x`` before LayerNorm.
             packing: which rows belong to a history, and their slots; `pad` and `pack` go to [B, H, T, D] and back.
 
         Returns:
-            [N, d]; row t may depend on rows of its own history up to t only.
+            [N, d]; row t may only depend on rows of its own history up to t.
         """
 
     def named_weights(self, x: Tensor, source: Tensor, packing: Packing) -> dict[str, Tensor]:
-        """Matrices of weights worth a look, by name, each [B, H, T, T], for a packing of one group.
+        """Weight matrices worth a look, by name, each [B, H, T, T], for a packing of one group.
 
-        Raises NotImplementedError where the mixer has none (``has_weights`` is False).
+        Raises NotImplementedError if the mixer has none (``has_weights`` is False).
         """
         raise NotImplementedError(f"{type(self).__name__} has no attention weights")
 
     def last_matrices(self) -> list[Tensor]:
-        """The matrices that are zero at first where the trunk begins with nothing added (``zero_init``)."""
+        """The matrices that the trunk sets to zero at the start with ``zero_init``, so that a block adds nothing."""
         return []

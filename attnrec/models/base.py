@@ -2,9 +2,9 @@
 
     score(t, i) = <state_t, vector_i> + bias_i
 
-for every model, so that evaluation, recommending, the losses and the contract are written once. A squared distance
-is such a product up to a constant of the position: -|s - v|^2 = 2 <s, v> - |v|^2 - |s|^2; a cosine is one of vectors of
-length one.
+for every model, so that evaluation, recommending, the losses and the contract are written once. A squared distance fits
+this form up to a term that is constant per position: -|s - v|^2 = 2 <s, v> - |v|^2 - |s|^2. A cosine fits it with
+vectors of length one.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from attnrec.models.options import ModelOptions
 class SequentialModel(Component, ABC):
     """Scores every item as the next one, at every position of a history.
 
-    A model defines `forward` and `item_vectors`; `item_bias`, `auxiliary_loss` and `fit_counts` where it has them. Its
-    own options are keyword-only arguments of ``__init__``, with a type and a default.
+    A model defines `forward` and `item_vectors`, and if it needs them `item_bias`, `auxiliary_loss` and `fit_counts`.
+    Its own options are keyword-only arguments of ``__init__``, with a type and a default.
 
     Args:
         catalogue: how many items and users there are.
-        config: the options that models share; a model uses those named in ``uses``.
+        config: the shared model options; a model uses those named in ``uses``.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset({"max_len", "dim", "dropout"})
-    """The options of `ModelOptions` that the model looks at; another one is refused where it is given."""
+    """The options of `ModelOptions` that the model uses; setting any other is an error."""
 
     def __init__(self, catalogue: Catalogue, config: ModelOptions) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class SequentialModel(Component, ABC):
 
     @abstractmethod
     def forward(self, batch: SequenceBatch) -> Tensor:
-        """States at every position of the batch, [N, e]; each may depend on the items up to its own only."""
+        """States at every position of the batch, [N, e]; each may only depend on the items up to its own."""
 
     @property
     @abstractmethod
     def item_vectors(self) -> Tensor:
-        """The vectors that states are compared with, [num_items + 1, e]; row 0 is padding, and is never scored."""
+        """The vectors that states are compared with, [num_items + 1, e]; row 0 is padding and is never scored."""
 
     @property
     def item_bias(self) -> Tensor | None:
@@ -62,7 +62,7 @@ class SequentialModel(Component, ABC):
     def auxiliary_loss(self, states: Tensor, batch: SequenceBatch) -> Tensor | None:
         """A scalar to be added to the training loss; None for nothing.
 
-        By default what the model's components ask for (`Component.own_loss`). ``states`` [N, e] are those of
+        By default the sum of the components' own losses (`Component.own_loss`). ``states`` [N, e] are the output of
         `forward` on ``batch``, which has targets.
         """
         losses = [loss for part in self._with_own_loss if (loss := part.own_loss()) is not None]
@@ -73,32 +73,32 @@ class SequentialModel(Component, ABC):
         return [part for part in self.components() if type(part).own_loss is not Component.own_loss]
 
     def fit_counts(self, split: Split) -> None:
-        """Take from the training part what is counted and not learned; called once, before training.
+        """Count what the model needs from the training part and does not learn; called once, before training.
 
-        What it keeps belongs into buffers, which are saved with the weights.
+        Keep the results in buffers, which are saved with the weights.
         """
 
     def attention_weights(self, batch: SequenceBatch) -> list[dict[str, Tensor]]:
         """The weights of every block by name, each [B, H, T, T], without dropout, histories at the right end.
 
-        Raises NotImplementedError where the model has none.
+        Raises NotImplementedError if the model has none.
         """
         raise NotImplementedError(f"model {self.config.model} has no attention weights")
 
     def keep_features(self) -> None:
-        """Keep the catalogue's features with the model, for `features_of`; to be called by a model that uses them."""
+        """Store the catalogue's features in the model, for `features_of`; a model that uses features calls this."""
         self.keeps_features = True
         known = self.catalogue.features
         for place, numbers in enumerate(() if known is None else known.numbers.values()):
             self.register_buffer(f"feature_{place}", torch.from_numpy(numbers), persistent=False)
 
     def kept_features(self) -> dict[str, list[list[str]]]:
-        """The values of each item by feature, where the model keeps any: what a run must know to build it again."""
+        """The values of each item by feature, if the model keeps them; a run needs them to rebuild the model."""
         known = self.catalogue.features
         return {} if known is None or not self.keeps_features else known.texts()
 
     def features_of(self, items: Tensor) -> dict[str, Tensor]:
-        """The numbers of the items' values by feature, int64 [N, K] each for int64 [N], 0 where there are fewer."""
+        """For items int64 [N], the numbers of their values by feature, int64 [N, K], 0 where there are fewer than K."""
         names = () if self.catalogue.features is None else self.catalogue.features.numbers
         return {name: self.get_buffer(f"feature_{place}")[items] for place, name in enumerate(names)}
 
@@ -111,28 +111,28 @@ class SequentialModel(Component, ABC):
         return self.states(batch)[batch.last_rows]
 
     def states(self, batch: SequenceBatch) -> Tensor:
-        """What `forward` gives, [N, e]; InputError, in a line, where it is of another shape."""
+        """The output of `forward`, [N, e]; InputError if it has another shape."""
         states, wanted = self(batch), (len(batch.items), self._width)
         if not isinstance(states, Tensor) or states.shape != wanted:
             found = list(states.shape) if isinstance(states, Tensor) else type(states).__name__
-            raise InputError(f"{type(self).__name__}.forward gave {found} and not {list(wanted)}; see `attnrec check`")
+            raise InputError(f"{type(self).__name__}.forward returned {found}, not {list(wanted)}; see `attnrec check`")
         return states
 
     @cached_property
     def _width(self) -> int:
-        # asked once: some models compute their vectors anew each time
+        # cached, as some models recompute their vectors on every access
         return self.item_vectors.shape[1]
 
 
 def item_table(catalogue: Catalogue, dim: int) -> nn.Embedding:
-    """Vectors [num_items + 1, dim] of the items, with row 0 for padding: zero, and never trained."""
+    """Item vectors [num_items + 1, dim]; row 0 is padding, stays zero and is never trained."""
     return nn.Embedding(catalogue.num_items + 1, dim, padding_idx=0)
 
 
 def with_bias(states: Tensor, vectors: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """States [N, e] and item vectors [I + 1, e] whose product is the score, with the bias as one more column of both.
+    """States [N, e] and item vectors [I + 1, e] with the bias as one more column, so that their product is the score.
 
-    Without a bias they are what they were.
+    Without a bias, both are returned unchanged.
     """
     if bias is None:
         return states, vectors
@@ -140,7 +140,7 @@ def with_bias(states: Tensor, vectors: Tensor, bias: Tensor | None) -> tuple[Ten
 
 
 def with_one(states: Tensor) -> Tensor:
-    """States [N, e] with the column that meets the bias, [N, e + 1]."""
+    """States [N, e] with a column of ones for the bias, [N, e + 1]."""
     return torch.cat([states, torch.ones_like(states[:, :1])], 1)
 
 
@@ -150,5 +150,5 @@ MODELS: Registry[SequentialModel] = Registry(
     SequentialModel,  # type: ignore[type-abstract]
     "SequentialModel (attnrec.models.base)",
 )
-"""What ``model`` may name."""
+"""The names that ``model`` accepts."""
 register_model = MODELS.register

@@ -1,4 +1,4 @@
-"""Every built-in model, so that they are registered, and how one is built for a data set."""
+"""Imports the built-in models, which registers them, and builds a model for a data set."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def build_model(config: ModelOptions, catalogue: Catalogue, device: torch.device
 
     Args:
         config: the model's options.
-        catalogue: of the data.
+        catalogue: the items, users and features of the data.
         device: where the model will run.
-        dataset: what the data are called in messages.
+        dataset: name of the data in messages.
 
-    Raises InputError for an unknown model, variant or option of it, or one that cannot run there or on such data.
+    Raises InputError for an unknown model, variant or option, or if the model cannot run on ``device`` or these data.
     """
     _check_used(config)
     _check_needs(MODELS.find(config.model.name), named("model", config.model), catalogue, dataset)
@@ -43,30 +43,28 @@ def build_model(config: ModelOptions, catalogue: Catalogue, device: torch.device
 
 
 def _check_used(config: ModelOptions) -> None:
-    """InputError for an option that was given and that the model does not look at."""
+    """InputError for an option that was set but that the model does not use."""
     used = {*MODELS.find(config.model.name).uses, "model"}
     usual = ModelOptions(**{name: getattr(config, name) for name in used})
     for own in fields(config):
         if getattr(config, own.name) != getattr(usual, own.name):
-            raise InputError(
-                f"{named(own.name)} means nothing to {named('model', config.model)}, which does not use it"
-            )
+            raise InputError(f"{named('model', config.model)} does not use {named(own.name)}")
 
 
 def _check_vectors(model: SequentialModel, catalogue: Catalogue) -> None:
-    """InputError where a model has no vector or bias for every item."""
+    """InputError unless the model has a vector, and with biases a bias, for every item."""
     rows, name = catalogue.num_items + 1, type(model).__name__
     vectors, bias = model.item_vectors, model.item_bias
     if not isinstance(vectors, Tensor) or vectors.ndim != 2 or len(vectors) != rows:
         found = list(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
-        raise InputError(f"{name}.item_vectors are {found} and not [{rows}, e]: one for each item, and one for padding")
+        raise InputError(f"{name}.item_vectors are {found}, not [{rows}, e]: one for each item, and one for padding")
     if bias is not None and (not isinstance(bias, Tensor) or bias.shape != (rows,)):
         found = list(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
-        raise InputError(f"{name}.item_bias is {found} and not [{rows}]: one for each item, and one for padding")
+        raise InputError(f"{name}.item_bias is {found}, not [{rows}]: one for each item, and one for padding")
 
 
 def _check_needs(part: Component | type[Component], who: str, catalogue: Catalogue, dataset: str) -> None:
-    """InputError where a component, ``who`` in messages, needs what the data do not have."""
+    """InputError if a component, called ``who`` in messages, needs something that the data do not have."""
     if part.needs_timestamps and not catalogue.timestamps:
         raise InputError(f"{who} needs timestamps, and {dataset} has none")
     if part.needs_features and catalogue.features is None:

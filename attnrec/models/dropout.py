@@ -1,4 +1,4 @@
-"""Dropout masks, all of a forward pass drawn at once."""
+"""Dropout masks: all masks of a forward pass are drawn at once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _LEVELS = 1 << 16
 
 
 def dropout_masks(like: Tensor, p: float, count: int) -> list[Tensor | None]:
-    """``count`` independent masks of the shape of ``like``, 0 with probability ``p`` and else 1 / (1 - p).
+    """``count`` independent masks of the shape of ``like``: 0 with probability ``p``, otherwise 1 / (1 - p).
 
-    One draw of 16 random bits an element: about six times faster on a CPU than torch's bernoulli. ``p`` is
-    rounded to a multiple of 2**-16, and the scale is that of the rounded probability. All None when it is 0.
+    One draw of 16 random bits per element: about six times as fast on a CPU as torch's bernoulli. ``p`` is
+    rounded to a multiple of 2**-16, and the scale is computed from the rounded value. If that is 0, all are None.
     """
     dropped = round(p * _LEVELS)
     if dropped == 0:

@@ -8,7 +8,7 @@ Kang & McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018, arXiv 180
 
 The trunk works on packed rows (`attnrec.attention.packing`): nothing is computed for padding.
 
-Shape legend: N real items of the batch, B histories, d model width, H heads, D = d / H.
+Shape legend: N real items in the batch, B histories, d model width, H heads, D = d / H.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from attnrec.models.options import ModelOptions
 
 @dataclass(frozen=True, eq=False)
 class BlockMasks:
-    """Dropout masks [N, d] of one block: on attention's output, after the ReLU, and on the feed-forward output."""
+    """Dropout masks [N, d] of one block: for the attention output, after the ReLU, and for the feed-forward output."""
 
     attention: Tensor | None = None
     hidden: Tensor | None = None
@@ -44,11 +44,11 @@ class BlockMasks:
 
 
 class Block(nn.Module):
-    """Self-attention and a point-wise feed-forward network, each with residual, and with dropout where ``norm`` has it.
+    """Self-attention and a point-wise feed-forward network, each with a residual connection and dropout.
 
-    ``norm`` decides where LayerNorm stands: ``pre`` (the paper's equation), ``post``, or ``original`` (the
+    ``norm`` decides where LayerNorm goes: ``pre`` (the paper's equation), ``post``, or ``original`` (the
     authors' code: queries from LN(x), keys and values from x, the residual adds LN(x), no output projection,
-    and no dropout of what attention gives).
+    and no dropout of the attention output).
     """
 
     def __init__(self, config: ModelOptions, attention: Spec, features: Mapping[str, int]) -> None:
@@ -65,13 +65,13 @@ class Block(nn.Module):
         self.feed_forward = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d))
 
     def forward(self, x: Tensor, packing: Packing, masks: BlockMasks | None = None) -> Tensor:
-        """x [N, d] to [N, d], with dropout where ``masks`` are given."""
+        """Map x [N, d] to [N, d], with dropout if ``masks`` are given."""
         masks = masks or BlockMasks()
         normalised, source = self._sources(x)
         update = self.mixer(normalised, source, packing)
         if update.shape != x.shape:
             raise InputError(
-                f"{type(self.mixer).__name__}.forward gave {list(update.shape)} and not {list(x.shape)};"
+                f"{type(self.mixer).__name__}.forward returned {list(update.shape)}, not {list(x.shape)};"
                 " see `attnrec check`"
             )
         if self.norm == "post":
@@ -84,17 +84,17 @@ class Block(nn.Module):
         return self._add_feed_forward(x, self.feed_forward_norm(x), masks)
 
     def attention_weights(self, x: Tensor, packing: Packing) -> dict[str, Tensor]:
-        """The mixer's weights on rows [N, d] of one group, by name, each [B, H, T, T]; none where it has none."""
+        """The mixer's weights on rows [N, d] of one group, by name, each [B, H, T, T]; empty if it has no weights."""
         return self.mixer.named_weights(*self._sources(x), packing) if self.mixer.has_weights else {}
 
     def last_matrices(self) -> list[Tensor]:
-        """The last matrix of each branch, which is zero at first with ``zero_init``."""
+        """The last matrix of each branch, which ``zero_init`` sets to zero at the start."""
         last = self.feed_forward[2]
         assert isinstance(last, nn.Linear)
         return [last.weight.detach(), *self.mixer.last_matrices()]
 
     def _sources(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The input of the mixer, and what it makes keys and values of, [N, d] each."""
+        """The mixer's input, and the source of its keys and values, [N, d] each."""
         if self.norm == "post":
             return x, x
         h = self.attention_norm(x)
@@ -115,7 +115,7 @@ class Block(nn.Module):
 
 @contextmanager
 def seeded(seed: int, name: str) -> Iterator[None]:
-    """Random numbers of the CPU that depend on ``seed`` and ``name`` alone, and leave the generator as it was.
+    """Seed the CPU's random numbers from ``seed`` and ``name`` only; restores the generator afterwards.
 
     So two models that differ in their attention get the same values for the parameters that they share.
     """
@@ -126,9 +126,9 @@ def seeded(seed: int, name: str) -> Iterator[None]:
 
 @register_model("sasrec")
 class SASRec(SequentialModel):
-    """Self-attention blocks over items and their positions, compared with item vectors by inner product.
+    """Self-attention blocks over items and their positions; scores are inner products with item vectors.
 
-    The item table has ``num_items + 1`` rows, and row 0 (padding) is zero and stays zero.
+    The item table has ``num_items + 1`` rows; row 0 (padding) is zero and stays zero.
     """
 
     paper = "Kang & McAuley, Self-Attentive Sequential Recommendation, ICDM 2018"
@@ -159,10 +159,10 @@ class SASRec(SequentialModel):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Glorot initialisation of the trunk, and of the tables unless ``init_std`` gives their deviation.
+        """Glorot initialisation of the trunk, and of the tables unless ``init_std`` sets their standard deviation.
 
-        Parts of a mixer draw under the name that they would have in the block. Operators initialise themselves. With
-        ``zero_init`` each residual branch begins at zero, as in Zhang, Dauphin & Ma, "Fixup Initialization: Residual
+        Parts of a mixer are seeded by their name without ``.mixer``. Operators initialise themselves. With
+        ``zero_init``, each residual branch starts at zero, as in Zhang, Dauphin & Ma, "Fixup Initialization: Residual
         Learning Without Normalization" (ICLR 2019), section 3.
         """
         operators = [module for module in self.modules() if isinstance(module, AttentionOperator)]
@@ -212,7 +212,7 @@ class SASRec(SequentialModel):
         return x
 
     def _dropout_masks(self, x: Tensor) -> tuple[Tensor | None, list[BlockMasks]]:
-        """Masks of the embedding and of every block for rows [N, d]; none of them outside training."""
+        """Masks for the embedding and for every block, for rows [N, d]; no masks outside training."""
         config = self.config
         if not self.training:
             return None, [BlockMasks()] * config.blocks
@@ -225,8 +225,8 @@ class SASRec(SequentialModel):
     def attention_weights(self, batch: SequenceBatch) -> list[dict[str, Tensor]]:
         """The weights of every block by name (`AttentionOperator.named_weights`), each [B, H, T, T], without dropout.
 
-        Histories stand at the right end of the T slots of the longest one. A block whose operator has no weights gives
-        none; NotImplementedError if no block has any.
+        Histories are at the right end; T is the length of the longest one. The dict of a block without weights is
+        empty. Raises NotImplementedError if no block has weights.
         """
         x, packing = self._embedded(batch, groups=1)
         found = []
@@ -254,10 +254,10 @@ class SASRec(SequentialModel):
 def _check(config: ModelOptions) -> None:
     if config.zero_init and config.blocks and not config.residual:
         raise InputError(
-            f"{named('zero_init')} needs the residual connections: without them a block would give nothing but 0"
+            f"{named('zero_init')} needs the residual connections: without them the output of a block would be 0"
         )
     if len(config.attention.parts) not in (1, config.blocks):
         raise InputError(
-            f"{named('attention')} gives {len(config.attention.parts)} operators joined by +, and {named('blocks')} is "
+            f"{named('attention')} has {len(config.attention.parts)} operators joined by +, but {named('blocks')} is "
             f"{config.blocks}: give one for all blocks, or one for each"
         )

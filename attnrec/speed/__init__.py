@@ -1,1 +1,1 @@
-"""Measuring operators: how time and memory grow, workloads like real data, competitors by name."""
+"""Measuring operators: how time and memory grow, realistic workloads, named competitors."""

@@ -1,4 +1,4 @@
-"""A benchmark from its plan to its result, written as it comes."""
+"""A benchmark from its plan to its result; measurements are written as they come in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from attnrec.speed.runner import DTYPES, Measurement, measure
 from attnrec.speed.workloads import measure_ceilings
 
 CSV = "bench.csv"
-_INPUTS = 4 * 4  # bytes of one number of queries, keys, values and the gradient of the output
+_INPUTS = 4 * 4  # bytes per number: float32 queries, keys, values and gradient of the output
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class BenchmarkResult:
 
     Attributes:
         plan: what was asked for.
-        out: the folder with `bench.csv`; None where nothing was written.
-        environment: where and with what; empty where it was interrupted before.
+        out: the folder with `bench.csv`; None if nothing was written.
+        environment: machine and versions; empty if it was interrupted before these were known.
         measurements: in the order of sizes, and of the plan's operators within each.
         growth: exponents of time and memory, for each operator and pass.
         interrupted: whether sizes are missing because of Ctrl-C.
@@ -70,8 +70,8 @@ def run(
     Args:
         plan: what to measure.
         device_name: ``auto``, ``cpu`` or ``cuda``.
-        out: a folder, new or empty, for the table; nothing is written without it.
-        observe: is told what is being done, in words.
+        out: a folder for the table, new or empty; by default nothing is written.
+        observe: called with a description of each step.
 
     Raises:
         InputError: an operator, the device or the folder cannot be used, or the inputs would not fit in memory.

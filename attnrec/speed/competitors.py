@@ -1,15 +1,15 @@
-"""Vanilla causal attention in the ways that torch offers, for benchmarks to stand beside; they cannot be trained.
+"""Vanilla causal attention in the ways that torch offers, for comparison in benchmarks; they cannot be trained.
 
 | name | what it is | layout |
 |---|---|---|
 | `torch:mask` | `scaled_dot_product_attention` with a boolean mask [B, 1, T, T] | padded |
-| `torch:math`, `flash`, `efficient`, `cudnn` | the same with is_causal=True, by that kernel of torch alone | padded |
+| `torch:math`, `flash`, `efficient`, `cudnn` | the same with is_causal=True, only by that kernel of torch | padded |
 | `torch:flex` | FlexAttention, compiled, with a block mask that leaves padding out | padded |
 | `torch:nested` | `scaled_dot_product_attention` on jagged nested tensors | packed |
 | `torch:varlen` | `torch.nn.attention.varlen`, FlashAttention for different lengths (torch 2.10) | packed |
 
-Padded: one rectangle [B, H, T, D] with every history at the left end, where being causal is all the masking a real item
-needs. A benchmark puts inputs into the competitor's own layout before it measures, as its users would have them.
+Padded: one rectangle [B, H, T, D] with every history at the left end, where real items need no mask but the causal one.
+A benchmark converts inputs to the competitor's own layout before it measures, as its users would already have them.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Competitor(ABC):
     """One way of computing softmax(causal(q k^T / sqrt(D))) v for one batch.
 
     Args:
-        packing: of the batch.
+        packing: the layout of the batch.
     """
 
     setup_seconds: float | None = None
-    """What had to be prepared for this batch took so long, where that is worth telling."""
+    """How long it took to prepare for this batch; None if there was nothing to prepare."""
 
     def __init__(self, packing: Packing) -> None:
         self.lengths = torch.cat([group.ctx.lengths for group in packing.groups])
@@ -51,14 +51,14 @@ class Competitor(ABC):
 
     @abstractmethod
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """The output in that layout, from inputs in it; this alone is measured."""
+        """The output in that layout, from inputs in that layout; only this is measured."""
 
     @abstractmethod
     def restore(self, out: Tensor) -> Tensor:
         """The inverse of `arrange`."""
 
     def forward_packed(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """From packed rows [N, H, D] to packed rows [N, H, D], as an operator does it."""
+        """Packed rows [N, H, D] to packed rows [N, H, D], like an operator."""
         return self.restore(self.mix(*(self.arrange(x) for x in (q, k, v))))
 
 
@@ -78,7 +78,7 @@ class _Padded(Competitor):
 
 
 class MaskedAttention(_Padded):
-    """torch chooses the kernel, of those that take a mask."""
+    """Attention with a mask; torch chooses one of the kernels that take one."""
 
     def __init__(self, packing: Packing) -> None:
         super().__init__(packing)
@@ -90,7 +90,7 @@ class MaskedAttention(_Padded):
 
 
 class CausalAttention(_Padded):
-    """One of torch's kernels, and no other."""
+    """Attention by one of torch's kernels only."""
 
     def __init__(self, packing: Packing, backend: SDPBackend) -> None:
         super().__init__(packing)
@@ -109,7 +109,7 @@ class CausalAttention(_Padded):
 
 
 class FlexAttention(_Padded):
-    """FlexAttention; a block of queries or keys that is all padding is skipped."""
+    """FlexAttention; it skips blocks of queries or keys that are all padding."""
 
     def __init__(self, packing: Packing) -> None:
         from torch.nn.attention.flex_attention import create_block_mask, flex_attention
@@ -126,7 +126,7 @@ class FlexAttention(_Padded):
         if lengths.is_cuda:
             torch.cuda.synchronize()
         self.setup_seconds = time.perf_counter() - began
-        torch.compiler.reset()  # every batch has a mask of its own, and torch gives up after a few compilations
+        torch.compiler.reset()  # every batch has its own mask, and torch gives up after a few recompilations
         self.attend: Callable[..., Any] = partial(torch.compile(flex_attention, dynamic=False), block_mask=block_mask)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class _Packed(Competitor):
     def __init__(self, packing: Packing) -> None:
         super().__init__(packing)
         if not self.lengths.is_cuda:
-            raise InputError("torch computes this on an NVIDIA GPU alone")
+            raise InputError("torch computes this only on an NVIDIA GPU")
         self.ends = F.pad(self.lengths.cumsum(0), (1, 0))
         self.shortest, self.longest = (int(extreme) for extreme in self.lengths.aminmax())
 
@@ -158,7 +158,7 @@ class NestedAttention(_Packed):
         return out.transpose(1, 2).values()
 
     def _jagged(self, x: Tensor) -> Tensor:
-        """[N, H, D] to [B, H, jagged, D]; with its extremes given, torch need not wait for a GPU to know them."""
+        """[N, H, D] to [B, H, jagged, D]; passing the extreme lengths saves torch a GPU sync."""
         nested = torch.nested.nested_tensor_from_jagged(x, self.ends, min_seqlen=self.shortest, max_seqlen=self.longest)
         return nested.transpose(1, 2)
 
@@ -197,7 +197,7 @@ COMPETITORS: dict[str, Callable[[Packing], Competitor]] = {
 
 
 def is_competitor(name: str) -> bool:
-    """Whether ``name`` asks for a competitor; InputError with the nearest names where there is none of that name."""
+    """Whether ``name`` asks for a competitor; InputError with the nearest names if there is no such competitor."""
     if not name.startswith(PREFIX):
         return False
     if name not in COMPETITORS:

@@ -1,4 +1,4 @@
-"""The operators and mixers of a benchmark: built by name, and how large they are."""
+"""Builds the operators and mixers of a benchmark by name, and computes their size."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from attnrec.speed.competitors import is_competitor
 from attnrec.speed.plan import BenchmarkPlan
 
 FEATURES = {"feature": 10}
-"""What variants are given that ask for features: their names and numbers of values."""
+"""The features that variants get if they need any: names and numbers of values."""
 
 
 def check_names(plan: BenchmarkPlan) -> dict[str, int]:
-    """InputError for an unknown operator, competitor or option; whether it can run is found out by running it.
+    """The bytes of each operator's parameters at the largest size.
 
-    Returns the bytes of each one's parameters at the largest size.
+    Raises InputError for an unknown operator, competitor or option. Whether it can run is only found out by running it.
     """
     n, d = max(plan.seq_lens), max(plan.dims)
     return {name: 0 if is_competitor(name) else _parameter_bytes(plan, name, n, d) for name in plan.attention}
@@ -26,15 +26,15 @@ def check_names(plan: BenchmarkPlan) -> dict[str, int]:
 
 def _parameter_bytes(plan: BenchmarkPlan, name: str, n: int, d: int) -> int:
     try:
-        with torch.device("meta"):  # where nothing is allocated
+        with torch.device("meta"):  # allocates nothing
             part = component(plan, name, n, d)
-    except InputError:  # of its own, or because it looks at values, which are not there
+    except InputError:  # a real error comes again; a constructor that looks at values only fails on the meta device
         part = component(plan, name, n, d)
     return sum(parameter.nbytes for parameter in part.parameters())
 
 
 def component(plan: BenchmarkPlan, name: str, n: int, d: int) -> AttentionOperator | Mixer:
-    """A new operator or mixer for histories of ``n`` and heads of width ``d``; InputError where it cannot be built."""
+    """A new operator or mixer for histories of ``n`` and heads of width ``d``; InputError if it cannot be built."""
     spec = Spec.parse(name)
     if issubclass(ATTENTION.find(spec.name), Mixer):
         return build_mixer(spec, MixerShape(plan.heads * d, plan.heads, n, features=FEATURES))

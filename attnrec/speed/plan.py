@@ -1,4 +1,4 @@
-"""What `attnrec bench` is asked to measure. Nothing heavy is imported here, so that help and errors come at once."""
+"""What `attnrec bench` should measure. Nothing heavy is imported here, so that help and errors come at once."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class BenchmarkPlan:
         heads: H.
         batch: histories B.
         lengths: how long the histories are, one of `LENGTHS` (`attnrec.speed.workloads`).
-        precision: of the inputs, one of `PRECISIONS`; with other than ``fp32`` operators run under autocast.
-        passes: of `PASSES`: the outputs alone, or the outputs and then the gradients.
-        seconds: of measuring aimed at, for each operator and pass at each size.
-        seed: of the inputs' values and the operators' parameters.
+        precision: precision of the inputs, one of `PRECISIONS`; unless it is ``fp32``, operators run under autocast.
+        passes: some of `PASSES`: only the outputs, or the outputs and then the gradients.
+        seconds: target time of measuring each operator and pass at each size.
+        seed: seed of the inputs and of the operators' parameters.
 
     Raises InputError when a value is outside its limits.
     """
@@ -72,7 +72,7 @@ class BenchmarkPlan:
             ("passes", self.passes),
         ):
             if len(set(given)) < len(given):
-                raise InputError(f"{named(name)} gives one value twice: {', '.join(map(str, given))}")
+                raise InputError(f"{named(name)} has the same value twice: {', '.join(map(str, given))}")
         if not (isfinite(self.seconds) and self.seconds > 0):
             raise InputError(f"`seconds` must be above 0, not {self.seconds:g}")
         if not 0 <= self.seed < 2**63:
@@ -82,7 +82,7 @@ class BenchmarkPlan:
     def workload(self) -> str:
         """The batch in words."""
         heads = f", {self.heads} heads" if self.heads > 1 else ""
-        long = "all n long" if self.lengths == "full" else f"lengths as in {self.lengths}"
+        long = "all of length n" if self.lengths == "full" else f"lengths as in {self.lengths}"
         return f"batch {self.batch}{heads}, {long}"
 
     def sizes(self) -> list[tuple[int, int]]:

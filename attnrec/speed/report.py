@@ -23,13 +23,13 @@ from attnrec.speed.workloads import Ceilings
 
 @dataclass(frozen=True)
 class Growth:
-    """How time and memory of one operator and pass grow; empty where nothing could be fitted.
+    """How time and memory of one operator and pass grow; empty if nothing could be fitted.
 
     Attributes:
         operator, passes: what was measured.
-        time, memory: exponents by size, such as {"n": 1.9, "d": 0.8}. Memory is that kept for the backward pass, or
-            in the forward pass alone the peak on a GPU.
-        why: reason of there being no exponents.
+        time, memory: exponents by size, such as {"n": 1.9, "d": 0.8}. Memory is what is kept for the backward pass; in
+            the pass ``forward`` it is the peak on a GPU.
+        why: why there are no exponents.
     """
 
     operator: str
@@ -65,7 +65,7 @@ def _fit(values: Sequence[float], done: Sequence[Measurement], varied: Sequence[
 
 
 def environment(device: torch.device, ceilings: Ceilings) -> dict[str, Any]:
-    """Where and with what it was measured; the host is not named."""
+    """Machine and versions of the measurement, without the host name."""
     try:
         import triton
 
@@ -99,7 +99,7 @@ def device_name(device: torch.device) -> str:
 
 
 def to_csv(plan: BenchmarkPlan, where: dict[str, Any], measurements: Sequence[Measurement]) -> str:
-    """A line a measurement, with the plan and the environment on every line; empty where there is no value."""
+    """One line per measurement, with the plan and the environment on every line; missing values are empty."""
     arguments = {name: value for name, value in asdict(plan).items() if not isinstance(value, tuple)}
     columns = [field.name for field in fields(Measurement)]
     file = io.StringIO()

@@ -1,6 +1,6 @@
 """Runs a benchmark: operators, mixers and competitors on the same packed batches, size after size.
 
-A mixer is measured as a whole, with its projections, on rows as wide as all heads together.
+A mixer is measured with its projections, on rows as wide as all heads together.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from attnrec.speed.plan import BOTH, BenchmarkPlan
 from attnrec.speed.workloads import Ceilings, history_lengths, vanilla_work
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_GROUPS = 4  # rectangles a batch is cut into at most for operators that need one; as in training
-_CACHES = 4  # inputs take turns on a GPU, and are so many times as large together as its L2 cache
+_GROUPS = 4  # the most rectangles a batch is cut into for operators that need them; as in training
+_CACHES = 4  # on a GPU, sets of inputs take turns that together are this many times its L2 cache
 _MOST_SETS = 32
 _DAY = 86400.0
 _ITEMS = 1000  # for variants that ask for item numbers
@@ -36,23 +36,23 @@ _Memory = tuple[int | None, int | None]  # bytes kept for the backward pass, pea
 
 @dataclass(frozen=True)
 class Measurement:
-    """One operator in one pass at one size; where it failed, ``error`` says how and the rest is None.
+    """One operator in one pass at one size; if it failed, ``error`` says how and the rest is None.
 
     Attributes:
         operator, passes: as given to the plan.
         n, d: longest history and width of a head.
         items: N, real items in the batch.
         rounds: how often it was timed.
-        ms, ms_low, ms_high: milliseconds, median and quartiles.
+        ms, ms_low, ms_high: median and quartiles, in milliseconds.
         launch_ms: least time that the host took to launch it on a GPU.
         tflops, gbps: the vanilla operator's work on the real items (`workloads`) over time, 10^12 floating-point
             operations and 10^9 bytes a second.
-        floor_ms: least time for that work by the machine's ceilings.
+        floor_ms: least possible time for that work by the machine's ceilings.
         share: ``floor_ms / ms``.
         kept_bytes: what autograd keeps for the backward pass.
-        peak_bytes: most memory allocated on a GPU during the pass, over what was allocated before.
-        setup_ms: preparing the batch (FlexAttention's block mask), which is not in ``ms``.
-        error: in a line.
+        peak_bytes: peak memory allocated on a GPU during the pass, minus what was allocated before.
+        setup_ms: time to prepare the batch (FlexAttention's block mask), which is not part of ``ms``.
+        error: in one line.
     """
 
     operator: str
@@ -77,7 +77,7 @@ class Measurement:
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """What all are given at one size: packed rows q, k, v and the output's gradient, one set a turn."""
+    """The inputs at one size: packed rows q, k, v and the output's gradient, one set per turn."""
 
     n: int
     d: int
@@ -88,7 +88,7 @@ class _Batch:
 
 
 class _Subject:
-    """Something to measure, with inputs in the layout it takes."""
+    """Something to measure, with inputs in its layout."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ def measure(
 ) -> Iterator[list[Measurement]]:
     """Measure size after size; yields the measurements of each, in the order of ``plan.attention``.
 
-    An operator that fails at a size does not hinder the others.
+    If an operator fails at a size, the others are still measured.
     """
     for place, (n, d) in enumerate(plan.sizes(), 1):
         where = f"n = {n}, d = {d} ({place} of {len(plan.sizes())})"
@@ -175,7 +175,7 @@ def _build(plan: BenchmarkPlan, batch: _Batch, name: str) -> _Subject:
 
 
 def _mixed(mixer: Mixer, packing: Packing, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """A mixer on the rows that are an operator's queries; keys and values it makes itself."""
+    """A mixer on the rows of an operator's queries; it makes its own keys and values."""
     x = q.flatten(1)
     return mixer(x, x, packing).view_as(q)
 
@@ -187,7 +187,7 @@ def _prepare(
     subjects: dict[str, _Subject],
     found: dict[tuple[str, str], Measurement],
 ) -> None:
-    """Build a subject and run it once; on failure the measurements of all its passes say so."""
+    """Build a subject and run it once; on failure, record the error for all its passes."""
     try:
         subject = _build(plan, batch, name)
         if not subject.forward(0).isfinite().all():

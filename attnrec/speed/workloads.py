@@ -1,6 +1,6 @@
-r"""What is computed in a benchmark: how long the histories are, and the work that attention over them needs.
+r"""The workload of a benchmark: how long the histories are, and how much work attention over them takes.
 
-Work is defined once, as that of vanilla causal attention on the real items. With histories of L_1, ..., L_B items,
+Work is always that of vanilla causal attention on the real items. With histories of L_1, ..., L_B items,
 H heads of width d, and N = sum of L:
 
     forward          F = 4 d H sum L (L + 1) / 2                floating-point operations: Q K^T and A V, causal half
@@ -10,8 +10,8 @@ H heads of width d, and N = sum of L:
                                                                 gradients written, the log-sum-exp (4 bytes a row)
                                                                 written and read
 
-The count of operations is that of Dao, "FlashAttention-2" (ICLR 2024), section 4.1, with the diagonal. Padding counts
-for nothing. Softmax is not counted.
+Operations are counted as in Dao, "FlashAttention-2" (ICLR 2024), section 4.1, with the diagonal. Padding and softmax
+are not counted.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from attnrec.core.measuring import Computation, time_in_turns, warm_up
 from attnrec.speed.plan import BOTH
 
 _MATRIX = {"cpu": 1024, "cuda": 8192}
-_SMALLEST = 64  # where products on a CPU are tried, to find how large they can be
+_SMALLEST = 64  # first matrix size tried on a CPU, to find out how large products can be
 _COPIED_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}
 _CEILING_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
 class LengthLaw:
-    """A shifted log-normal law of history lengths: L = max(1, round(shift + exp(mu + sigma z))), z standard normal."""
+    """Shifted log-normal history lengths: L = max(1, round(shift + exp(mu + sigma z))), z standard normal."""
 
     shift: float
     mu: float
@@ -51,15 +51,15 @@ LAWS = {
     "games": LengthLaw(shift=1.25, mu=0.8, sigma=1.25),
     "ml-1m": LengthLaw(shift=6.0, mu=4.45, sigma=1.2),
 }
-"""Fitted, by least absolute deviation of the logarithm of quantiles from 2 % to 99 %, to the histories that a training
-sees (leave-one-out, at least one target) in the files of the SASRec paper. Law against data:
+"""Fitted to the histories that a training sees (leave-one-out, at least one target) in the files of the SASRec paper,
+by least absolute deviation of the logarithm of the quantiles from 2 % to 99 %. Law against data:
 
 | | mean | median | 90th percentile | mean, clipped |
 |---|---|---|---|---|
 | `games` | 6.1, 6.3 | 3, 3 | 12, 12 | at 50: 5.9, 5.9 |
 | `ml-1m` | 182, 162 | 92, 93 | 404, 397 | at 200: 107, 107 |
 
-The law of `ml-1m` has a heavier tail than the data, which no model sees: n of 200 is its customary limit.
+The law of `ml-1m` has a heavier tail than the data, but models do not see it: they usually limit n to 200.
 """
 
 
@@ -67,10 +67,10 @@ def history_lengths(lengths: str, n: int, batch: int) -> npt.NDArray[np.int64]:
     """Lengths of ``batch`` histories, ascending, each 1..n; the same at every call.
 
     Args:
-        lengths: ``full`` (all n), or the name of one of `LAWS`, whose quantiles at the midpoints (i + 1/2) / batch
-            are taken and clipped to n.
-        n: the longest.
-        batch: how many.
+        lengths: ``full`` (all n), or the name of one of `LAWS`: its quantiles at the midpoints (i + 1/2) / batch,
+            clipped to n.
+        n: the longest length.
+        batch: how many histories.
     """
     if lengths == "full":
         return np.full(batch, n, dtype=np.int64)
@@ -86,7 +86,7 @@ class Work:
 
 
 def vanilla_work(lengths: npt.NDArray[np.int64], heads: int, dim: int, element_size: int, passes: str) -> Work:
-    """The work of vanilla causal attention over these histories; see the head of this file.
+    """The work of vanilla causal attention over these histories, as defined at the top of this file.
 
     Args:
         lengths: int64 [B].
@@ -105,7 +105,7 @@ def vanilla_work(lengths: npt.NDArray[np.int64], heads: int, dim: int, element_s
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What the machine reached at best: multiplying matrices, and copying memory."""
+    """The best rates that the machine reached: multiplying matrices, and copying memory."""
 
     flops_per_second: float
     bytes_per_second: float
@@ -113,14 +113,14 @@ class Ceilings:
     def floor_seconds(self, work: Work) -> float:
         """Least time for ``work`` by the roofline model (Williams, Waterman & Patterson, CACM 2009).
 
-        The rate of computing is at most the smaller of the ceiling of computing and intensity times the ceiling of
-        memory, so the time is at least the larger of the two times.
+        The rate of computing is at most the compute ceiling, and at most the arithmetic intensity times the memory
+        ceiling, so the time is at least the larger of the two times.
         """
         return max(work.flops / self.flops_per_second, work.bytes / self.bytes_per_second)
 
 
 def _matrix_size(device: torch.device, dtype: torch.dtype) -> int:
-    """The usual size, or on a processor that multiplies slowly in ``dtype`` (fp16 in software) as much as is quick."""
+    """The usual size, or a smaller one that is quick if the CPU multiplies slowly in ``dtype`` (fp16 in software)."""
     most = _MATRIX[device.type]
     size = most if device.type == "cuda" else min(most, _SMALLEST)
     while size < most:
@@ -135,7 +135,7 @@ def _matrix_size(device: torch.device, dtype: torch.dtype) -> int:
 def measure_ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     """The fastest product of two square matrices and the fastest copy, in ``dtype`` on ``device``.
 
-    A copy of x bytes reads x and writes x; it is too large for a cache.
+    A copy of x bytes reads x and writes x bytes; it does not fit into a cache.
     """
     size, copied = _matrix_size(device, dtype), _COPIED_BYTES[device.type]
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))

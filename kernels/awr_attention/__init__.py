@@ -3,8 +3,8 @@
     from attnrec.kernels import awr_attention
     out = awr_attention(q, k, v, w_q, w_k, lengths)
 
-The kernels are in `triton.py`, the same in plain torch in `reference.py`; the mathematics is explained at
-`attnrec.attention.awr`.
+The kernels are in `triton.py`, the same in plain torch in `reference.py`; `attnrec.attention.awr` explains the
+mathematics.
 """
 
 from __future__ import annotations

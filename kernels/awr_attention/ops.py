@@ -1,4 +1,4 @@
-"""Attention weight refinement as torch operators: what is checked, how the kernels are launched, and gradients."""
+"""Attention weight refinement as torch operators: checks of arguments, kernel launches, and gradients."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def awr_attention(
     Args:
         q, k: [B, H, T, D], D up to 128; float32, float16 or bfloat16; any strides.
         v: [B, H, T, E], E up to 128.
-        w_q, w_k: [H, S, m], a row for each of S >= T slots, the last one for the last item; m up to 128.
+        w_q, w_k: [H, S, m], one row for each of S >= T slots, the last row for the last item; m up to 128.
         lengths: int [B] on the same device, real items of each sequence at the right end, 0..T; None for T everywhere.
         temperature: tau, above 0; a number or [H].
-        refinement: output B v (``simple``), B (A v) (``value``), or A v and B v mixed (``additive``).
+        refinement: the output is B v (``simple``), B (A v) (``value``), or A v and B v mixed (``additive``).
         mix: how ``additive`` mixes, ``mean`` or ``sum``.
         normalize: norm divides a row by its root mean square; otherwise it does nothing.
-        scale: of the first scores, D**-0.5 by default.
-        dropout_p: probability of dropping a weight of A and of B.
+        scale: scale of the first scores, D**-0.5 by default.
+        dropout_p: probability of dropping a weight, in A and in B.
         seed, precision: as in `attnrec.kernels.causal_attention`.
 
     Returns:
-        [B, H, T, E], zeros at padding; differentiable once by q, k, v, w_q, w_k and temperature, deterministically.
+        [B, H, T, E], zeros at padding; once differentiable w.r.t. q, k, v, w_q, w_k and temperature, deterministically.
 
     Raises:
         ValueError, TypeError: an argument is out of range or of the wrong kind; the message names it.
@@ -97,15 +97,15 @@ def packed_awr_attention(
     Args:
         q, k: [N, H, D].
         v: [N, H, E].
-        starts, lengths: int [B], the first row of each sequence and how many rows it has; every row belongs to one.
-        max_length: of the longest sequence, at most S.
+        starts, lengths: int [B], first row and number of rows of each sequence; every row belongs to one sequence.
+        max_length: length of the longest sequence, at most S.
         others: as in `awr_attention`.
 
     Returns:
         [N, H, E].
 
     Raises:
-        as `awr_attention`.
+        like `awr_attention`.
     """
     q, k, v, w_q, w_k = under_autocast(q, k, v, w_q, w_k)
     check_inputs(q, k, v, 3)
@@ -195,7 +195,7 @@ def _first_pass(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Q_A and K_A, the averaged values (empty without v), the log-sum-exp of each row, and r of X_Q and X_K.
 
-    Tensors are padded (4 axes) or packed (3); w_q and w_k are [H, max_length, R]; ``width`` is m without zeros.
+    Tensors are padded (4 axes) or packed (3); w_q and w_k are [H, max_length, R]; ``width`` is m without padding.
     """
     call = Call(q, starts, lengths, max_length, scale, dropout_p, seed, precision)
     a_q, a_k, average, lse, rms = outputs = _empty_outputs(q, v, w_q, normalize)
@@ -288,7 +288,7 @@ def _(
 def _weight_gradients(
     call: Call, k: Tensor, lse: Tensor, dx_q: Tensor, dx_k: Tensor, w_q: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """dW_q and dW_k [H, S, R], summed in a fixed order over shares of the batch."""
+    """dW_q and dW_k [H, S, R], summed over shares of the batch in a fixed order."""
     heads, slots, rank = w_q.shape
     sequences = len(call.lengths)
     if not (sequences and slots):

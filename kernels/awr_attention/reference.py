@@ -1,4 +1,4 @@
-"""Attention weight refinement in plain torch: what the kernels are checked against."""
+"""Attention weight refinement in plain torch, the reference for the kernels."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def awr_attention_reference(
     """The formulas of `awr_attention` with the T x T matrices A and B.
 
     Args:
-        as `awr_attention`, and
-        weight_factors: [B, H, T, T] each, multiplied into A and into B; dropout that is given from outside.
+        as in `awr_attention`, and
+        weight_factors: [B, H, T, T] each, multiplied into A and B, to apply given dropout masks.
 
     Returns:
         [B, H, T, E], zeros at padding.

@@ -3,13 +3,13 @@ r"""The Triton kernels of the first pass of attention weight refinement; the sec
     A = softmax(causal(scale Q K^T)),  X_Q = drop(A) W_q,  X_K = drop(A) W_k,  average = drop(A) V
     Q_A = f norm(X_Q),  K_A = norm(X_K)
 
-in one sweep over the keys with an accumulator for each product. W_q and W_k have a row for each slot; the last
-item of a sequence meets the last row. norm divides a row by its root mean square, r = (mean(x^2) + epsilon)^(-1/2),
-or does nothing; f is a factor for each head.
+in one sweep over the keys with an accumulator for each product. W_q and W_k have one row per slot; the last item of a
+sequence uses the last row. norm multiplies a row by r = (mean(x^2) + epsilon)^(-1/2), one over its root mean square,
+or does nothing; f is a factor per head.
 
-Backward: with y = r x, dx = r (dy - y mean(y dy)), so that y and r of each row are all that is kept. dq has a kernel,
-dk and dv have one, and dW has one that goes over a share of the batch for each program (its sums are added up
-afterwards), so that nothing is atomic and dW never exists for each sequence.
+Backward: with y = r x, dx = r (dy - y mean(y dy)), so only y and r of each row are kept. There is one kernel for dq,
+one for dk and dv, and one for dW. In the dW kernel, each program sums over a share of the batch, and these sums are
+added up afterwards. So there are no atomic additions, and dW is never stored per sequence.
 
 Shape legend: B sequences, H heads, D width of queries and keys, E of values, R of the refinement (powers of two),
 S slots.
@@ -70,7 +70,7 @@ def first_pass_kernel(
     VALUES: tl.constexpr, NORMALIZE: tl.constexpr, PADDED: tl.constexpr, DROPOUT: tl.constexpr,
     PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """Q_A, K_A, the averaged values if VALUES, the log-sum-exp of each row, and r of X_Q and X_K, two a row."""
+    """Q_A, K_A, the averaged values if VALUES, the log-sum-exp of each row, and r of X_Q and X_K, two per row."""
     sequence_head, pid = tl.program_id(0), tl.program_id(1)
     b, h, start, length, first = sequence(sequence_head, heads, starts_ptr, lengths_ptr)
     e, r = tl.arange(0, E), tl.arange(0, R)
@@ -141,7 +141,7 @@ def _through_norm(y, dy, rms, inverse_width, NORMALIZE: tl.constexpr):
 def _weight_gradient(
     dx_q, dx_k, d_average, w_q, w_k, v, VALUES: tl.constexpr, PRECISION: tl.constexpr
 ):  # fmt: skip
-    """Gradient of the weights that were applied, [BLOCK_M, BLOCK_N]."""
+    """Gradient w.r.t. the weights after dropout, [BLOCK_M, BLOCK_N]."""
     d_weights = tl.dot(dx_q, tl.trans(w_q), input_precision=PRECISION)
     d_weights = tl.dot(dx_k, tl.trans(w_k), d_weights, input_precision=PRECISION)
     if VALUES:
@@ -179,9 +179,9 @@ def first_pass_dq_kernel(
     VALUES: tl.constexpr, NORMALIZE: tl.constexpr, PADDED: tl.constexpr, DROPOUT: tl.constexpr,
     PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """dq, and for the other kernels dx_q, dx_k and delta = sum of what a row of outputs and its gradient multiply to.
+    """dq, and for the other kernels dx_q, dx_k and delta, the inner product of each row of outputs with its gradient.
 
-    ``along`` is sum(Q_A dQ_A) of each row, of which the gradient of the factor is made.
+    ``along`` is sum(Q_A dQ_A) of each row; the gradient of the factor is computed from it.
     """
     sequence_head, pid = tl.program_id(0), tl.program_id(1)
     b, h, start, length, first = sequence(sequence_head, heads, starts_ptr, lengths_ptr)
@@ -253,7 +253,7 @@ def _first_pass_dk_dv_step(
     dx_q = load_tile(dx_q_base, m_rows, r, rows_row * R, length, UPCAST)
     dx_k = load_tile(dx_k_base, m_rows, r, rows_row * R, length, UPCAST)
     d_average = load_tile(da_base, m_rows, tl.arange(0, E), rows_row * E, length, UPCAST) if VALUES else q
-    # an infinite log-sum-exp takes the rows past the length out
+    # an infinite log-sum-exp gives rows past the length zero weights
     lse = tl.load(lse_base + m_rows * rows_row, mask=m_rows < length, other=1e30)
     delta = tl.load(delta_base + m_rows * rows_row, mask=m_rows < length, other=0.0)
     weights = weights_again(q, k, lse, m_rows, n_rows, factor, MASKED, PRECISION)
@@ -276,7 +276,7 @@ def first_pass_dk_dv_kernel(
     D: tl.constexpr, E: tl.constexpr, R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     VALUES: tl.constexpr, PADDED: tl.constexpr, DROPOUT: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """dk, and dv if VALUES, one program for a tile of keys."""
+    """dk, and dv if VALUES; one program per tile of keys."""
     sequence_head, pid = tl.program_id(0), tl.program_id(1)
     b, h, start, length, first = sequence(sequence_head, heads, starts_ptr, lengths_ptr)
     d, e, r = tl.arange(0, D), tl.arange(0, E), tl.arange(0, R)
@@ -351,7 +351,7 @@ def dw_kernel(
     D: tl.constexpr, R: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PADDED: tl.constexpr, DROPOUT: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """A share's part of dW_q and dW_k for a tile of slots, into [shares, 2, H, S, R]; every shares-th sequence."""
+    """One share's part of dW_q and dW_k for a tile of slots, into [shares, 2, H, S, R]; every shares-th sequence."""
     head_share, pid = tl.program_id(0), tl.program_id(1)
     head, share = head_share % heads, head_share // heads
     d, r = tl.arange(0, D), tl.arange(0, R)
@@ -363,7 +363,7 @@ def dw_kernel(
         b, h, _start, length, first = sequence(one * heads + head, heads, starts_ptr, lengths_ptr)
         n0 = pid * BLOCK_N - (slots - length)
         if n0 + BLOCK_N > 0:
-            n_rows = n0 + tl.arange(0, BLOCK_N)  # negative where the slot is padding
+            n_rows = n0 + tl.arange(0, BLOCK_N)  # negative if the slot is padding
             k_base = k_ptr + b * k_batch + h * k_head + first * k_row
             places = k_base + n_rows[:, None].to(tl.int64) * k_row + d[None, :]
             k = tl.load(places, mask=(n_rows[:, None] >= 0) & (n_rows[:, None] < length), other=0.0)

@@ -1,4 +1,4 @@
-"""The kernels as torch operators: what is checked, how they are launched, and their gradients."""
+"""The kernels as torch operators: checks of arguments, kernel launches, and gradients."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def causal_attention(
         q, k: [B, H, T, D], D up to 128; float32, float16 or bfloat16; any strides.
         v: [B, H, T, E], E up to 128.
         lengths: int [B] on the same device, real items of each sequence at the right end, 0..T; None for T everywhere.
-        scale: of the scores, D**-0.5 by default.
+        scale: scale of the scores, D**-0.5 by default.
         dropout_p: probability of dropping a weight.
-        seed: of the dropout; None draws one from torch's generator.
-        precision: of products of float32: ``ieee``, ``tf32x3`` or ``tf32``; by default as torch's
-            ``float32_matmul_precision`` says.
+        seed: seed of the dropout; None draws one from torch's generator.
+        precision: precision of float32 products: ``ieee``, ``tf32x3`` or ``tf32``; by default that of torch's
+            ``float32_matmul_precision``.
 
     Returns:
-        [B, H, T, E], zeros at padding; differentiable once by q, k and v, deterministically.
+        [B, H, T, E], zeros at padding; once differentiable w.r.t. q, k and v, deterministically.
 
     Raises:
         ValueError, TypeError: an argument is out of range or of the wrong kind; the message names it.
@@ -72,15 +72,15 @@ def packed_causal_attention(
     Args:
         q, k: [N, H, D].
         v: [N, H, E].
-        starts, lengths: int [B], the first row of each sequence and how many rows it has; every row belongs to one.
-        max_length: of the longest sequence.
+        starts, lengths: int [B], first row and number of rows of each sequence; every row belongs to one sequence.
+        max_length: length of the longest sequence.
         scale, dropout_p, seed, precision: as in `causal_attention`.
 
     Returns:
         [N, H, E].
 
     Raises:
-        as `causal_attention`.
+        like `causal_attention`.
     """
     q, k, v = under_autocast(q, k, v)
     check_inputs(q, k, v, 3)

@@ -1,4 +1,4 @@
-"""Causal attention in plain torch: what the kernels are checked against."""
+"""Causal attention in plain torch, the reference for the kernels."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def causal_attention_reference(
         q, k: [B, H, T, D].
         v: [B, H, T, E].
         lengths: int [B], real items of each sequence at the right end; None for T everywhere.
-        scale: of the scores, D**-0.5 by default.
-        weight_factors: [B, H, T, T], multiplied into the weights; dropout that is given from outside.
+        scale: scale of the scores, D**-0.5 by default.
+        weight_factors: [B, H, T, T], multiplied into the weights, to apply a given dropout mask.
 
     Returns:
         [B, H, T, E], zeros at padding.

@@ -6,8 +6,8 @@ computed tile by tile with a running maximum and sum, so that no T x T matrix ex
 arXiv 1805.02867; Dao et al., "FlashAttention", NeurIPS 2022; Dao, "FlashAttention-2", 2023, for the split of the
 backward pass into a kernel for dq and one for dk and dv, which needs no atomic additions).
 
-Coordinates and strides are explained in `attnrec.kernels.shared.triton`. Tiles of keys that lie before every query
-of the tile of queries need no mask; those on the diagonal are a second loop.
+`attnrec.kernels.shared.triton` explains coordinates and strides. Tiles of keys before every query of a tile of queries
+need no mask; a second loop handles those on the diagonal.
 
 Shape legend: B sequences, H heads, D width of queries and keys, E width of values (powers of two).
 """
@@ -169,7 +169,7 @@ def _dk_dv_step(
     m_rows = m0 + tl.arange(0, BLOCK_M)
     q = load_tile(q_base, m_rows, tl.arange(0, D), q_row, length, UPCAST)
     d_out = load_tile(do_base, m_rows, tl.arange(0, E), rows_row * E, length, UPCAST)
-    # an infinite log-sum-exp takes the rows past the length out
+    # an infinite log-sum-exp gives rows past the length zero weights
     lse = tl.load(lse_base + m_rows * rows_row, mask=m_rows < length, other=1e30)
     delta = tl.load(delta_base + m_rows * rows_row, mask=m_rows < length, other=0.0)
     weights = weights_again(q, k, lse, m_rows, n_rows, factor, MASKED, PRECISION)
@@ -190,7 +190,7 @@ def dk_dv_kernel(
     D: tl.constexpr, E: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     PADDED: tl.constexpr, DROPOUT: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """dk and dv, one program for a tile of keys."""
+    """dk and dv; one program per tile of keys."""
     sequence_head, pid = tl.program_id(0), tl.program_id(1)
     b, h, start, length, first = sequence(sequence_head, heads, starts_ptr, lengths_ptr)
     d, e = tl.arange(0, D), tl.arange(0, E)

@@ -1,1 +1,1 @@
-"""What the kernels share: parts in Triton's language, tile sizes, checks of arguments and how kernels are launched."""
+"""What the kernels share: Triton functions, tile sizes, checks of arguments, and launching."""

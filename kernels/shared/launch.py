@@ -1,4 +1,4 @@
-"""What comes before a kernel: checks of the arguments, padding of widths, strides and compile-time constants."""
+"""What happens before a kernel runs: checks of arguments, padding of widths, strides and compile-time constants."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def require_device(device: torch.device) -> None:
     """RuntimeError that says what to use instead, unless the kernels can run on ``device``."""
     if device.type != "cuda" and not INTERPRETED:
         raise RuntimeError(
-            f"the Triton kernels need an NVIDIA GPU, and the tensors are on {device.type}; "
-            "use scaled_dot_product_attention (the variant sdpa) there, or TRITON_INTERPRET=1 to study them"
+            f"the Triton kernels need an NVIDIA GPU, but the tensors are on {device.type}; "
+            "use scaled_dot_product_attention (the variant sdpa) there, or TRITON_INTERPRET=1 to study the kernels"
         )
 
 
@@ -44,24 +44,24 @@ def check_inputs(q: Tensor, k: Tensor, v: Tensor, axes: int) -> None:
     if not q.ndim == k.ndim == v.ndim == axes:
         raise ValueError(f"q, k and v must have {axes} axes: {shapes}")
     if q.shape != k.shape or q.shape[:-1] != v.shape[:-1]:
-        raise ValueError(f"q and k must have one shape, and v the same but for its last axis: {shapes}")
+        raise ValueError(f"q and k must have the same shape, and v the same except for its last axis: {shapes}")
     if not (q.dtype == k.dtype == v.dtype and q.dtype in _DTYPES):
         raise TypeError(f"q, k and v must all be float32, float16 or bfloat16: {q.dtype}, {k.dtype}, {v.dtype}")
     if not q.device == k.device == v.device:
-        raise ValueError(f"q, k and v must be on one device: {q.device}, {k.device}, {v.device}")
+        raise ValueError(f"q, k and v must be on the same device: {q.device}, {k.device}, {v.device}")
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         check_width(name, tensor)
     require_device(q.device)
 
 
 def check_width(name: str, tensor: Tensor) -> None:
-    """ValueError unless the last axis is one that the kernels take."""
+    """ValueError unless the kernels support the width of the last axis."""
     if not 1 <= tensor.shape[-1] <= WIDTHS[-1]:
         raise ValueError(f"the width of {name} must be 1 to {WIDTHS[-1]}, not {tensor.shape[-1]}")
 
 
 def padded_rows(q: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, int]:
-    """First slot and length of each sequence of q [B, H, T, D], int32 [B] both, and T; ValueError as documented."""
+    """First slot and length of each sequence of q [B, H, T, D], both int32 [B], and T; ValueError for bad lengths."""
     batch, _, width, _ = q.shape
     if lengths is None:
         lengths = torch.full((batch,), width, dtype=torch.int32, device=q.device)
@@ -72,7 +72,7 @@ def padded_rows(q: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, int]
 
 
 def packed_rows(q: Tensor, starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """First row and length of each sequence of q [N, H, D], int32 [B] both; ValueError as documented."""
+    """First row and length of each sequence of q [N, H, D], both int32 [B]; ValueError for bad starts or lengths."""
     for name, tensor in (("starts", starts), ("lengths", lengths)):
         if tensor.ndim != 1 or tensor.is_floating_point() or tensor.device != q.device:
             raise ValueError(f"{name} must be whole numbers of shape [B] on {q.device}")
@@ -99,7 +99,7 @@ def check_scalars(
 
 
 def widened(x: Tensor) -> Tensor:
-    """Columns of zeros up to a width that the kernels know, which changes no product."""
+    """Pad with columns of zeros to a width that the kernels support; this changes no product."""
     missing = padded_width(x.shape[-1]) - x.shape[-1]
     if missing:
         return F.pad(x, (0, missing))
@@ -139,9 +139,9 @@ class Call:
                 dropout, and ``scalars``.
             name: for `choose_tiles`.
             tensors: in the order of the kernel's pointers.
-            inputs: those of them that have strides of their own.
-            columns: of the grid, where it is not one for each sequence and head.
-            constants: compile-time arguments beside tiles, dropout and precision; widths among them.
+            inputs: those of them that have their own strides.
+            columns: columns of the grid, by default one for each sequence and head.
+            constants: compile-time arguments other than tiles, dropout and precision; including the widths.
         """
         heads = self.q.shape[1]
         if not (self.max_length and heads and len(self.lengths)):
@@ -167,14 +167,14 @@ class Call:
 
 
 def input_strides(x: Tensor) -> tuple[int, int, int]:
-    """Strides of batch, head and row; packed rows are [N, H, width], of batch stride 0."""
+    """Strides of batch, head and row; packed rows [N, H, width] have batch stride 0."""
     if x.ndim == 4:
         return x.stride(0), x.stride(1), x.stride(2)
     return 0, x.stride(1), x.stride(0)
 
 
 def row_strides(x: Tensor) -> tuple[int, int, int]:
-    """The same of a contiguous tensor of x's rows, in rows."""
+    """Strides of batch, head and row in a contiguous tensor with the rows of x, counted in rows."""
     if x.ndim == 4:
         return x.shape[1] * x.shape[2], x.shape[2], 1
     return 0, 1, x.shape[1]

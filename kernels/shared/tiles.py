@@ -1,7 +1,7 @@
-"""Tile sizes: a small table for the shapes of this field.
+"""Tile sizes: a small table for the shapes of sequential recommendation.
 
-Chosen so that no configuration for widths up to 64 spills registers on sm_80 and sm_90 and all fit into shared
-memory, which `tests/kernels/test_compile.py` checks.
+Chosen so that no configuration for widths up to 64 spills registers on sm_80 and sm_90, and all fit into shared
+memory. `tests/kernels/test_compile.py` checks this.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ WIDTHS = (16, 32, 64, 128)
 """Padded widths of queries, keys and values that the kernels are compiled for."""
 
 BY_KEYS = ("dk_dv", "first_pass_dk_dv", "dw")
-"""Kernels whose programs belong to a tile of keys; those of the others belong to a tile of queries."""
+"""Kernels in which each program handles a tile of keys; in the others it handles a tile of queries."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Tiles:
     num_stages: int
 
     def rows(self, kernel: str) -> int:
-        """Rows that one program of ``kernel`` answers for."""
+        """Rows that one program of ``kernel`` handles."""
         return self.block_n if kernel in BY_KEYS else self.block_m
 
     def constants(self) -> dict[str, int]:
-        """As compile-time arguments of a kernel."""
+        """The tiles as compile-time arguments of a kernel."""
         return {
             "BLOCK_M": self.block_m,
             "BLOCK_N": self.block_n,
@@ -72,7 +72,7 @@ def _float32_tiles(kernel: str, width: int) -> Tiles:
 
 
 def _refinement_tiles(kernel: str, length: int, width: int, dtype: torch.dtype, precision: str) -> Tiles:
-    """More tensors at a time than causal attention has, so smaller tiles; most of all for dk and dv."""
+    """Smaller tiles than for causal attention, as more tensors are in use at a time; smallest for dk and dv."""
     by_keys = kernel == "first_pass_dk_dv"
     if dtype == torch.float32:
         if by_keys and width == 64:

@@ -1,11 +1,11 @@
-r"""Parts of the kernels: where a program's rows lie, loads and stores, softmax step by step, dropout.
+r"""Parts of the kernels: where a program's rows are, loads and stores, softmax step by step, dropout.
 
 Coordinates are local to a sequence: row i of sequence b is its i-th real item, stored at slot ``starts[b] + i`` of
 a padded tensor, or at row ``starts[b] + i`` of a packed one (batch stride 0). Tiles line up with real items, and
-programs past the length do nothing but write the zeros of padding.
+programs past the length only write the zeros of padding.
 
-Tensors that the kernels' launchers allocate are contiguous, [B, H, T, width] or packed [N, H, width], and share one
-set of strides, counted in rows (``rows_batch, rows_head, rows_row``); the inputs q, k and v have strides of their own.
+Tensors that the launchers allocate are contiguous, [B, H, T, width] or packed [N, H, width], and share one set of
+strides, counted in rows (``rows_batch, rows_head, rows_row``); the inputs q, k and v have their own strides.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LOWEST = tl.constexpr(-1e30)  # finite: a row without keys gives 0, never NaN
-NOT_SPECIAL = ("seed", "dropped")  # no compilation for a seed that happens to be 1 or a multiple of 16
+NOT_SPECIAL = ("seed", "dropped")  # do not recompile for a seed that happens to be 1 or a multiple of 16
 
 
 @triton.jit
 def sequence(sequence_head, heads, starts_ptr, lengths_ptr):
-    """A program's sequence, head, first slot and length, and the first slot again, wide enough for places."""
+    """A program's sequence, head, first slot and length, and the first slot again as int64 for addresses."""
     b, h = sequence_head // heads, sequence_head % heads
     start, length = tl.load(starts_ptr + b), tl.load(lengths_ptr + b)
     return b.to(tl.int64), h.to(tl.int64), start, length, start.to(tl.int64)
@@ -45,7 +45,7 @@ def store_tile(base, x, rows, columns, stride, count):
 
 @triton.jit
 def zero_padding(base, pid, padding, columns, stride, WIDTH: tl.constexpr, BLOCK_ROWS: tl.constexpr):
-    """Zeros in those of this program's slots that are padding; ``base`` points at slot 0."""
+    """Write zeros to the padding among this program's slots; ``base`` points at slot 0."""
     rows = pid * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     zeros = tl.zeros([BLOCK_ROWS, WIDTH], dtype=tl.float32)
     store_tile(base, zeros, rows, columns, stride, padding)
@@ -60,9 +60,9 @@ def softmax_step(
     D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, MASKED: tl.constexpr, DROPOUT: tl.constexpr,
     PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """Weights of a tile of keys relative to the highest score so far, what older sums shrink by, and the new sums.
+    """Weights of a tile of keys relative to the highest score so far, the decay of older sums, new sum, new highest.
 
-    ``factor`` is the scale of the scores times log2(e). Without MASKED all keys are real and before all queries.
+    ``factor`` is the scale of the scores times log2(e). Without MASKED, all keys are real and before all queries.
     """
     n_rows = n0 + tl.arange(0, BLOCK_N)
     k = load_tile(k_base, n_rows, tl.arange(0, D), k_row, length, UPCAST)
@@ -93,7 +93,7 @@ def score_gradient(
     weights, d_weights, delta, seed, sequence_head, m0, n0, dropped, rescale,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
-    """Weights as they were applied (after dropout) and the gradient of the scores, [BLOCK_M, BLOCK_N] both."""
+    """Weights after dropout and the gradient of the scores, both [BLOCK_M, BLOCK_N]."""
     applied = weights
     if DROPOUT:
         kept = kept_tile(seed, sequence_head, m0, n0, dropped, BLOCK_M, BLOCK_N)
@@ -119,10 +119,10 @@ def _random_bits(seed, sequence_head, rows, quads):
 
 @triton.jit
 def kept_tile(seed, sequence_head, row, column, dropped, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Which weights of a tile dropout keeps, [ROWS, COLUMNS]; the same whatever tile a weight is computed in.
+    """Which weights of a tile dropout keeps, [ROWS, COLUMNS]; this does not depend on how the matrix is tiled.
 
-    ``row`` and ``column`` are the tile's first, in local coordinates; ``column`` is a multiple of 4, as one call of
-    the generator serves four columns.
+    ``row`` and ``column`` are the tile's first, in local coordinates; ``column`` must be a multiple of 4, because one
+    call of the generator gives four columns.
     """
     quads = column // 4 + tl.arange(0, COLUMNS // 4)
     bits0, bits1, bits2, bits3 = _random_bits(seed, sequence_head, row + tl.arange(0, ROWS), quads)
@@ -132,7 +132,7 @@ def kept_tile(seed, sequence_head, row, column, dropped, ROWS: tl.constexpr, COL
 
 @triton.jit
 def kept_anywhere(seed, sequence_head, rows, columns, dropped):
-    """`kept_tile` for columns that need not begin at a multiple of 4, at four times the work."""
+    """Like `kept_tile` for columns that need not start at a multiple of 4, at four times the work."""
     bits0, bits1, bits2, bits3 = _random_bits(seed, sequence_head, rows, columns // 4)
     lane = (columns % 4)[None, :]  # in the order of the joins above
     bits = tl.where(lane == 0, bits0, tl.where(lane == 1, bits2, tl.where(lane == 2, bits1, bits3)))
@@ -154,7 +154,7 @@ INTERPRETED = not isinstance(keep_kernel, triton.runtime.JITFunction)
 
 
 def dropout_threshold(p: float) -> tuple[int, float]:
-    """Of 2**24 equally likely bit patterns how many are dropped, and what the kept weights are multiplied by."""
+    """How many of 2**24 equally likely bit patterns are dropped, and the factor for the kept weights."""
     dropped = round(p * 2**24)
     return dropped, 2**24 / (2**24 - dropped)
 

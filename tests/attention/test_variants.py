@@ -238,7 +238,7 @@ def test_the_rest_do_without_timestamps() -> None:
         ("differential:lambda_init=nan", 6, "lambda_init='nan' is not a number of at most"),
         ("differential", 25, "a head of width 25 cannot be halved"),
         ("hstu:buckets=0", 6, "buckets=0 must be 1 or more"),
-        ("entmax:alpha=1", 6, "alpha=1 is neither 1.5 nor 2"),
+        ("entmax:alpha=1", 6, "alpha=1 must be 1.5 or 2"),
         ("ti:max_interval=0", 6, "max_interval=0 must be 1 or more"),
     ],
 )

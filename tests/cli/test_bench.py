@@ -120,7 +120,7 @@ def test_out_has_a_name_of_its_own_by_default(bench: Any) -> None:
         (["--attention", "sdpaa"], "unknown attention variant 'sdpaa'; did you mean sdpa?"),
         (["--attention", "awr:x=1"], "has no option 'x'"),
         (["--attention", "torch:maks"], "unknown competitor 'torch:maks'; did you mean torch:mask"),
-        (["--attention", "sdpa", "--attention", "sdpa"], "--attention gives one value twice: sdpa, sdpa"),
+        (["--attention", "sdpa", "--attention", "sdpa"], "--attention has the same value twice: sdpa, sdpa"),
         (["--seq-len", "8,x"], "--seq-len '8,x' is not a list of whole numbers"),
         (["--seq-len", "0"], "--seq-len must be at least 1, not 0"),
         (["--dim", "-4"], "--dim must be at least 1, not -4"),

@@ -53,7 +53,7 @@ def test_a_variant_that_fails(check: Any) -> None:
     assert lines[-1] == "leaky: 1 of 3 checks fails: no future leak; 1 not run"
     text = " ".join(line.strip() for line in lines)
     assert "no future leak: 1 sequence of 2 items, 1 head, width 2: output 1 changes with item 2" in text
-    assert "hint: an item may see itself and what is before it" in text
+    assert "hint: an item may only see itself and earlier items" in text
     report = json.loads(out.splitlines()[-1])
     assert (report["attention"], report["holds"]) == ("leaky", False)
     assert [row["status"] for row in report["checks"]] == ["holds", "fails", "holds", "not run"]

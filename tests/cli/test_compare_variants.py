@@ -68,11 +68,11 @@ def test_what_is_not_understood(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("variants", "message"),
     [
-        (["sdpa", "awr | --seed 3"], "awr (seed=3): --seed is one for all variants, and cannot be one's own"),
-        (["sdpa", "awr | --split time"], "awr (split=time): --split is one for all variants"),
+        (["sdpa", "awr | --seed 3"], "awr (seed=3): --seed must be the same for all variants; set it for all"),
+        (["sdpa", "awr | --split time"], "awr (split=time): --split must be the same for all variants"),
         (["sdpa", "sdpa | --lr 0.001"], "two identical variants: sdpa and sdpa (lr=0.001) are the same"),
         (["sdpa", "awr | --label sdpa"], "sdpa and sdpa would share a folder: give one of them another label"),
-        (["sdpa", "| --lr 0.1"], "a variant needs an attention or a model, and --lr 0.1 has neither"),
+        (["sdpa", "| --lr 0.1"], "a variant needs an attention or a model, but --lr 0.1 has neither"),
         (["sdpa", "awr | --lr 0"], "--lr must be above 0.0, not 0.0"),
         (["sdpa", "awr | --preset x"], "unknown preset 'x'"),
         (["sdpa", "awr | --lr soon"], "--attention 'awr | --lr soon': Invalid value for '--lr'"),
@@ -103,7 +103,7 @@ def test_models_options_of_their_own_and_the_union(attnrec: Any, small_file: Pat
     shown = " ".join(first.out.split())
     assert "rotary | --no-position --lr 0.0005" in shown
     assert f"{rotary} also has position no (others yes), lr 0.0005 (others 0.001)." in shown
-    assert "last.py also has" not in shown  # --blocks means nothing to it
+    assert "last.py also has" not in shown  # it does not use --blocks
     assert "last.py | --" not in shown
     assert not any("differ in" in line for line in first.json()["warnings"])
     assert first.json()["variants"][1]["options"] == {"attention": "rotary", "position": False, "lr": 0.0005}

@@ -108,7 +108,7 @@ def test_compare_says_it_once_and_goes_on_when_it_is_mended(attnrec: Any, small_
     Path("mine.py").write_text(MENDED + "# another version\n")
     changed = attnrec(*arguments)
     assert changed.code == 2
-    assert "mine.py has changed since c was begun with it" in changed.err
+    assert "mine.py has changed since c was started with it" in changed.err
 
 
 def test_a_refusal_is_still_one_line(attnrec: Any) -> None:  # noqa: F811

@@ -27,8 +27,8 @@ def test_right_models_keep_the_contract(model: type[SequentialModel]) -> None:
     assert report.holds, str(report)
     left_out = {result.name: result.figure for result in report.results if result.status == "not run"}
     reasons = {
-        Popularity: "scores hang on no item of the history",
-        LastItemAndUser: "scores hang on the last item alone",
+        Popularity: "scores depend on no item of the history",
+        LastItemAndUser: "scores depend only on the last item",
     }
     weights = {} if model is WithWeights else {"attention weights": "the model has none"}
     assert left_out == weights | ({"history": reasons[model]} if model in reasons else {})

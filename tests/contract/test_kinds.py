@@ -79,7 +79,7 @@ def test_what_cannot_be_found(name: str, message: str) -> None:
 
 
 def test_a_mixer_is_no_operator() -> None:
-    with pytest.raises(InputError, match="is a mixer, and an operator is wanted here"):
+    with pytest.raises(InputError, match="is a mixer; this needs an attention operator"):
         check_operator("tests.contract.right_mixers:Filter")
 
 

@@ -78,7 +78,7 @@ def test_an_operator_that_needs_everything_keeps_the_contract() -> None:
 @pytest.mark.parametrize(
     ("operator", "says"),
     [
-        (LeaksInputs, "by its inputs"),
+        (LeaksInputs, "w.r.t. its inputs"),
         (LeaksItems, "moves by"),
         (LeaksFeatures, "moves by"),
     ],

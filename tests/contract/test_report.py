@@ -137,7 +137,7 @@ def test_values_of_another_width_are_asked_for_where_they_are_declared() -> None
     (kept,) = check_operator(OfOneWidth, only=["shape"]).results
     assert (kept.status, kept.figure) == ("holds", "of the values, as wide as q")
     (right,) = check_operator("sdpa", only=["shape"]).results
-    assert (right.status, right.figure) == ("holds", "of the values, whatever their width")
+    assert (right.status, right.figure) == ("holds", "of the values, for any width")
 
     class Refuses(Right):
         takes_any_value_width = True
@@ -175,7 +175,7 @@ def untyped(heads: int, dim: int, max_len: int, dropout: float, *, impl: str = "
     [
         (TwoFormulas, "fails", "the output of impl=torch differs from that of impl=reference by"),
         (partial(TwoFormulas, impl="reference"), "fails", "the output of impl=torch differs"),
-        (untyped, "not run", "impl is no Literal[...], so that nothing but impl=torch is known"),
+        (untyped, "not run", "impl is not annotated as Literal[...], so only impl=torch is known"),
         (Right, "not run", "the operator has no option impl"),
     ],
 )

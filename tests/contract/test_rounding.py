@@ -36,7 +36,7 @@ def test_the_right_ones_do_leave_something() -> None:
 
 def test_a_small_influence_has_a_hint_of_its_own() -> None:
     (leak,) = check_operator(ConvolvedWithALeak, only=["no future leak"]).failures
-    assert "a part is computed in float32" in leak.hint
+    assert "rounding of a part computed in float32" in leak.hint
 
 
 class ConvolvedMaskedByValues(Convolved):

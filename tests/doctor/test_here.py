@@ -56,12 +56,12 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("url", "place", "said"),
     [
-        ("", "/elsewhere", f"from {CHECKOUT}, beside an installed one"),
+        ("", "/elsewhere", f"from {CHECKOUT}; another one is installed"),
         ("", CHECKOUT, f"from {CHECKOUT}"),
         (
             '{"url": "file:///a%20b", "dir_info": {"editable": true}}',
             "/",
-            f"from {CHECKOUT}, beside the editable one of /a b",
+            f"from {CHECKOUT}; the editable installation is /a b",
         ),
         (f'{{"url": "file://{CHECKOUT}", "dir_info": {{"editable": true}}}}', "/", f"editable, from {CHECKOUT}"),
     ],
@@ -124,7 +124,9 @@ def test_a_folder_that_cannot_be_written_to(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     found = by_name([*folders.caches(), *folders.current_folder()])
     assert {finding.status for finding in found.values()} == {"no"}
-    assert found["attnrec's cache"].text.endswith("cannot be written to: No space left on device")
+    text = found["attnrec's cache"].text
+    assert text.startswith("cannot write to")
+    assert text.endswith(": No space left on device")
     assert found["attnrec's cache"].advice == "name another folder in ATTNREC_CACHE"
 
 

@@ -55,7 +55,7 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Finding]]:
 @pytest.mark.parametrize(
     ("end", "text"),
     [
-        ("os.abort()", "its process was ended by SIGABRT"),
+        ("os.abort()", "its process was killed by SIGABRT"),
         ("os._exit(3)", "its process ended with code 3"),
         ("print('no luck', file=sys.stderr, flush=True); os._exit(3)", "its process ended with code 3: no luck"),
     ],

@@ -92,7 +92,7 @@ def test_a_variant_of_this_program_alone_is_refused(
 ) -> None:
     monkeypatch.setattr(ATTENTION, "_registered", ATTENTION.registered())
     register_attention("mine")(type("Mine", (ScaledDotProductAttention,), {"__module__": "somewhere"}))
-    with pytest.raises(InputError, match="mine is registered in this program only"):
+    with pytest.raises(InputError, match="mine is only registered in this process"):
         plan(config, ["sdpa", "mine"], 1, tmp_path / "compared")
     with pytest.raises(InputError, match=r"sdpa and attnrec\.attention\.sdpa:ScaledDotProductAttention are the same"):
         plan(config, ["sdpa", "attnrec.attention.sdpa:ScaledDotProductAttention"], 1, tmp_path / "compared")
@@ -217,7 +217,7 @@ def test_a_killed_worker_reads_as_out_of_memory(config: TrainConfig, tmp_path: P
         (("sdpa", "awr:refinement=cubic"), 1, {}, "refinement=cubic is not one of simple, value, additive"),
         (("sdpa", "aws"), 1, {}, "unknown attention variant 'aws'; did you mean awr?"),
         (("sdpa", "awr"), 1, {"cutoffs": (1, 31)}, "N = 31 is not between 1 and the number of items, 30"),
-        (("sdpa", "sdpa+awr+awr"), 1, {}, "3 operators joined by +, and `blocks` is 2"),
+        (("sdpa", "sdpa+awr+awr"), 1, {}, "3 operators joined by +, but `blocks` is 2"),
         (("sdpa", "awr"), 1, {"dataset": "nowhere.txt"}, "no data set or file 'nowhere.txt'"),
     ],
 )

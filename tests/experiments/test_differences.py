@@ -29,16 +29,16 @@ def test_the_verdict_is_that_of_the_adjusted_result() -> None:
     ("found", "wanted", "words"),
     [
         (CLEAR, None, ""),
-        (ONE_SEED, None, "one seed: nothing can be said of the variants; at least two more are worth having"),
+        (ONE_SEED, None, "one seed says nothing about the variants; run at least two more"),
         (
             OPEN,
             SeedsWanted(4, 0.001, hopeless=False),
-            f"about {OPEN.seeds + 4} seeds in all would show a difference of this size in half of all cases",
+            f"about {OPEN.seeds + 4} seeds in all would show a difference of this size half of the time",
         ),
         (
             OPEN,
             SeedsWanted(1, 0.001, hopeless=False),
-            f"about {OPEN.seeds + 1} seeds in all would show a difference of this size in half of all cases",
+            f"about {OPEN.seeds + 1} seeds in all would show a difference of this size half of the time",
         ),
         (
             OPEN,
@@ -48,7 +48,7 @@ def test_the_verdict_is_that_of_the_adjusted_result() -> None:
         (
             OPEN,
             SeedsWanted(None, 0.0021, hopeless=True),
-            "more seeds would not help: the users' part of the uncertainty alone is ±0.0021",
+            "more seeds would not help: the uncertainty over users alone is ±0.0021",
         ),
     ],
 )

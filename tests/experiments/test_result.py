@@ -106,7 +106,7 @@ def test_one_seed_has_no_spread(finished: Comparison) -> None:
     result = build_result(one)
     assert [figures.test["full"]["NDCG@10"].sd for _, figures in result.trained()] == [None, None]
     assert "±" not in "".join(cell for table in tables(result) for row in table.rows for cell in row)
-    assert "of one seed" in to_markdown(one, result)
+    assert "Difference for one seed" in to_markdown(one, result)
 
 
 def test_nothing_is_claimed_of_one_seed(finished: Comparison) -> None:
@@ -115,7 +115,7 @@ def test_nothing_is_claimed_of_one_seed(finished: Comparison) -> None:
     for found in result.variants[1].difference.values():
         assert (found.p_value, found.p_holm, found.adjusted_low) == (None, None, None)
         assert found.verdict == "not tested"
-        assert found.advice.startswith("one seed: nothing can be said")
+        assert found.advice.startswith("one seed says nothing")
     page = to_markdown(one, result)
     assert "these two trained models" in page
     assert not any(words in page for words in ("better |", "worse |", "| p |"))
@@ -126,7 +126,7 @@ def test_a_variant_of_one_seed_among_others_is_marked(finished: Comparison) -> N
     lone = replace(build_result(replace(finished, seeds=(4,))).variants[1], attention="lone")
     result = replace(result, variants=(*result.variants, lone))
     words, full, _ = tables(result)[4:7]
-    assert words.rows[-1][2].startswith("one seed: nothing can be said")
+    assert words.rows[-1][2].startswith("one seed says nothing")
     assert full.rows[-1][3:] == ("one seed", "-")
     assert "the 2 differences shown together" in full.note
 
@@ -150,7 +150,7 @@ def test_what_it_costs(finished: Comparison) -> None:
     assert fastest.valid_at_equal_time == OverSeeds.of(best)  # it has all of its own time
     (cost,) = (table for table in tables(result) if table.title == "Cost")
     assert [row[0] for row in cost.rows] == list(VARIANTS)
-    assert f"that {fastest.attention}, the fastest, took in all" in cost.note
+    assert f"that {fastest.attention}, the fastest, took in total" in cost.note
 
 
 def with_second(result: ComparisonFindings, **changes: Any) -> ComparisonFindings:

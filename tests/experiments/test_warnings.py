@@ -120,8 +120,8 @@ def test_stopping_at_different_epochs_and_paths_is_no_difference(tmp_path: Path)
 def test_a_baseline_below_what_is_published(tmp_path: Path) -> None:
     comparison = compared(tmp_path, {("sdpa", 0): (BCE, LEVEL)})
     (line,) = comparison_warnings(comparison, GOOD | {"full": 0.0221})
-    assert line.startswith("the baseline sdpa stands at 0.0221 (full ranking NDCG@10), below the 0.0354 that RecBoard")
-    assert "it may not be fully trained, and a difference against it shows little" in line
+    assert line.startswith("the baseline sdpa reaches 0.0221 (full ranking NDCG@10), below the 0.0354 that RecBoard")
+    assert "it may not be fully trained, and a difference from it shows little" in line
     assert comparison_warnings(comparison, GOOD | {"full": 0.0345}) == []  # within what seeds vary
     assert comparison_warnings(comparison, {}) == []  # no run of the first variant is finished
     changed: list[dict[str, Any]] = [{"negatives": 4}, {"loss": "gbce"}]

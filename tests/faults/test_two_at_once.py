@@ -275,6 +275,6 @@ def test_a_run_whose_data_have_moved(config: TrainConfig, tmp_path: Path) -> Non
 def test_a_training_that_fails_at_once_leaves_nothing(config: TrainConfig, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(_VARIANT)
     values = config.to_mapping() | {"attention": str(tmp_path / "mine.py")}
-    with pytest.raises(InputError, match=r"Mine\.forward gave"):
+    with pytest.raises(InputError, match=r"Mine\.forward returned"):
         train(TrainConfig.from_mapping(values), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -128,8 +128,8 @@ def test_a_run_keeps_a_copy_of_its_model(folder: Path) -> None:
     [
         ({"model": "gru"}, "unknown model 'gru'; known: sasrec"),
         ({"model": "sasrec:layers=2"}, "model 'sasrec' has no option 'layers'; it has no options"),
-        ({"model": "biased.py", "heads": 2}, "`heads` means nothing to `model='biased.py'`"),
-        ({"model": "biased.py", "attention": "awr"}, "`attention` means nothing to `model='biased.py'`"),
+        ({"model": "biased.py", "heads": 2}, "`model='biased.py'` does not use `heads`"),
+        ({"model": "biased.py", "attention": "awr"}, "`model='biased.py'` does not use `attention`"),
         ({"model": "biased.py:push=much"}, "option push='much' is not a number"),
         ({"model": "broken.py"}, r"broken.py:Broken does not define item_vectors"),
         ({"model": "biased.py:"}, "is not of the form NAME"),
@@ -147,7 +147,7 @@ def test_states_of_another_shape_are_one_line(folder: Path) -> None:
     (folder / "biased.py").write_text(
         BIASED.replace("return self.items(batch.items)", "return self.items(batch.items)[1:]")
     )
-    with pytest.raises(InputError, match=r"Biased.forward gave \[\d+, 8\] and not \[\d+, 8\]; see `attnrec check`"):
+    with pytest.raises(InputError, match=r"Biased.forward returned \[\d+, 8\], not \[\d+, 8\]; see `attnrec check`"):
         attnrec.train(model="biased.py", out="run", **QUICK)
 
 

@@ -187,7 +187,7 @@ def test_as_a_torch_operator(with_values: bool, normalize: bool, monkeypatch: py
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"k": torch.zeros(2, 1, 5, 16)}, ValueError, "q and k must have one shape"),
+        ({"k": torch.zeros(2, 1, 5, 16)}, ValueError, "q and k must have the same shape"),
         ({"w_q": torch.zeros(1, 3, 8)}, ValueError, r"w_q and w_k must both be \[1, 4 or more slots, m\]"),
         ({"w_k": torch.zeros(2, 4, 8)}, ValueError, r"w_q and w_k must both be \[1, 4 or more slots, m\]"),
         ({"w_q": torch.zeros(1, 4, 129), "w_k": torch.zeros(1, 4, 129)}, ValueError, "the width of w_q must be 1 to"),

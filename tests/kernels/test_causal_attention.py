@@ -233,7 +233,7 @@ def test_autocast() -> None:
     ("change", "error", "message"),
     [
         ({"q": torch.zeros(2, 4, 16)}, ValueError, "must have 4 axes"),
-        ({"k": torch.zeros(2, 1, 5, 16)}, ValueError, "q and k must have one shape"),
+        ({"k": torch.zeros(2, 1, 5, 16)}, ValueError, "q and k must have the same shape"),
         ({"v": torch.zeros(2, 2, 4, 16)}, ValueError, "v the same but for its last axis"),
         ({"q": torch.zeros(2, 1, 4, 16).double()}, TypeError, "must all be float32, float16 or bfloat16"),
         ({"v": torch.zeros(2, 1, 4, 129)}, ValueError, "the width of v must be 1 to 128, not 129"),
@@ -287,7 +287,7 @@ def test_without_a_gpu_one_line_says_what_to_use() -> None:
     command = [sys.executable, "-c", f"{code}; a(*torch.zeros(3, 1, 1, 2, 4))"]
     asked = subprocess.run(command, capture_output=True, text=True, env=environment)
     last = asked.stderr.strip().splitlines()[-1]
-    assert last.startswith("RuntimeError: the Triton kernels need an NVIDIA GPU, and the tensors are on cpu; use ")
+    assert last.startswith("RuntimeError: the Triton kernels need an NVIDIA GPU, but the tensors are on cpu; use ")
 
 
 @pytest.mark.gpu

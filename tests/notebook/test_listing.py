@@ -34,5 +34,5 @@ def test_options_are_spelled_as_in_python() -> None:
     text = " ".join((attnrec.train.__doc__ or "").split())
     assert "heads = 1: Attention heads; must divide `dim`." in text
     assert "--" not in text
-    assert "norm = 'original': Where LayerNorm stands" in text
+    assert "norm = 'original': Where LayerNorm goes" in text
     assert "(one of 'original', 'pre', 'post')" in text

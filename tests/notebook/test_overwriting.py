@@ -154,6 +154,6 @@ def test_a_comparison_stays_where_the_new_one_is_not_whole(small_data: dict[str,
 
 def test_what_is_no_comparison_is_refused(run: dict[str, Any]) -> None:
     before = contents("run")
-    with pytest.raises(attnrec.InputError, match=r"run holds other files, and no comparison\.toml"):
+    with pytest.raises(attnrec.InputError, match=r"run holds other files, but no comparison\.toml"):
         attnrec.compare(["sdpa", "linear"], out="run", seeds=1, overwrite=True, **run)
     assert contents("run") == before

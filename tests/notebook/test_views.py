@@ -101,7 +101,7 @@ def test_a_report_of_the_contract() -> None:
     text = shown(report)
     assert "&lt;script&gt;" in text
     assert '<td style="text-align: left">no future leak</td><td style="text-align: left">fails</td>' in text
-    assert "<li>no future leak: an item may see itself" in text
+    assert "<li>no future leak: an item may only see itself" in text
 
 
 def test_a_shuffle_test(evil_data: dict[str, Any]) -> None:

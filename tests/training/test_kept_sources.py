@@ -65,7 +65,7 @@ def test_a_comparison_refuses_a_file_that_has_changed(folder: Path) -> None:
     train(comparison.run_config("mine.py", 0), comparison.run("mine.py", 0).path)
     plan(config, ["sdpa", "mine.py"], 1, "compared")
     (folder / "mine.py").write_text(OPERATOR + "# more\n")
-    with pytest.raises(InputError, match=r"mine\.py has changed since compared was begun with it"):
+    with pytest.raises(InputError, match=r"mine\.py has changed since compared was started with it"):
         plan(config, ["sdpa", "mine.py"], 1, "compared")
 
 
@@ -79,7 +79,7 @@ def test_a_comparison_refuses_a_module_that_has_changed(folder: Path) -> None:
     assert (run / "variants/module_of_mine.py").read_text() == OPERATOR
     plan(config, variants, 1, "compared")
     (folder / "module_of_mine.py").write_text(OPERATOR + "# more\n")
-    with pytest.raises(InputError, match=r"module_of_mine\.py has changed since compared was begun with it"):
+    with pytest.raises(InputError, match=r"module_of_mine\.py has changed since compared was started with it"):
         plan(config, variants, 1, "compared")
 
 
@@ -87,7 +87,7 @@ def test_a_file_may_be_mended_when_its_runs_have_failed(folder: Path) -> None:
     (folder / "mine.py").write_text(OPERATOR.replace("2 * v", "v[0]"))
     comparison = plan(TrainConfig.of(**BASE), ["sdpa", "mine.py"], 1, "compared")
     prepare(comparison)
-    with pytest.raises(InputError, match=r"Scaled\.forward gave \[.*\] and not \[.*\]; see `attnrec check`"):
+    with pytest.raises(InputError, match=r"Scaled\.forward returned \[.*\], not \[.*\]; see `attnrec check`"):
         train(comparison.run_config("mine.py", 0), comparison.run("mine.py", 0).path)
     (folder / "mine.py").write_text(OPERATOR)
     again = plan(comparison.config, ["sdpa", "mine.py"], 1, "compared")

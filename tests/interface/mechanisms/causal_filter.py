@@ -1,6 +1,6 @@
-"""BSARec's frequency layer beside attention, made causal: Shin et al., "An Attentive Inductive Bias" (AAAI 2024).
+"""BSARec's frequency layer next to attention, made causal: Shin et al., "An Attentive Inductive Bias" (AAAI 2024).
 
-Low frequencies are a mean over the last items, in place of a Fourier transform of the whole history.
+Low frequencies are a mean over the last items instead of a Fourier transform of the whole history.
 """
 
 import torch

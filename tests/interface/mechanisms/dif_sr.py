@@ -9,7 +9,7 @@ from attnrec.mixers import AttentionMixer, StackedLinear
 
 
 class DecoupledSideInformation(AttentionMixer):
-    """Scores are sums of those of items and of each feature, by projections of their own; values are of items only."""
+    """Scores add up over items and features, each with its own projections; values come only from items."""
 
     needs_features = True
     paper = "Xie, Zhou & Kim, Decoupled Side Information Fusion for Sequential Recommendation, SIGIR 2022"
@@ -19,7 +19,7 @@ class DecoupledSideInformation(AttentionMixer):
         d, parts = shape.dim, 1 + len(shape.features)
         self.tables = nn.ModuleDict({name: nn.Embedding(n + 1, d, padding_idx=0) for name, n in shape.features.items()})
         self.maps = nn.ModuleDict({name: StackedLinear(d, d, 2) for name in shape.features})
-        self.scale = parts**0.5  # the operator divides by the root of all widths together
+        self.scale = parts**0.5  # the operator divides by the root of the total width, not of one part's
         self.operator = build_attention("sdpa", shape.heads, parts * d // shape.heads, shape.max_len, shape.dropout)
 
     def forward(self, x, source, packing):

@@ -7,7 +7,7 @@ from attnrec.mixers import AttentionMixer
 
 
 class GroupedQueries(AttentionMixer):
-    """Heads in ``groups`` groups, each with one key and one value."""
+    """The heads form ``groups`` groups; each group shares one key and one value per item."""
 
     paper = "Ainslie et al., GQA: Training Generalized Multi-Query Transformer Models, EMNLP 2023"
 

@@ -7,7 +7,7 @@ from attnrec.mixers import AttentionMixer, StackedLinear
 
 
 class Latent(AttentionMixer):
-    """Keys and values are maps of one narrow vector of each item."""
+    """Keys and values are projections of one narrow vector per item."""
 
     paper = "DeepSeek-AI, DeepSeek-V2, arXiv 2405.04434"
 

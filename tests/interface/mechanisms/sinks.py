@@ -1,6 +1,6 @@
 """Attention with a learned sink: Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (ICLR 2024).
 
-A key without a value takes exp(s) of each row's sum, s learned for each head, so that a row may attend to nothing.
+A key without a value adds exp(s) to each row's sum, with s learned per head, so a row may attend to nothing.
 """
 
 import torch

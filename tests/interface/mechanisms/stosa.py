@@ -57,7 +57,7 @@ class Block(nn.Module):
 
 
 class Stosa(SequentialModel):
-    """Two streams of distributions; a state is [2 mu, 2 sqrt(sigma)], so that its product with an item's is -W + ... .
+    """Two streams of distributions; a state is [mu, sqrt(sigma)], an item vector twice that, so scores are -W + const.
 
     Args:
         hinge: weight of the loss max(0, W(state, target) - W(target, negative)).
