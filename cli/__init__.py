@@ -1,4 +1,4 @@
-"""The command line, a file a command: parsing and printing only. Import it as ``attnrec.cli``."""
+"""The command line, one file per command: only parsing and printing. Import it as ``attnrec.cli``."""
 
 if __name__ != "attnrec.cli":
     raise ImportError("import this package as attnrec.cli")

@@ -27,8 +27,8 @@ _DEFAULT = BenchmarkPlan()
 def bench(
     attention: list[str] = typer.Option(
         list(_DEFAULT.attention),
-        help="Attention operator NAME[:option=value,...], or a way of torch as torch:mask, math, flash, efficient, "
-        "cudnn, flex, nested, varlen; may be given several times.",
+        help="Attention operator NAME[:option=value,...], or one of torch's own as torch:mask, math, flash, efficient, "
+        "cudnn, flex, nested, varlen; give it several times to compare.",
     ),
     seq_lens: str = typer.Option(
         ",".join(map(str, _DEFAULT.seq_lens)), "--seq-len", help="Longest histories (n).", metavar="N,N,..."
@@ -39,21 +39,21 @@ def bench(
     heads: int = typer.Option(_DEFAULT.heads, help="Attention heads."),
     batch: int = typer.Option(_DEFAULT.batch, help="Histories in a batch."),
     lengths: str = typer.Option(
-        _DEFAULT.lengths, help="All n items long, or as long as in real data.", metavar="|".join(LENGTHS)
+        _DEFAULT.lengths, help="Histories all of n items, or with lengths as in real data.", metavar="|".join(LENGTHS)
     ),
     passes: str = typer.Option(
-        ",".join(_DEFAULT.passes), help="`forward` alone, `both` forward and backward.", metavar=",".join(PASSES)
+        ",".join(_DEFAULT.passes), help="`forward` only, `both` forward and backward.", metavar=",".join(PASSES)
     ),
-    precision: str = typer.Option(_DEFAULT.precision, help="Of the inputs.", metavar="|".join(PRECISIONS)),
+    precision: str = typer.Option(_DEFAULT.precision, help="Precision of the inputs.", metavar="|".join(PRECISIONS)),
     device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda"),
-    seconds: float = typer.Option(_DEFAULT.seconds, help="Measure each operator and pass so long at each size."),
+    seconds: float = typer.Option(_DEFAULT.seconds, help="How long to measure each operator and pass at each size."),
     seed: int = typer.Option(_DEFAULT.seed, help="Seed of the inputs."),
     out: Optional[Path] = typer.Option(
-        None, help="Folder of the result, new or empty.", show_default="runs/bench-TIME"
+        None, help="Folder for the result, new or empty.", show_default="runs/bench-TIME"
     ),
     json: bool = typer.Option(False, "--json", help="Print the result as the last line of stdout."),
 ) -> None:
-    """Measure operators: time, memory, how both grow with n and d, and how near the machine's ceilings they come."""
+    """Measure operators: time, memory, how both grow with n and d, and how close they get to the machine's limits."""
     plan = BenchmarkPlan(
         attention=tuple(attention),
         seq_lens=_numbers("--seq-len", seq_lens),
@@ -76,7 +76,7 @@ def bench(
         _draw(result, directory)
     if result.interrupted:
         done = len({(m.n, m.d) for m in result.measurements})
-        console.print(f"interrupted: {done} of {len(plan.sizes())} sizes are measured and kept")
+        console.print(f"interrupted: {done} of {len(plan.sizes())} sizes were measured and are kept")
     if json:
         print_json(result.as_json())
     if result.interrupted:
@@ -103,7 +103,7 @@ def _draw(result: BenchmarkResult, directory: Path) -> None:
         save_figure(figure, directory, name)
         files += f", {name}.png, {name}.svg"
     if not figures:
-        files += " (no figure: it needs two sequence lengths)"
+        files += " (no figure: that needs two sequence lengths)"
     console.print(f"\nwritten to {directory}: {files}", soft_wrap=True)
 
 
@@ -126,10 +126,10 @@ def _show(result: BenchmarkResult) -> None:
         results.print(_table(panel, name, unit))
     results.print(
         f"ms: median; IQR: interquartile range, in % of it. {name} and GB/s: the work of vanilla causal attention on "
-        "the real items (half the square, no padding) over the time, for every operator alike. % of floor: the least "
+        "the real items (half the square, no padding) divided by the time, for every operator. % of floor: the least "
         "time for that work by the ceilings (roofline), in % of the time; in a cache it can exceed 100."
         + (" kept: what autograd keeps for the backward pass." if BOTH in plan.passes else "")
-        + (" peak: most allocated on the GPU, over the inputs." if kind == "cuda" else ""),
+        + (" peak: most memory allocated on the GPU beyond the inputs." if kind == "cuda" else ""),
         style="dim",
     )
     for line in _notes(result.measurements):
@@ -138,7 +138,7 @@ def _show(result: BenchmarkResult) -> None:
 
 
 def _table(panel: list[Measurement], name: str, unit: float) -> Table:
-    """A line an operator, a section a length; a column that nobody fills is left out."""
+    """One row per operator, one section per length; empty columns are left out."""
     columns: dict[str, Callable[[Measurement], str]] = {
         "n": lambda m: str(m.n),
         "operator": lambda m: _foldable(m.operator),
@@ -173,12 +173,12 @@ def _plain_table() -> Table:
 
 
 def _foldable(operator: str) -> str:
-    """Its options each on a line of its own where the terminal is narrow."""
+    """The operator with each option on its own line if the terminal is narrow."""
     return operator.replace(":", ":\n", 1).replace(",", ",\n") if "=" in operator and results.width < 80 else operator
 
 
 def _digits(value: float | None) -> str:
-    """Three significant digits and no exponent; nothing for no value."""
+    """Three significant digits without an exponent; "" for None."""
     if value is None:
         return ""
     decimals = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
@@ -186,7 +186,7 @@ def _digits(value: float | None) -> str:
 
 
 def _notes(measurements: Sequence[Measurement]) -> list[str]:
-    """A line for each failure, and for what was prepared outside the measured time."""
+    """One line for each failure, and for each preparation that is not part of the measured time."""
     failures: dict[tuple[str, str], dict[str, None]] = {}
     for m in measurements:
         if m.error:
@@ -214,8 +214,8 @@ def _show_growth(plan: BenchmarkPlan, grown: Sequence[Growth]) -> None:
         results.print(table)
         results.print(
             "Least squares on logarithms over the sizes above. Short sequences, where softmax, memory and launching "
-            "take the time, lower the exponents"
-            + ("." if plan.lengths == "full" else "; so do lengths as in real data, which seldom reach n."),
+            "take most of the time, lower the exponents"
+            + ("." if plan.lengths == "full" else "; so do lengths as in real data, which rarely reach n."),
             style="dim",
         )
     for why, names in _by_reason(grown).items():
@@ -227,7 +227,7 @@ def _powers(exponents: dict[str, float]) -> str:
 
 
 def _by_reason(grown: Sequence[Growth]) -> dict[str, list[str]]:
-    """The operators without exponents, by what is missing."""
+    """The operators without exponents, by the reason."""
     reasons: dict[str, list[str]] = {}
     for g in grown:
         if g.why and g.operator not in reasons.setdefault(g.why, []):

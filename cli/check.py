@@ -23,11 +23,11 @@ def check(
     ),
     heads: int = typer.Option(2, help="Heads of the larger cases.", min=1),
     head_dim: int = typer.Option(8, help="Width of a head in the larger cases.", min=1),
-    only: Optional[str] = typer.Option(None, help="Checks to run, all without it.", metavar="NAME,NAME,..."),
+    only: Optional[str] = typer.Option(None, help="Checks to run.", metavar="NAME,NAME,...", show_default="all"),
     device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda"),
     json: bool = typer.Option(False, "--json", help="Print the result as the last line of stdout."),
 ) -> None:
-    """Check that a variant or a model keeps the contract: no leak, right gradients, the same by every way."""
+    """Check that a variant or a model keeps the contract: no leak, right gradients, one result on every path."""
     from attnrec.contract import check as check_component
     from attnrec.core.devices import choose_device
 
@@ -79,7 +79,7 @@ def _table(report: Report) -> Table:
             continue
         word, figure = ("FAILS", "see below") if result.status == "fails" else (result.status, result.figure)
         table.add_row(result.name, styled((word, _STYLES[result.status])), figure)
-    if stopped:  # said once: what it raises stands below
+    if stopped:  # one row for all of them; the error is shown below
         others = f"{len(stopped)} other{'' if len(stopped) == 1 else 's'}"
         table.add_row(others, styled(("not run", _STYLES["not run"])), stop)
     return table

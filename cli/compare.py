@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from attnrec.results import ComparisonResult
 
 _QUICK_CHECKS = ("shape", "finite", "no future leak", "padding", "batch independence")
-_ORDER = "attnrec.variants"  # where a context keeps the options that name variants, in their order
+_ORDER = "attnrec.variants"  # key in a context for the options that name variants, in the order given
 
 
 class InOrder(Command):
-    """`attnrec compare`, whose variants keep the order in which they are given, by whichever option."""
+    """`attnrec compare`, which keeps variants in the order given, even if --attention and --model are mixed."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         names = (word.partition("=")[0] for word in args)
@@ -39,7 +39,7 @@ def compare(
     attention: Optional[list[str]] = typer.Option(
         None,
         help="Attention operator or mixer to compare, as for `train`; give it several times. Differences are against "
-        "the first variant. Behind a bar: options of its own, as 'rotary | --no-position --lr 5e-4 --label rope'.",
+        "the first variant. After a bar: options for this variant, as 'rotary | --no-position --lr 5e-4 --label rope'.",
         metavar="NAME[:option=value,...][ | OPTIONS]",
         show_default=False,
         rich_help_panel="Variants",
@@ -55,23 +55,23 @@ def compare(
         3, help="Seeds for each variant, counted up from --seed.", max=10_000, rich_help_panel="Training"
     ),
     jobs: int = typer.Option(
-        1, help="Trainings at a time; the cores are shared out among them.", min=1, max=1000, rich_help_panel="Machine"
+        1, help="Trainings to run at a time; they share the cores.", min=1, max=1000, rich_help_panel="Machine"
     ),
     out: Optional[Path] = typer.Option(
         None,
-        help="Folder of the comparison; run again, it goes on where it stopped.",
+        help="Folder for the comparison; the same command run again continues it.",
         show_default="runs/compare-DATASET",
         rich_help_panel="Run",
     ),
     overwrite: bool = overwrite_option("comparison"),
     config: Optional[Path] = typer.Option(
-        None, help="TOML file of options; those on the command line win.", rich_help_panel="Run"
+        None, help="TOML file with options; those on the command line win.", rich_help_panel="Run"
     ),
     trust_code: bool = trust_code_option(),
     check: bool = typer.Option(
         True,
         "--check/--no-check",
-        help="Look first whether variants that are not built in keep the contract, by a few checks of `attnrec check`.",
+        help="First check variants that are not built in with a few of the checks of `attnrec check`.",
         show_default="yes",
         rich_help_panel="Run",
     ),
@@ -82,7 +82,7 @@ def compare(
 ) -> None:
     """Compare variants over seeds on equal terms: NDCG@N, gradient norms, cost, and what is more than chance."""
     variants = _variants({"attention": attention or [], "model": model or []}, context.meta[_ORDER])
-    options = given_options(given) | {"attention": "sdpa"}  # a variant in the file counts for nothing
+    options = given_options(given) | {"attention": "sdpa"}  # ignore an attention variant in the file
     settings = configured(config, options, trust_code=trust_code)
     if len(variants) < 2:
         raise InputError("a comparison needs at least two variants: give --attention or --model twice or more")
@@ -107,21 +107,21 @@ def compare(
         _show(table)
     show_warnings(result.found.warnings)
     for line in result.problems():
-        problem, newline, place = line.partition("\n")  # below it, lines of one's own code
+        problem, newline, place = line.partition("\n")  # the lines below it come from the user's own code
         console.print(spelled(problem) + newline + place, style="bold", soft_wrap=True)
     _draw(result)
     if json:
         print_json(result.values)
     if result.outcome.interrupted:
-        again = "the same command, without --overwrite," if overwrite else "the same command"
-        console.print(f"interrupted: {again} goes on where it stopped")
+        again = "the same command without --overwrite" if overwrite else "the same command"
+        console.print(f"interrupted: run {again} to continue")
         raise typer.Exit(130)
     if result.outcome.failures:
         raise typer.Exit(1)
 
 
 def _variants(given: dict[str, list[str]], order: list[str]) -> list[Variant]:
-    """The variants as they were given, in ``order`` of the options that name them."""
+    """The variants in the order given; ``order`` lists the options that named them."""
     from attnrec.cli.variant_text import parse_variant
 
     waiting = {option: list(texts) for option, texts in given.items()}
@@ -130,7 +130,7 @@ def _variants(given: dict[str, list[str]], order: list[str]) -> list[Variant]:
 
 
 def _check(variants: list[Variant]) -> None:
-    """A warning for each variant that is not built in and fails a quick check of the contract; nothing is stopped."""
+    """Warn about each variant that is not built in and fails a quick check of the contract; only warn."""
     from attnrec.attention import ATTENTION
     from attnrec.contract import check, check_names
     from attnrec.contract.kinds import kind_of
@@ -148,14 +148,14 @@ def _check(variants: list[Variant]) -> None:
             known = check_names(kind_of(spec))
             report = check(spec, only=[name for name in _QUICK_CHECKS if name in known])
         except (InputError, ValueError):
-            continue  # it is refused where it is wanted, or takes no such sizes as the checks'
+            continue  # the training will refuse it, or it does not take the sizes of the checks
         if report.failures:
             show_warnings([f"{report.summary()}; `attnrec check {spec}` says more"])
 
 
 def _show(table: ReportTable) -> None:
     """Print one table of a comparison, as many of its columns as fit."""
-    rows = [(row[0], *map(spelled, row[1:])) for row in table.rows]  # a label is the user's, and stands in notes too
+    rows = [(row[0], *map(spelled, row[1:])) for row in table.rows]  # labels are the user's text: show them unchanged
     shown, left_out = fitted(table.headers, rows, table.numbers_from, results.width)
     results.print()
     results.print(table.title, style="bold")

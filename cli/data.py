@@ -35,7 +35,7 @@ class _Group(Group):
 data = typer.Typer(
     cls=_Group,
     rich_markup_mode=None,
-    help="Show what is in a data set (`attnrec data NAME|FILE`), its statistics, or get a public one.",
+    help="Show what is in a data set (`attnrec data NAME|FILE`) or its statistics, or download a public one.",
 )
 data.command(cls=Command)(get)
 
@@ -48,24 +48,24 @@ def show(
     shuffle_test: bool = typer.Option(
         False,
         "--shuffle-test",
-        help="Train with and without the order of the histories, to see whether it matters.",
+        help="Train with and without the order of the histories, to see whether order matters.",
         rich_help_panel=_TEST,
     ),
     seeds: Optional[int] = typer.Option(None, help="Seeds.", max=10_000, show_default="1", rich_help_panel=_TEST),
     epochs: Optional[int] = typer.Option(
-        None, help="Epochs at most of each training.", show_default="about 1,000 steps", rich_help_panel=_TEST
+        None, help="Most epochs of each training.", show_default="about 1,000 steps", rich_help_panel=_TEST
     ),
     config: Optional[Path] = typer.Option(
-        None, help="TOML file of other options of `attnrec train`.", rich_help_panel=_TEST
+        None, help="TOML file with other options of `attnrec train`.", rich_help_panel=_TEST
     ),
     trust_code: bool = trust_code_option(),
     json: bool = typer.Option(False, "--json", help="Print the figures as the last line of stdout."),
     **given: Any,
 ) -> None:
-    """Read a data set and show what is in it; with --shuffle-test, whether order matters in it."""
+    """Read a data set and show what is in it; with --shuffle-test, test whether order matters in it."""
     for name, value in (("seeds", seeds), ("epochs", epochs), ("config", config)):
         if value is not None and not shuffle_test:
-            raise InputError(f"--{name} belongs to --shuffle-test")
+            raise InputError(f"--{name} needs --shuffle-test")
     from attnrec.data.load import load_interactions
 
     found = load_interactions(dataset, options_of(ReadOptions, given))
@@ -95,7 +95,7 @@ def stats(
     json: bool = typer.Option(False, "--json", help="Print the figures as the last line of stdout."),
     **given: Any,
 ) -> None:
-    """The usual columns of a table of data sets, the lengths of histories, the popularity of items, and ties."""
+    """Show the usual statistics of a data set, the lengths of histories, the popularity of items, and ties."""
     from attnrec.data.load import load_interactions
     from attnrec.data.statistics import statistics
 
@@ -106,8 +106,8 @@ def stats(
         ("users", f"{figures.users:,}"),
         ("items", f"{figures.items:,}"),
         ("actions", f"{figures.interactions:,}"),
-        ("actions a user", f"{figures.mean_length:.1f}"),
-        ("actions an item", f"{figures.mean_popularity:.1f}"),
+        ("actions per user", f"{figures.mean_length:.1f}"),
+        ("actions per item", f"{figures.mean_popularity:.1f}"),
         ("density", f"{figures.density:.3%}"),
     ]
     results.print(plain_table((found.name, ""), rows, numbers=(1,)))
@@ -117,12 +117,12 @@ def stats(
         who = "users" if title.startswith("items") else "items"
         results.print(plain_table((title, who, ""), bars, numbers=(1,)))
     if figures.tied is None:
-        results.print("no times: histories stand in the order of the file")
+        results.print("no times: histories are in the order of the file")
     else:
         results.print(
             f"times from {figures.first} to {figures.last}; {figures.tied:,} interactions "
-            f"({figures.tied / figures.interactions:.1%}) have the time of the user's one before, "
-            "and keep the order of the file"
+            f"({figures.tied / figures.interactions:.1%}) have the same time as the user's previous one; these are in "
+            "the order of the file"
         )
     if json:
         print_json({"dataset": found.name, **asdict(figures)})
@@ -137,7 +137,7 @@ def _figures(found: Interactions) -> dict[str, Any]:
     lengths = found.lengths
     try:
         evaluated = len(make_split(found, resolved_kind("auto", found)).users("test"))
-    except DataError:  # too little to hold something out
+    except DataError:  # too few interactions to hold any out
         evaluated = 0
     return {
         "users": found.num_users,
@@ -167,7 +167,7 @@ def _test(
         with ShuffleTestDisplay() as display:
             return shuffle_test(dataset, seeds=seeds, observer=display, **options)
     except KeyboardInterrupt:
-        console.print("interrupted: nothing is kept of a shuffle test")
+        console.print("interrupted: a shuffle test cannot be continued, and nothing of it is kept")
         raise typer.Exit(130) from None
 
 

@@ -23,11 +23,11 @@ _STYLES = {"ok": "green", "no": "bold red", "not here": "yellow"}
 
 
 def doctor(
-    run: Optional[Path] = typer.Argument(None, help="A run directory: is it whole? Without it, what works here."),
+    run: Optional[Path] = typer.Argument(None, help="A run directory to check; without it, this machine is checked."),
     seconds: float = typer.Option(COMPILE_SECONDS, help="How long to wait for torch.compile.", min=1),
     json: bool = typer.Option(False, "--json", help="Print the findings as the last line of stdout."),
 ) -> None:
-    """Look at what works here: versions, devices, kernels, compilers, folders; or whether a run is whole."""
+    """Check what works on this machine: versions, devices, kernels, compilers, folders; or whether a run is whole."""
     if run is not None:
         _look_at(run, json)
         return
@@ -43,7 +43,7 @@ def doctor(
 
 
 def _look_at(run: Path, json: bool) -> None:
-    """Show the condition of a run, a line a file."""
+    """Show the condition of a run, one line per file."""
     from attnrec.training.condition import condition_of
 
     found = condition_of(run)
@@ -74,7 +74,7 @@ def _show(report: Report) -> None:
 
 
 def _lines(findings: list[Finding], widest: int) -> Table:
-    """A line each, and what to do about it below; columns as wide in every group."""
+    """One line per finding, with advice below it; columns have the same width in every group."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=max(map(len, _STYLES)), no_wrap=True)
     table.add_column(width=widest)

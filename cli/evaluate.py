@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: Path = typer.Argument(help="Run directory that `attnrec train` left."),
+    run: Path = typer.Argument(help="Run directory of `attnrec train`."),
     part: str = typer.Option("test", help="Held-out part to rank.", metavar="test|valid"),
     cutoffs: str = typer.Option("1,5,10,20", help="Cut-offs N of NDCG@N and Hit@N.", metavar="N,N,..."),
     segments: bool = typer.Option(
-        False, "--segments", help="Also by history length, popularity and time; ties; what the top-N lists hold."
+        False, "--segments", help="Also show metrics by history length, popularity and time, ties, and top-N lists."
     ),
     dataset: Optional[str] = typer.Option(
-        None, help="The data set, where it has moved since the training; with --newer another."
+        None, help="The data set, if it has moved since the training; with --newer, another data set."
     ),
     newer: bool = typer.Option(
-        False, "--newer", help="The data are newer than the run's: unknown items are left out and counted."
+        False, "--newer", help="The data are newer than those of the run: leave out and count unknown items."
     ),
     split: Optional[str] = config_option("split", "--newer: "),
     valid_from: Optional[str] = config_option("valid_from", "--newer, "),
@@ -37,7 +37,7 @@ def evaluate(
     trust_code: bool = trust_code_option(),
     json: bool = typer.Option(False, "--json", help="Print the metrics as the last line of stdout."),
 ) -> None:
-    """Evaluate a run: full ranking and sampled-100, over all users."""
+    """Evaluate a run by full ranking and sampled-100, over all users."""
     numbers = parse_cutoffs(cutoffs)
     from attnrec.recommender import load
 
@@ -85,12 +85,12 @@ def _show(report: SegmentReport, cutoff: int) -> None:
         style="dim",
     )
     ties = report.ties
-    of_size = f", with {ties.mean_size:,.1f} other candidates in the mean" if ties.users else ""
+    of_size = f", with {ties.mean_size:,.1f} other candidates on average" if ties.users else ""
     results.print(f"\ntargets tied: {ties.users:,} ({ties.share:.2%} of users){of_size}; rule: {ties.rule}")
 
 
 def _segment_table(header: str, segments: tuple[Segment, ...], cutoff: int, overall: dict[str, float]) -> Table:
-    """A row a segment, and one of all users."""
+    """One row per segment, and one for all users."""
     metrics = (f"NDCG@{cutoff}", f"Hit@{cutoff}")
     parts = [(part.label, part.users, part.share, part.metrics) for part in segments]
     parts.append(("all", sum(part.users for part in segments), 1.0, overall))

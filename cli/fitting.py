@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: labels are folded where they may be, intervals broken, the last columns left out."""
+"""Tables that fit the terminal: long labels are folded, intervals broken in two, and the last columns left out."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-_PIECES = re.compile("[^ ,:]*[ ,:]?")  # of a text, that may stand in lines of their own
-_LEAST = 16  # characters for a label, of which longer ones are folded
-_BORDER = 3  # characters that a column takes beside its own; the table takes one more
+_PIECES = re.compile("[^ ,:]*[ ,:]?")  # pieces between which a text may be broken
+_LEAST = 16  # characters for a label; longer ones may be folded
+_BORDER = 3  # characters that a column takes besides its own; the table takes one more
 
 
 def fitted(
     headers: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int, width: int
 ) -> tuple[Table, list[str]]:
-    """A table of texts and, from the column ``numbers_from`` on, numbers; and the headers of what did not fit."""
+    """A table of texts and, from column ``numbers_from`` on, numbers; and the headers of columns that did not fit."""
     columns = [[header, *cells] for header, *cells in zip(headers, *rows, strict=True)]
     texts, numbers = columns[:numbers_from], columns[numbers_from:]
     least = [min(_longest(column), _LEAST) if place == 0 else _word(column) for place, column in enumerate(texts)]
     room = width - 1 - sum(least) - _BORDER * len(texts)
     widths = [_number_width(column) for column in numbers]
-    if sum(widths) + _BORDER * len(widths) > room:  # an interval may stand in two lines
+    if sum(widths) + _BORDER * len(widths) > room:  # break intervals into two lines
         numbers = [[column[0], *(cell.replace(", ", ",\n") for cell in column[1:])] for column in numbers]
         widths = [_number_width(column) for column in numbers]
     kept = len(numbers)
@@ -42,7 +42,7 @@ def fitted(
 
 
 def folded(text: str, width: int) -> str:
-    """``text`` in lines of at most ``width`` characters, broken behind what separates words or options."""
+    """``text`` in lines of at most ``width`` characters, broken after words or options where possible."""
     lines = [""]
     for piece in _PIECES.findall(text):
         if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
@@ -55,7 +55,7 @@ def folded(text: str, width: int) -> str:
 
 
 def _grown(texts: Sequence[Sequence[str]], least: Sequence[int], room: int, width: int) -> list[int]:
-    """The widths of columns of text: at least ``least``, and ``room`` among them, a third of all first for labels."""
+    """Widths of the text columns: ``least`` plus shares of ``room``; labels first get up to a third of the table."""
     widths = list(least)
     most = [min(_longest(texts[0]), width // 3), *map(_longest, texts[1:]), _longest(texts[0])]
     for place, wanted in zip((*range(len(texts)), 0), most, strict=True):
@@ -74,6 +74,6 @@ def _word(column: Sequence[str]) -> int:
 
 
 def _number_width(column: Sequence[str]) -> int:
-    """Of numbers, which are not broken, below a header whose words may be."""
+    """The width of a column of numbers, which are not broken; its header may be broken between words."""
     header, *cells = column
     return max(len(part) for part in (*header.split(), *(line for cell in cells for line in cell.splitlines())))

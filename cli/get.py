@@ -25,15 +25,15 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 def get(
     name: Optional[str] = typer.Argument(None, help="Name of the data set; without one, all are listed."),
     folder: Optional[Path] = typer.Option(
-        None, help="Where data sets are kept.", show_default="ATTNREC_CACHE or the user's cache"
+        None, help="Folder to keep data sets in.", show_default="ATTNREC_CACHE or the user's cache"
     ),
     max_size: Optional[str] = typer.Option(
         None, help="Download no more than this, such as 500MB or 2GB.", show_default="four times the listed size"
     ),
-    titles: bool = typer.Option(True, help="Get the items' titles, too."),
-    json: bool = typer.Option(False, "--json", help="Print what there is now as the last line of stdout."),
+    titles: bool = typer.Option(True, help="Download the items' titles too."),
+    json: bool = typer.Option(False, "--json", help="Print the files or the list as the last line of stdout."),
 ) -> None:
-    """Get a public data set from its publisher, or list those that can be got."""
+    """Download a public data set from its publisher, or list those that are available."""
     if name is None:
         _list(folder, json)
         return
@@ -44,7 +44,7 @@ def get(
         with _Display() as display:
             path, prepared = get_prepared(name, folder=folder, max_size=limit, titles=titles, observer=display)
     except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on from here")
+        console.print("interrupted: run the same command to continue")
         raise typer.Exit(130) from None
     if prepared is not None:
         show_prepared(prepared)
@@ -61,7 +61,9 @@ def _list(folder: Path | None, json: bool) -> None:
 
     for family, entries in groupby(catalogue(), lambda entry: entry.family):
         _show_family(family, list(entries))
-    results.print("`attnrec data get NAME` shows the terms and downloads; sizes with titles, counts as published.")
+    results.print(
+        "`attnrec data get NAME` shows the terms and downloads. Sizes include titles; counts are as published."
+    )
     if json:
         rows = [
             {
@@ -78,7 +80,7 @@ def _list(folder: Path | None, json: bool) -> None:
 
 
 def _show_family(family: str, entries: list[Entry]) -> None:
-    """A table of the data sets of a publisher; what they share stands above it."""
+    """A table of a publisher's data sets, with what they share above it."""
     prefix = entries[0].name.partition(":")[0] + ":"
     shared = prefix if entries[0].name.startswith(prefix) else ""
     title = f"{family}, as {shared}CATEGORY" if shared else family
@@ -109,7 +111,7 @@ def _short(number: int | None) -> str:
 def _bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?B?)", text.strip().upper())
     if found is None:
-        raise InputError(f"--max-size {text!r} is no size; give bytes, or a number with KB, MB or GB")
+        raise InputError(f"--max-size {text!r} is not a size; give bytes, or a number with KB, MB or GB")
     unit = found[2] if found[2] in _UNITS else found[2] + "B"
     return int(float(found[1]) * _UNITS[unit])
 
@@ -118,7 +120,7 @@ def _described(name: str, path: Path, folder: Path | None) -> dict[str, Any]:
     from attnrec.data.public.download import downloaded
 
     found = downloaded(name, folder)
-    assert found is not None  # it was just brought
+    assert found is not None  # it has just been downloaded
     return {
         "dataset": name,
         "prepared": str(path),
@@ -159,11 +161,11 @@ class _Display(DownloadObserver):
         entry = find(name)
         console.print(f"{name}, about {_short(entry.size)}B with titles", style="bold")
         console.print(f"Terms: {entry.terms}")
-        console.print(f"In full: {entry.page}", soft_wrap=True)
+        console.print(f"Full terms: {entry.page}", soft_wrap=True)
         console.print(f"Cite: {entry.citation}")
 
     def waiting(self, folder: Path) -> None:
-        console.print(f"another process downloads into {folder}; waiting for it", soft_wrap=True)
+        console.print(f"another process is downloading into {folder}; waiting for it", soft_wrap=True)
 
     def progress(self, filename: str, done: int, total: int | None) -> None:
         if filename not in self.tasks:

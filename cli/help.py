@@ -1,4 +1,4 @@
-"""How `--help` looks: sections of options, each with its whole name; on a narrow terminal its text begins below it."""
+"""The layout of `--help`: sections of options with full names; a text starts below a long name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from attnrec.cli.spelling import running, spelled
 
-_WIDEST = 24  # characters of an option that its text still stands beside
+_WIDEST = 24  # longest option, in characters, with its text on the same line
 
 
 def _write_options(params: list[Any], ctx: Any, formatter: Any) -> None:
@@ -30,7 +30,7 @@ def _write_options(params: list[Any], ctx: Any, formatter: Any) -> None:
 
 
 def _write_section(title: str, rows: Sequence[tuple[str, str]], formatter: Any) -> None:
-    """Names and their texts, which no line breaks at a hyphen, as an option's name in them would be cut."""
+    """Names and their texts. Lines do not break at hyphens, which would split option names."""
     column = min(_WIDEST, max(len(name) for name, _ in rows)) + 4
     with formatter.section(title):
         for name, text in rows:
@@ -42,7 +42,7 @@ def _write_section(title: str, rows: Sequence[tuple[str, str]], formatter: Any) 
 
 
 def _row(name: str, text: str, width: int) -> tuple[str, str]:
-    """An option and its text; what an option takes stands in the text where it would not fit beside the name."""
+    """An option and its text; the values it takes move to the text if they do not fit beside the name."""
     text = re.sub(r"default: \((.*)\)(?=[;\]])", r"default: \1", text)  # Typer puts a default in words into parentheses
     if len(name) + 2 > width:
         name, _, takes = name.partition(" ")
@@ -51,7 +51,7 @@ def _row(name: str, text: str, width: int) -> tuple[str, str]:
 
 
 class Command(TyperCommand):
-    """A command with such a help, whose messages name its own options."""
+    """A command with this help; messages while it runs name its options."""
 
     def invoke(self, ctx: Any) -> Any:
         running(ctx)
@@ -62,7 +62,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A command of commands with such a help."""
+    """A command with subcommands and this help."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _write_options(self.get_params(ctx), ctx, formatter)

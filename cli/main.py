@@ -21,7 +21,7 @@ from attnrec.training.interrupts import end_program, was_asked
 
 
 class _Commands(Group):
-    """The subcommands; an interruption that none of them handles is said, where typer would end without a word."""
+    """The subcommands. An interruption that none of them handles is reported; typer would end silently."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -67,7 +67,7 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
 
 
 def main() -> None:
-    """Run the command line; an error is a line, and of one's own code its place; exit code 2 for bad input, else 1."""
+    """Run the command line. An error is one line, plus its place in the user's code; exit code 2 for bad input, else 1."""
     end_program()
     os.environ["PYTHONSAFEPATH"] = "1"  # torch's compiler starts Pythons, which would import from the current folder
     warnings.simplefilter("always", RunWarning)
@@ -88,7 +88,7 @@ def _run() -> NoReturn:
         sys.stdout.flush()
         if not (isinstance(code, int) and code):  # an interrupted command has its own code
             _check_output()
-    except Exception as error:  # noqa: BLE001  (what is not known below is raised again)
+    except Exception as error:  # noqa: BLE001  (`_report` raises unexpected errors again)
         _report(error)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
@@ -96,7 +96,7 @@ def _run() -> NoReturn:
 
 
 def _check_output() -> None:
-    """Raise what kept stdout from taking the results; the work is done by then."""
+    """Raise an error if stdout did not take all results; called when the work is done."""
     failure = getattr(sys.stdout, "failure", None)
     if isinstance(failure, BrokenPipeError):
         raise failure
@@ -105,11 +105,11 @@ def _check_output() -> None:
 
 
 def _check_encoding(argument: str) -> None:
-    # a run's files are in UTF-8, and Python would keep other bytes as characters that cannot be written
+    # a run's files are in UTF-8; Python keeps invalid bytes as characters that cannot be written to them
     try:
         argument.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{argument!r} is not in UTF-8; rename what it names") from None
+        raise InputError(f"{argument!r} is not valid UTF-8; rename the file or folder it names") from None
 
 
 def _show_warning(
@@ -120,7 +120,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A line for what was got round; others as Python shows them."""
+    """Show a RunWarning as one line, once; other warnings as Python shows them."""
     if issubclass(category, RunWarning):
         if str(message) not in _shown:
             show_warnings([str(message)])
@@ -130,13 +130,13 @@ def _show_warning(
 
 
 def _report(error: Exception) -> NoReturn:
-    """Show an error as one line and exit; what is no error of use or of the machine is our defect, and raised."""
+    """Show an error as one line and exit. Unexpected exceptions are bugs and are raised again."""
     if _show_traceback:
         raise error
     if was_asked():  # what a library makes of that is not its error
         _fail("interrupted", 130)
     if isinstance(error, OSError):
-        discard(sys.stdout)  # where that is what failed, Python would try again while it closes
+        discard(sys.stdout)  # if stdout failed, Python would try to write to it again at exit
     if isinstance(error, BrokenPipeError):
         sys.exit(1)  # the reader of our output has gone
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:

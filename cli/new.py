@@ -16,7 +16,7 @@ from attnrec.core.errors import InputError
 
 
 class Kind(StrEnum):
-    """What a file begins; the value is a module of `attnrec.starters`."""
+    """What the file starts; each value is a module of `attnrec.starters`."""
 
     operator = "operator"
     mixer = "mixer"
@@ -28,24 +28,24 @@ _TRAINED = {
     Kind.mixer: "--attention THIS_FILE:operator=rotary",
     Kind.model: "--model THIS_FILE:layers=2",
 }
-"""What the next steps train: the file with an option of its own."""
+"""The option that trains the new file, with one of the options it defines."""
 
 
 def new(
     file: Path = typer.Argument(help="The file to write, such as my_variant.py.", show_default=False),
     kind: Kind = typer.Option(
         Kind.operator,
-        help="An attention operator, a mixer (the whole sub-layer around one), or a model in place of SASRec.",
+        help="An attention operator, a mixer (the whole sub-layer around one), or a model instead of SASRec.",
     ),
 ) -> None:
-    """Write a commented starting file for an idea of one's own, which passes `attnrec check` as it stands."""
+    """Write a commented file to start your own variant from; it passes `attnrec check` unchanged."""
     from attnrec import starters
     from attnrec.core.files import write_atomically
 
     if file.suffix != ".py":
         raise InputError(f"{file} must end in .py")
-    if os.path.lexists(file):  # a link that leads nowhere too
-        raise InputError(f"{file} is there already; nothing is overwritten")
+    if os.path.lexists(file):  # also a broken link
+        raise InputError(f"{file} exists already and is not overwritten")
     if not file.parent.is_dir():
         raise InputError(f"there is no directory {file.parent}")
     text = (Path(starters.__file__).parent / f"{kind.value}.py").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def new(
 
 
 def _next_steps(kind: Kind) -> str:
-    """Command lines for the head of the file."""
+    """Command lines for the top of the file."""
     trained = _TRAINED[kind]
     what = trained.partition(":")[0]
     lines = [
@@ -71,11 +71,11 @@ def _next_steps(kind: Kind) -> str:
 
 
 def class_name(stem: str, text: str) -> str:
-    """The name of a class for a file: ``my_variant`` becomes ``MyVariant``, and none that ``text`` uses already.
+    """A class name for a file that ``text`` does not use already: ``my_variant`` becomes ``MyVariant``.
 
-    InputError where nothing is left of it.
+    Raises InputError if the file's name does not give one.
     """
     name = "".join(word[:1].upper() + word[1:] for word in re.split(r"[\W_]+", stem))
     if not name.isidentifier() or keyword.iskeyword(name):
-        raise InputError(f"{stem!r} makes no name of a class; begin the file's name with a letter")
+        raise InputError(f"no class can be named after {stem!r}; begin the file's name with a letter")
     return f"{name}Variant" if re.search(rf"\b{name}\b", text) else name

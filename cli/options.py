@@ -1,4 +1,4 @@
-"""Makes command-line options out of the fields of `TrainConfig`, so that no option is declared twice."""
+"""Command-line options made from the fields of `TrainConfig`, so that no option is declared twice."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def with_options_of(*classes: type) -> Callable[[Callable[..., None]], Callable[
 
 
 def options_of(kind: type[T], given: dict[str, Any]) -> T:
-    """The dataclass with what the user gave of its fields; InputError for a value outside its limits."""
+    """The dataclass with the given values of its fields; InputError for a value outside its limits."""
     values = {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if given.get(field.name) is not None:
@@ -57,7 +57,7 @@ def options_of(kind: type[T], given: dict[str, Any]) -> T:
 def _with_options(
     options: Sequence[tuple[dataclasses.Field[Any], Any]], without: Collection[str], first: list[inspect.Parameter]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add an option for each field, given with the type of its values, ``first`` before them."""
+    """Add an option for each field, given with its type, after the parameters ``first``."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in _parameters(command) if p.kind is not p.VAR_KEYWORD]
@@ -92,7 +92,7 @@ def _parameter(field: dataclasses.Field[Any], wanted: Any) -> inspect.Parameter:
 
 
 def config_option(name: str, before: str = "") -> Any:
-    """The option of one field of `TrainConfig` for a command that takes few of them; ``before`` opens its help."""
+    """The option for one field of `TrainConfig`, for a command that takes only a few; ``before`` starts its help."""
     one = declared()[name]
     text = one.field.metadata["help"]
     return _option(one.field, one.type, before + (text[0].lower() + text[1:] if before else text))
@@ -112,7 +112,7 @@ def _option(field: dataclasses.Field[Any], wanted: Any, text: str, **more: Any) 
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
     shown = meta.get("shown", shown)
     if "like" in meta:
-        shown = shown if default is not None else f"that of {flag(meta['like'])}"
+        shown = shown if default is not None else f"as {flag(meta['like'])}"
     name = flag(field.name)
     if wanted is bool:
         name = f"{name}/--no-{name[2:]}"
@@ -121,14 +121,14 @@ def _option(field: dataclasses.Field[Any], wanted: Any, text: str, **more: Any) 
 
 
 def configured(file: Path | None, options: dict[str, Any], *, trust_code: bool = False) -> TrainConfig:
-    """The options of a TOML file, if there is one, with those of the command line over them.
+    """The options of a TOML file, if given, overridden by those of the command line.
 
-    Both win over a preset that either of them names. Options of the model are those of the run to start from, if any.
-    Raises InputError where the file is that of a run that somebody else wrote, and names code, unless ``trust_code``.
+    Both win over a preset. If there is a run to start from, the options of the model are those of that run.
+    Raises InputError if the file belongs to somebody else's run and names code, unless ``trust_code``.
     """
     values = (options_of_file(file, trust_code=trust_code, but=options) if file else {}) | options
     if values.get("start_from"):
-        from attnrec.training.setup import started_options  # with torch, which takes long to import
+        from attnrec.training.setup import started_options  # here, because it imports torch, which is slow
 
         values = started_options(values)
     return TrainConfig.from_mapping(values, str(file or "options"))
@@ -137,7 +137,7 @@ def configured(file: Path | None, options: dict[str, Any], *, trust_code: bool =
 def options_of_file(file: Path, *, trust_code: bool = False, but: Collection[str] = ()) -> dict[str, Any]:
     """The options in a TOML file, without those named in ``but``.
 
-    Raises InputError where it does not read, or lies in the run of somebody else and names code, unless ``trust_code``.
+    Raises InputError if it cannot be read, or belongs to somebody else's run and names code, unless ``trust_code``.
     """
     values = {name: value for name, value in read_toml(file).items() if name not in but}
     if {"variants", "seeds"} <= values.keys():
@@ -145,20 +145,20 @@ def options_of_file(file: Path, *, trust_code: bool = False, but: Collection[str
     code = [str(spec) for spec in _specs(values) if spec.is_source]
     if code and not trust_code and is_run_of_another(file.resolve().parent):
         raise InputError(
-            f"{file} is of a run that was not written by you, and names code ({' and '.join(code)}): look at it first, "
-            "and give --trust-code if it may be executed"
+            f"{file} belongs to a run that you did not write, and names code ({' and '.join(code)}): look at it first, "
+            "and give --trust-code to let it be executed"
         )
     return values
 
 
 def _specs(values: dict[str, Any]) -> list[Spec]:
-    """The components that options name."""
+    """The components that the options name."""
     texts = [text for text in (values.get("model"), values.get("attention")) if isinstance(text, str)]
     return [spec for text in texts for spec in Specs.parse(text).parts]
 
 
 def trust_code_option() -> Any:
-    """`--trust-code`, of every command that opens a run."""
+    """`--trust-code`, for every command that opens a run."""
     return typer.Option(
         False,
         "--trust-code",
@@ -168,8 +168,8 @@ def trust_code_option() -> Any:
 
 
 def overwrite_option(what: str) -> Any:
-    """`--overwrite`, of the commands that leave a run or a comparison."""
-    text = f"Replace the {what} in --out: it is moved to replaced-N there, and removed when the new one has its result."
+    """`--overwrite`, for the commands that write a run or a comparison."""
+    text = f"Replace the {what} in --out: it moves to replaced-N there, and is removed when the new one has a result."
     return typer.Option(False, "--overwrite", help=text, rich_help_panel="Run")
 
 

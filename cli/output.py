@@ -28,7 +28,7 @@ results = SafeConsole()
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One line on stdout; RunError where it cannot be written."""
+    """Print one line on stdout; RunError if it cannot be written."""
     if lost := lost_output():
         raise RunError(lost)
     text = json.dumps(value, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf"))
@@ -42,7 +42,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def lost_output() -> str:
-    """Why stdout does not take everything that is written to it, in a line; "" where it does."""
+    """Why output to stdout was lost, in one line; "" if none was."""
     if sys.stdout is None:
         return "the result cannot be written: stdout is closed"
     if not isinstance(sys.stdout, Surviving):
@@ -58,13 +58,13 @@ def _not_written(error: OSError) -> str:
 
 @contextlib.contextmanager
 def spinner(text: str) -> Iterator[Callable[[str], None]]:
-    """Shows that something goes on; what is given changes the text beside it."""
+    """Show a spinner with a text; call the result to change the text."""
     with console.status(styled((text, ""))) as status:
         yield lambda new: status.update(styled((new, "")))
 
 
 def metrics_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
-    """A row a metric, a column an evaluation."""
+    """One row per metric, one column per evaluation."""
     table = Table()
     table.add_column("metric")
     for name in columns:
@@ -75,7 +75,7 @@ def metrics_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> Table:
-    """A table of strings; the columns whose places are in ``numbers`` are right-aligned, their headers no wider."""
+    """A table of strings; the columns ``numbers`` are aligned to the right, with headers folded to their width."""
     table = Table()
     for place, header in enumerate(headers):
         if place in numbers:
@@ -90,7 +90,7 @@ def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
 
 
 def show_reading(reading: Reading | None) -> None:
-    """How a file was read: its layout, what was taken for what, how many lines were kept."""
+    """Show how a file was read: its layout, the role of each column, how many lines were kept."""
     if reading is None:
         return
     named = sorted(reading.roles.items(), key=lambda role: (*ROLES, role[0]).index(role[0]))
@@ -104,7 +104,7 @@ def show_reading(reading: Reading | None) -> None:
 
 
 def show_prepared(prepared: Prepared) -> None:
-    """How raw files were read, and what each filter left."""
+    """Show how raw files were read, and what each filter left."""
     for reading in prepared.readings:
         show_reading(reading)
     rows = [(step, *(f"{count:,}" for count in counts)) for step, *counts in prepared.steps]
@@ -112,13 +112,13 @@ def show_prepared(prepared: Prepared) -> None:
     if prepared.part_sizes is not None:
         results.print(", ".join(f"{part}: {count:,}" for part, count in prepared.part_sizes.items()) + " interactions")
     if prepared.overlap:
-        show_warnings([f"{prepared.overlap:,} interactions of validation and test stand in training too"])
+        show_warnings([f"{prepared.overlap:,} interactions of validation and test are also in training"])
     if prepared.data.item_titles is not None:
         named = sum(bool(title) for title in prepared.data.item_titles)
         results.print(f"{named:,} of {prepared.data.num_items:,} items have a title")
 
 
 def show_warnings(lines: Sequence[str]) -> None:
-    """A line each."""
+    """Show one line per warning."""
     for line in map(spelled, lines):
         console.print(f"warning: {line}", style="yellow", soft_wrap=True)

@@ -14,12 +14,12 @@ from attnrec.cli.output import console, print_json
 def plot(
     run: Path = typer.Argument(help="Run directory of `attnrec train`, or folder of `attnrec compare`."),
     attention_map: bool = typer.Option(
-        False, "--attention-map", help="Draw the average attention by slot, for each block and head, instead."
+        False, "--attention-map", help="Instead, draw the average attention by slot, for each block and head."
     ),
     items: Optional[Path] = typer.Option(
         None,
-        help="Table of items (TSV or CSV, ids first): draw the attention between their categories too. "
-        "Without it, between those that the data brings (the embedded set does).",
+        help="Table of items (TSV or CSV, ids first): also draw the attention between their categories. "
+        "By default, the categories in the data, if any (the embedded set has them).",
     ),
     category: Optional[str] = typer.Option(
         None, help="Column of --items; several categories are joined by |.", show_default="category"

@@ -15,7 +15,7 @@ from attnrec.data.reading.form import ReadOptions
 
 @with_options_of(ReadOptions, Preparation)
 def prepare(
-    files: list[Path] = typer.Argument(help="Raw files of interactions; with --valid or --test those to train on."),
+    files: list[Path] = typer.Argument(help="Raw files of interactions; with --valid or --test, those to train on."),
     *,
     out: Path = typer.Option(..., help="Parquet file to write."),
     valid: Optional[list[Path]] = typer.Option(None, help="File of held-out interactions for validation."),
@@ -25,11 +25,11 @@ def prepare(
         None, help="Filters to start from.", metavar="|".join(RECIPES), rich_help_panel="What is kept"
     ),
     name: str = typer.Option("", help="Name of the data set.", show_default="that of the first file"),
-    force: bool = typer.Option(False, "--force", help="Replace --out if it is there."),
-    json: bool = typer.Option(False, "--json", help="Print the account as the last line of stdout."),
+    force: bool = typer.Option(False, "--force", help="Replace --out if it exists."),
+    json: bool = typer.Option(False, "--json", help="Print sources, options and counts as the last line of stdout."),
     **given: Any,
 ) -> None:
-    """Make a data set of raw files: read them, filter them, write one Parquet file with the account of it."""
+    """Make a data set from raw files: read and filter them, and write one Parquet file that says how it was made."""
     from attnrec.api import prepare as make
     from attnrec.data.prepare import described
 

@@ -1,4 +1,4 @@
-"""What trainings show while they run: live lines on a terminal; elsewhere a line an evaluation, or a line a run."""
+"""The display of running trainings: live lines on a terminal, otherwise one line per evaluation or run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Live:
-    """A display whose bar moves while it is entered."""
+    """A display that shows its bar while it is entered."""
 
     bar: Bar
 
@@ -113,7 +113,7 @@ class TrainingDisplay(_Live, Observer):
 
 
 class ShuffleTestDisplay(TrainingDisplay):
-    """Shows the trainings of a shuffle test, of which none can be resumed."""
+    """Shows the trainings of a shuffle test, which cannot be resumed."""
 
     def testing(self, trainer: Trainer, interrupted: bool) -> None: ...
 
@@ -167,7 +167,7 @@ class ComparisonDisplay(_Live, ComparisonObserver):
             self.bar.update(self.overall, completed=sum(self.shares.values()))
         seconds = time.monotonic() - self.begun[variant, seed]
         line = f"{_label(variant, seed)}: {kind} after {seconds:,.0f} s"
-        first = message.partition("\n")[0]  # the whole of it comes at the end, once for all seeds
+        first = message.partition("\n")[0]  # the whole message is shown at the end, once for all seeds
         console.print(line + (f": {spelled(first)}" if first else ""), soft_wrap=True)
 
 

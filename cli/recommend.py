@@ -14,15 +14,15 @@ from attnrec.core.errors import InputError
 
 
 def recommend(
-    run: Path = typer.Argument(help="Run directory that `attnrec train` left."),
+    run: Path = typer.Argument(help="Run directory of `attnrec train`."),
     history: str = typer.Option(
         ..., help="Original item ids, oldest first, separated by white space (or commas); `-` reads them from stdin."
     ),
     timestamps: Optional[str] = typer.Option(
-        None, help="When each item of the history was, in the data's unit, for a variant that needs it (`ti`)."
+        None, help="Time of each item of the history, in the data's unit, for variants that need times (`ti`)."
     ),
     top: int = typer.Option(10, help="How many items to recommend.", min=1),
-    include_seen: bool = typer.Option(False, "--include-seen", help="Items of the history may be recommended too."),
+    include_seen: bool = typer.Option(False, "--include-seen", help="Also recommend items of the history."),
     user: Optional[str] = typer.Option(None, help="Original user id, for a model trained with --user-vector."),
     device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda"),
     trust_code: bool = trust_code_option(),
@@ -61,7 +61,7 @@ def _standard_input() -> str:
     try:
         return sys.stdin.read()
     except UnicodeDecodeError:
-        raise InputError("--history -: what stdin gives is not in UTF-8") from None
+        raise InputError("--history -: stdin is not valid UTF-8") from None
 
 
 def _times(text: str) -> list[float]:

@@ -1,9 +1,9 @@
-"""How options are spelled on a command line: where the library says `max_len=50`, a reader here sees ``--max-len 50``.
+"""Spelling of options on the command line: where the library says `max_len=50`, users here see ``--max-len 50``.
 
-Messages of the library name an option by its keyword in backticks (`attnrec.core.options.named`). They are translated
-where they are shown, and only they are: tables of results, ids, titles and one's own source lines are shown as they
-are. Within a message, text in backticks is translated where it stands as a word of its own and names an option; that
-of an exception of other code, which one of attnrec quotes, stays.
+Messages of the library name an option by its keyword in backticks (`attnrec.core.options.named`). Only messages are
+translated, when they are shown; tables of results, ids, titles and the user's source lines stay unchanged. In a
+message, text in backticks is translated if it is a separate word and names an option, but not inside a quoted message
+of other code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from attnrec.cli.terminal import one_line
 from attnrec.core.errors import InputError, RunError, told
 
 _NAMED = re.compile(
-    r"""(?<![^\s(\[])                               # a word of its own: not in quotes, nor in a path
+    r"""(?<![^\s(\[])                               # a separate word: not in quotes or in a path
     `(?P<name>[a-z]\w*)
     (?:=(?P<value>
         '(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*"       # a text
@@ -27,25 +27,25 @@ _NAMED = re.compile(
     (?=[.,:;?!)\]]*(?:\s|$))""",
     re.VERBOSE,
 )
-_running: Any = None  # the context of the command that runs, or ran last: an error is shown when it has ended
+_running: Any = None  # context of the current or last command, because errors are shown after it has ended
 
 
 def flag(name: str) -> str:
-    """The spelling of an option that is declared by its keyword alone: ``max_len`` is ``--max-len``."""
+    """The spelling of an option that has no spelling of its own: ``max_len`` is ``--max-len``."""
     return "--" + name.replace("_", "-")
 
 
 def running(context: Any) -> None:
-    """Let messages from here on be those of the command of ``context``."""
+    """Spell options in messages from here on as the command of ``context`` does."""
     global _running
     _running = context
 
 
 def spelled(text: str, context: Any = None, *, but: str = "") -> str:
-    """A message of the library with options as they are given to a command, by default the one that runs.
+    """A message of the library with options spelled as for a command, by default the running one.
 
-    An option that it does not have is spelled as another command has it. What is no option stays, such as an argument,
-    and so does ``but``, which the message quotes.
+    An option of another command is spelled as that command has it. Anything else in backticks, such as an argument,
+    stays; so does ``but``, a text that the message quotes.
     """
     context = context or _running
     if context is None or "`" not in text:
@@ -57,7 +57,7 @@ def spelled(text: str, context: Any = None, *, but: str = "") -> str:
 
 
 def spelled_error(error: BaseException) -> list[str]:
-    """The lines of an error (`attnrec.core.errors.told`), of which the first is attnrec's own."""
+    """The lines of an error (`attnrec.core.errors.told`), with options spelled in the first, the message."""
     message, *place = told(error)
     foreign = error.__cause__
     while isinstance(foreign, InputError | RunError):
@@ -82,7 +82,7 @@ def _in_place_of(found: re.Match[str], context: Any) -> str:
 
 
 def _word(value: str) -> str:
-    """A value in Python's spelling as a word of a shell; ValueError or SyntaxError where it is none."""
+    """A value in Python's notation as one word for a shell; ValueError or SyntaxError if it is not one."""
     if value[0] in "'\"([":
         read = ast.literal_eval(value)
         value = ",".join(map(str, read)) if isinstance(read, tuple | list) else read
@@ -90,7 +90,7 @@ def _word(value: str) -> str:
 
 
 def _options(context: Any) -> Iterator[Any]:
-    """What the command of ``context`` takes, then the options of all others."""
+    """The parameters of the command of ``context``, then the options of all other commands."""
     yield from context.command.params
     waiting = [context.find_root().command]
     for command in waiting:

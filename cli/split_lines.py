@@ -1,4 +1,4 @@
-"""What is said of a split, and of targets that a model could not know, a line each."""
+"""Lines that describe a split, and the targets that a model could not know."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PARTS = {"valid": "validation", "test": "test"}
 
 
 def of_split(split: Mapping[str, Any], part: str | None = None) -> list[str]:
-    """What was divided how (`Split.description`), of one part or of both; no more than the kind for leave-one-out."""
+    """Lines for a `Split.description`, for one part or both; for leave-one-out, only its kind."""
     lines = [f"split: {split['kind']}"]
     if "test_from" in split:
         lines[0] += f", validation from {split['valid_from_shown']}, test from {split['test_from_shown']}"
@@ -27,7 +27,7 @@ def _counts(part: Mapping[str, int]) -> str:
 
 
 def of_left_out(left_out: Mapping[str, Any] | None, part: str = "test") -> list[str]:
-    """What a fixed vocabulary left out (`attnrec.data.splits.Unknown`), if anything."""
+    """Lines for what was left out because the model does not know it (`attnrec.data.splits.Unknown`)."""
     if left_out is None:
         return []
     if not left_out["interactions"]:
@@ -40,7 +40,7 @@ def of_left_out(left_out: Mapping[str, Any] | None, part: str = "test") -> list[
 
 
 def of_targets(metrics: Mapping[str, Any], cutoff: int) -> list[str]:
-    """Of targets never trained on, and of unknown ones, only where there are any (`evaluation.targets.report`)."""
+    """Lines for targets never trained on, and for unknown ones, if there are any (`evaluation.targets.report`)."""
     lines = []
     unseen, unknown = metrics["unseen_targets"], metrics.get("unknown_targets")
     name = f"NDCG@{cutoff}"
@@ -57,7 +57,7 @@ def of_targets(metrics: Mapping[str, Any], cutoff: int) -> list[str]:
 
 
 def shown_cutoff(metrics: Mapping[str, float]) -> int:
-    """10, or the largest N of the metrics where 10 is not among them."""
+    """10, or the largest N of the metrics if 10 is not among them."""
     cutoffs = [int(name.split("@")[1]) for name in metrics if name.startswith("NDCG@")]
     return 10 if 10 in cutoffs else max(cutoffs)
 

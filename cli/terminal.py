@@ -1,4 +1,4 @@
-"""The streams of the command: what may be written to a terminal, and what happens where nothing can be written."""
+"""Output streams: escaping what a terminal would act on, and surviving a stream that cannot be written to."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from rich.progress import ProgressColumn, Task
 from rich.table import Column
 from rich.text import Text
 
-# control characters, line separators, those that turn the direction of writing, and what stands for bytes not in UTF-8
+# control characters, line separators, changes of writing direction, and surrogates (for bytes that are not UTF-8)
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def one_line(text: str) -> str:
-    """The text with escapes such as ``\\x1b`` for what a terminal would act on."""
+    """The text with escapes such as ``\\x1b`` for characters that a terminal would act on."""
     return UNSAFE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def escaped(text: str) -> str:
-    """As `one_line`, but lines stay lines."""
+    """As `one_line`, but keeps line breaks."""
     return "\n".join(map(one_line, text.split("\n")))
 
 
 def styled(*parts: tuple[str, str]) -> Text:
-    """A line of texts, each with its style."""
+    """One line of texts, each with its style."""
     return Text.assemble(*((one_line(text), style) for text, style in parts))
 
 
 class SafeConsole(Console):
-    """Shows strings as they are: markup and names of emoji are not read, and control characters are escaped.
+    """Shows strings as they are, without markup or emoji names, and escapes control characters.
 
-    What takes a `Text`, as the spinner does, gets it from `styled`.
+    Build a `Text`, as for the spinner, by `styled`, which escapes too.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -57,14 +57,14 @@ class FieldsColumn(ProgressColumn):
 
 
 class Surviving(io.TextIOBase):
-    """A stream that may be closed, whose reader may go, whose disk may be full: from then on nothing is shown.
+    """A stream that stops writing, without an error, once it is closed, its reader has gone or its disk is full.
 
     Args:
-        stream: None where it was closed from the start.
+        stream: None if it was closed from the start.
 
     Attributes:
-        closed_before: whether it was.
-        failure: what went wrong with it later.
+        closed_before: whether it was closed from the start.
+        failure: the error that stopped it later, or None.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -102,17 +102,17 @@ class Surviving(io.TextIOBase):
 
 
 def discard(stream: TextIO | None) -> None:
-    """Let go nowhere what a stream still holds and gets, so that Python does not complain at exit."""
+    """Send everything a stream still holds or receives to the null device, so that Python does not complain at exit."""
     if stream is None:
         return
-    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # OSError: it has no file behind it
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # OSError: the stream has no file
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def open_standard_streams() -> None:
-    """Give those of stdin, stdout and stderr that are closed a file, so that none of ours gets their number."""
+    """Open closed ones of stdin, stdout and stderr on the null device, so that no other file gets their number."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number

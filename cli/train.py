@@ -24,22 +24,22 @@ def train(
     resume: bool = typer.Option(False, "--resume", help="Continue the run in --out.", rich_help_panel="Run"),
     overwrite: bool = overwrite_option("run"),
     replay: Optional[Path] = typer.Option(
-        None, help="Repeat the step of a run whose loss or gradient was not finite, by layer.", rich_help_panel="Run"
+        None, help="Repeat the step of a run that was not finite, and show it by layer.", rich_help_panel="Run"
     ),
     trust_code: bool = trust_code_option(),
     config: Optional[Path] = typer.Option(
-        None, help="TOML file of options; those on the command line win.", rich_help_panel="Run"
+        None, help="TOML file with options; those on the command line win.", rich_help_panel="Run"
     ),
     json: bool = typer.Option(
         False, "--json", help="Print the summary as the last line of stdout.", rich_help_panel="Run"
     ),
     **given: Any,
 ) -> None:
-    """Train a model, show how it does, and leave a run directory."""
+    """Train a model, show its test metrics, and write a run directory."""
     options = given_options(given)
     if replay is not None:
         if options or resume or overwrite or out is not None or config is not None:
-            raise InputError("--replay takes everything from the run; give no other option with it")
+            raise InputError("--replay takes all options from the run; give no others with it")
         _replay(replay, trust_code, json)
         return
     if resume and out is None:
@@ -65,7 +65,7 @@ def train(
 
 
 def _replay(run: Path, trust_code: bool, json: bool) -> None:
-    """Show one step layer by layer."""
+    """Show the step that was not finite, layer by layer."""
     from attnrec.training.run import replay
 
     found = replay(run, trust_code=trust_code)
@@ -95,7 +95,7 @@ def _report(summary: dict[str, Any]) -> None:
     from attnrec.training.run_directory import RunDirectory
 
     if summary["interrupted"]:
-        heading = f"interrupted in epoch {summary['epochs']}; test of epoch {summary['best_epoch']}, as far as it came:"
+        heading = f"interrupted in epoch {summary['epochs']}; test at epoch {summary['best_epoch']}, the best so far:"
     else:
         heading = f"test at epoch {summary['best_epoch']} of {summary['epochs']}, the best on validation:"
     results.print(heading, style="bold")
@@ -110,10 +110,10 @@ def _report(summary: dict[str, Any]) -> None:
     norm = summary["grad_norm"]
     results.print(
         f"gradient norm: mean {norm['mean']:.3f}, max {norm['max']:.3f}, last {norm['last']:.3f}; "
-        + (f"{summary['seconds_per_epoch']:.2f} s an epoch; " if summary["seconds_per_epoch"] else "")
+        + (f"{summary['seconds_per_epoch']:.2f} s per epoch; " if summary["seconds_per_epoch"] else "")
         + f"{summary['parameters']:,} parameters"
     )
     if summary["skipped_steps"]:
-        show_warnings([f"{summary['skipped_steps']} steps were left out: their loss or gradient was not finite"])
+        show_warnings([f"{summary['skipped_steps']} steps were skipped: their loss or gradient was not finite"])
     show_warnings(run_warnings(RunDirectory(summary["run"])))
     console.print(f"run directory: {one_line(summary['run'])}", soft_wrap=True)

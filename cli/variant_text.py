@@ -1,4 +1,4 @@
-"""A variant of a comparison as text: ``NAME[:option=value,...] | OPTIONS``, with options as `attnrec train` takes."""
+"""A variant of a comparison as text: ``NAME[:option=value,...] | OPTIONS``, with options of `attnrec train`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _parser = typer.Typer(add_completion=False)
 
 @_parser.command(add_help_option=False)
 @with_config_options()
-def _own(*, label: Optional[str] = typer.Option(None, help="What the variant is called."), **given: Any) -> None:
-    """The options that may stand behind the bar; it is parsed, and never run."""
+def _own(*, label: Optional[str] = typer.Option(None, help="Name of the variant."), **given: Any) -> None:
+    """Declares the options that may follow the bar; only its parser is used."""
 
 
 def parse_variant(option: str, text: str) -> Variant:
-    """What ``text`` behind ``option`` (attention or model) asks for; InputError where it is not understood."""
+    """The variant that ``text`` after ``option`` (attention or model) describes; InputError if it cannot be parsed."""
     name, bar, rest = text.partition("|")
     where = f"{flag(option)} {text!r}"
     try:
         words = shlex.split(rest)
         given = typer.main.get_command(_parser).make_context("", words).params
-    except ValueError as error:  # of shlex: a quotation that does not end
+    except ValueError as error:  # from shlex: a missing closing quote
         raise InputError(f"{where}: {error}") from None
     except Exception as error:
-        if not hasattr(error, "format_message"):  # it is no usage error of the parser
+        if not hasattr(error, "format_message"):  # not a usage error of the parser
             raise
         raise InputError(f"{where}: {' '.join(error.format_message().split())}") from None
     label = given.pop("label")

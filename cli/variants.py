@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def variants(
     name: Optional[str] = typer.Argument(
-        None, help="A variant to describe, also FILE.py:CLASS or MODULE:CLASS; all are listed without it."
+        None, help="A variant to describe, also FILE.py:CLASS or MODULE:CLASS; without it, all are listed."
     ),
     json: bool = typer.Option(False, "--json", help="Print the list as the last line of stdout."),
 ) -> None:
@@ -47,7 +47,7 @@ def _registries() -> list[Registry[Any]]:
 
 
 def _all() -> list[tuple[str, Entry[Any]]]:
-    """Every component with a name, with the option that asks for it."""
+    """Every registered component, with the option that takes it."""
     return [(registry.option, entry) for registry in _registries() for entry in registry.entries()]
 
 
@@ -87,7 +87,7 @@ def _as_json(kind: str, entry: Entry[Any]) -> dict[str, Any]:
 
 
 def _show(entry: Entry[Any]) -> None:
-    """A few lines: name and source, what it is, paper, what it can and needs, options."""
+    """Print a few lines: name and source, summary, paper, what it can do and needs, options."""
     results.print(styled((entry.name, "bold"), (f"  {entry.source}", "dim")))
     if entry.component is None:
         lines = [(f"cannot be used: {spelled(entry.error)}", "red")]
@@ -109,12 +109,12 @@ def _describe(cls: type[Component]) -> None:
 
 
 def _told(cls: type[Component], text: str | None) -> str:
-    """A text of a component; in one of attnrec, options are spelled as on a command line."""
+    """A docstring of a component; if it is one of attnrec's, options are spelled as on the command line."""
     return spelled(text or "") if cls.__module__.startswith("attnrec.") else text or ""
 
 
 def _summary(cls: type[Component]) -> str:
-    # a class without a docstring would inherit that of the interface
+    # not inspect.getdoc: a class without a docstring would get that of the interface
     return _told(cls, cls.__doc__).strip().partition("\n")[0]
 
 

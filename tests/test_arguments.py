@@ -150,9 +150,9 @@ def test_variants_are_a_list_and_no_option() -> None:
 def test_texts() -> None:
     wrong: list[Any] = [1, []]
     for value in wrong:
-        refused(call.prepare, "`recipe` must be a text, not", "small.txt", recipe=value)
-        refused(call.prepare, "`name` must be a text, not", "small.txt", name=value)
-        refused(call.plot, "`category` must be a text, not", "run", attention_map=True, items="i.csv", category=value)
+        refused(call.prepare, "`recipe` must be a string, not", "small.txt", recipe=value)
+        refused(call.prepare, "`name` must be a string, not", "small.txt", name=value)
+        refused(call.plot, "`category` must be a string, not", "run", attention_map=True, items="i.csv", category=value)
 
 
 @pytest.mark.parametrize("value", [None, 1, object, object(), lambda: 1])
@@ -167,8 +167,8 @@ def test_what_a_function_builds_is_an_operator() -> None:
 def test_checks_and_devices() -> None:
     refused(call.check_operator, "`only` must be a list of names, not 1", "sdpa", only=1)
     refused(call.check_operator, "`only` must be a list of names, not 'shape'", "sdpa", only="shape")
-    refused(call.check_operator, "a name in only must be a text, not 1", "sdpa", only=[1])
-    refused(call.check_operator, "`device` must be a text such as cpu or cuda", "sdpa", device=1)
-    refused(call.check_operator, "device 'gpu' is none that torch knows", "sdpa", device="gpu")
+    refused(call.check_operator, "a name in only must be a string, not 1", "sdpa", only=[1])
+    refused(call.check_operator, "`device` must be a string such as cpu or cuda", "sdpa", device=1)
+    refused(call.check_operator, "torch knows no device 'gpu'", "sdpa", device="gpu")
     missing = f"cuda:{torch.cuda.device_count()}"
-    refused(call.check_operator, f"device {missing}: no such CUDA GPU", "sdpa", device=missing)
+    refused(call.check_operator, f"device {missing}: torch finds no such CUDA GPU", "sdpa", device=missing)

@@ -125,7 +125,7 @@ def test_what_is_refused_on_newer_data(run: Path, config: TrainConfig, newer: Pa
     for options, message in (
         ({}, "is not the data that .* was trained on; newer data are evaluated with `newer=True`"),
         ({"split": "time"}, "`split` belongs to `newer`"),
-        ({"newer": True, "test_from": "700"}, "`valid_from` and `test_from` belong to `split='time'`"),
+        ({"newer": True, "test_from": "700"}, "`valid_from` and `test_from` need `split='time'`"),
         ({"newer": True, "seed": "3"}, "unknown option 'seed'"),
         ({"newer": True, "split": "times"}, "`split` 'times' is not one of"),
     ):

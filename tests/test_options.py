@@ -48,7 +48,7 @@ def test_counts_have_an_end(name: str) -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_texts_can_be_written(name: str) -> None:
     assert "holds a NUL character" in refused({name: "a\0b"})
-    assert "is not in UTF-8" in refused({name: "a\udcff"})
+    assert "is not valid UTF-8" in refused({name: "a\udcff"})
 
 
 def test_preparation() -> None:

@@ -175,7 +175,7 @@ def test_the_command_line_says_so_in_one_line(
 @pytest.mark.parametrize(
     ("times", "message"),
     [
-        ([1.0], "a history of 2 items needs as many timestamps, not 1"),
+        ([1.0], "a history of 2 items needs 2 timestamps, not 1"),
         ([1.0, float("nan")], "timestamps must be finite numbers"),
         ([2.0, 1.0], "timestamps must not decrease"),
     ],

@@ -1,1 +1,1 @@
-"""The ground floor, below all other rooms: errors, files and locks, signing, options, devices, measuring."""
+"""What every other package builds on: errors, files and locks, signing, options, devices, measuring."""

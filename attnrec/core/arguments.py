@@ -1,6 +1,6 @@
-"""What a caller of Python gives: each value is of its kind, or an InputError says in a line that it is not.
+"""Type checks for arguments of the Python API: a wrong type is an InputError with a one-line message.
 
-The command line has such checks from its parser; Python would take ``"no"`` for true and True for 1.
+On the command line the parser checks types; Python would take ``"no"`` for true and True for 1.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _SHOWN = (type(None), bool, Integral, Real, str, bytes)
 
 
 def truth(**given: object) -> None:
-    """InputError, with its name, for a value that is neither True nor False."""
+    """Raise InputError, naming the argument, for a value that is neither True nor False."""
     for name, value in given.items():
         if type(value) is not bool:
             refuse(name, "True or False", value)
 
 
 def whole_number(name: str, value: object, least: int | None = None) -> int:
-    """A whole number, of numpy's too; InputError for anything else, True included, and for one below ``least``."""
+    """A whole number, numpy's included; InputError for anything else (also for True) and for less than ``least``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         refuse(name, "a whole number", value)
     number = int(value)
@@ -35,19 +35,19 @@ def whole_number(name: str, value: object, least: int | None = None) -> int:
 
 
 def number(name: str, value: object) -> float:
-    """A number, of numpy's too; InputError for anything else, True included."""
+    """A number, numpy's included; InputError for anything else, also for True."""
     if isinstance(value, bool) or not isinstance(value, Real):
         refuse(name, "a number", value)
     return float(value)
 
 
 def text(name: str, value: object) -> str:
-    """A text; InputError for anything else."""
-    return value if isinstance(value, str) else refuse(name, "a text", value)
+    """A string; InputError for anything else."""
+    return value if isinstance(value, str) else refuse(name, "a string", value)
 
 
 def path(name: str, value: object) -> Path:
-    """A path that is given as text, or as any object that stands for one; InputError for anything else, and for ""."""
+    """A path given as a string or path-like object; InputError for anything else, and for an empty string."""
     given = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(given, str) or not given or "\0" in given:
         refuse(name, "a path", value)
@@ -55,7 +55,7 @@ def path(name: str, value: object) -> Path:
 
 
 def listed(name: str, value: object, of: str) -> list[Any]:
-    """The values of a list, array or the like, in its order; InputError for what has none, and for a single text."""
+    """The values of a list, array or similar, in order; InputError for a set, a mapping or a single string."""
     if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping | Set):
         refuse(name, f"a list of {of}", value, "" if not isinstance(value, Set) else ", which has no order")
     try:
@@ -65,7 +65,7 @@ def listed(name: str, value: object, of: str) -> list[Any]:
 
 
 def refuse(name: str, wanted: str, value: object, why: str = "") -> NoReturn:
-    """InputError for a value that is not what is wanted, shown where it is short, else named by its kind."""
+    """Raise InputError for a value of the wrong kind; a plain value is shown, any other object named by its type."""
     kind = type(value).__name__
     what = f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}{why}"
     if isinstance(value, type):

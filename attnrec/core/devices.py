@@ -1,4 +1,4 @@
-"""Where to compute: the device asked for, waiting for it, and what memory a process takes on it."""
+"""Devices: choosing one, waiting for it, and how much memory this process uses on it."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def choose_device(name: str) -> torch.device:
-    """The device for ``auto``, ``cpu`` or ``cuda``; InputError for another, and where there is no GPU for ``cuda``."""
+    """The device for ``auto``, ``cpu`` or ``cuda``; InputError for any other name, or if ``cuda`` has no GPU."""
     if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"`device` {name!r} is not one of auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("`device='cuda'`: no CUDA GPU is available to torch here; use `device='cpu'`")
+        raise InputError("`device='cuda'`: torch finds no CUDA GPU here; use `device='cpu'`")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
 def given_device(device: object) -> torch.device:
-    """The device that a caller of Python names; InputError for what is none, and for a GPU that is not there."""
+    """The device given to the Python API; InputError for anything that is not one, and for a GPU that is missing."""
     if not isinstance(device, str | torch.device):  # torch takes 1 for the second GPU
-        refuse("device", "a text such as cpu or cuda, or a torch.device", device)
+        refuse("device", "a string such as cpu or cuda, or a torch.device", device)
     try:
         found = torch.device(device)
     except RuntimeError:
-        raise InputError(f"device {device!r} is none that torch knows; give cpu or cuda") from None
+        raise InputError(f"torch knows no device {device!r}; give cpu or cuda") from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {found}: no such CUDA GPU is available to torch here")
+        raise InputError(f"device {found}: torch finds no such CUDA GPU here")
     return found
 
 
 def keep_freed_memory() -> None:
-    """Let the allocator keep what is freed for the next step, where it is glibc's.
+    """Let glibc's allocator keep freed memory for the next step; other allocators are left alone.
 
-    By default it gives buffers as large as an item table's gradient back to the system, which hands them out
-    again page by page: a tenth of the time of a step with a small batch and a large catalogue.
+    By default it returns buffers as large as an item table's gradient to the system, which then hands them out
+    again page by page. With a small batch and a large catalogue, that takes a tenth of the time of a step.
     """
     if sys.platform != "linux":
         return
@@ -54,12 +54,12 @@ def keep_freed_memory() -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most memory that this process has held so far, in bytes: resident, or on a GPU what torch allocated there."""
+    """Peak memory of this process so far, in bytes: resident memory, or what torch allocated on a GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():
-        # unlike getrusage's figure, this one does not include what the parent held when it started us
+        # getrusage would also count what the parent process held when it started this one
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) << 10  # type: ignore[index]
     import resource  # not on every system
 
@@ -68,6 +68,6 @@ def peak_memory(device: torch.device) -> int:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until ``device`` has done all it was given."""
+    """Wait until ``device`` has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Errors and warnings whose message is one line meant for the user, and the suggestion of near names."""
+"""Errors and warnings with a one-line message for the user, and suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class RunError(RuntimeError):
 
 
 class RunWarning(UserWarning):
-    """Something in a run is damaged and was got round; the command line prints the message as a line."""
+    """Something in a run is damaged and was worked around; the command line prints the message as a line."""
 
 
 def told(error: BaseException) -> list[str]:
-    """The lines of an error: its message, and where it says so the file, line and source line that it comes from."""
+    """The lines of an error: its message, then its notes, which say the file and line where it was raised."""
     return [str(error), *getattr(error, "__notes__", [])]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python or torch found no memory; torch says so in words alone."""
+    """Whether Python or torch ran out of memory; some errors of torch say so only in their message."""
     words = ("out of memory", "not enough memory", "allocate memory", "alloc_cpu", "Storage size")
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """A clause to append to an 'unknown name' message: near names, or all of them if few, or nothing."""
+    """A clause to append to an 'unknown name' message: similar names, or all names if they are few, or ""."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"; did you mean {' or '.join(close)}?"

@@ -1,7 +1,7 @@
-"""Files written whole or not at all, and still there after a power cut.
+"""Files that are written whole or not at all, and survive a power cut.
 
-Every change that must not be lost goes through `os` as this module names it, so that a test can put a failing file
-system, or one that loses what was not synced, in its place.
+Every change that must not be lost goes through this module's `os`. A test can replace it by a file system that fails,
+or that loses what was not synced.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from attnrec.core.errors import InputError, RunError
 CAN_SYNC_FOLDERS = os.name == "posix"
 UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # by some network file systems
 NO_LINKS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-"""For opening: nobody's link makes us write somewhere else; and no byte is changed, which Windows would do."""
+"""Flags for opening: do not follow links, so that nobody can redirect a write; on Windows, do not change line ends."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -30,7 +30,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """As `write_atomically`, but the new name is only on the disk once its folder has been synced."""
+    """As `write_atomically`, but the new name is on the disk only once its folder has been synced."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_LINKS, 0o666)
@@ -47,7 +47,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def write_all(descriptor: int, content: bytes) -> None:
-    """All of ``content``, however many calls that takes."""
+    """Write all of ``content``, in as many calls as it takes."""
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
@@ -56,7 +56,7 @@ def write_all(descriptor: int, content: bytes) -> None:
 def make_folder(path: Path) -> None:
     """Make a folder whose parent exists, unless it is there; RunError when it cannot be made."""
     if path.is_symlink():
-        raise RunError(f"{path} is a link; a run has files of its own")
+        raise RunError(f"{path} is a link; a run must hold its files itself")
     if path.is_dir():
         return
     try:
@@ -70,13 +70,13 @@ def make_folders(path: Path) -> None:
     """Make a folder that the user named, and those above it; InputError when it cannot be made."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # the latter for a NUL in the name
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InputError(f"cannot create {path}: {getattr(error, 'strerror', None) or error}") from error
     sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can; RunError when that fails."""
+    """Sync the names in a folder to the disk, if the system can; RunError when that fails."""
     if not CAN_SYNC_FOLDERS:
         return
     try:
@@ -91,10 +91,10 @@ def sync_folder(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> RunError:
-    """The error to raise for one of the system."""
+    """The RunError to raise for a system error while writing ``path``."""
     return RunError(f"cannot write {path}: {error.strerror or error}")
 
 
 def sha256(content: bytes) -> str:
-    """The checksum that stands for a file's content, 64 hexadecimal digits."""
+    """The SHA-256 checksum of a file's content, 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

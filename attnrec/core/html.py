@@ -1,4 +1,4 @@
-"""What a notebook shows, as HTML; every text is escaped, whatever ids and names hold."""
+"""HTML for notebooks. All text is escaped: ids and names can contain markup."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def code(text: str) -> str:
 
 
 def items(texts: Iterable[str]) -> str:
-    """A list; nothing where it is empty."""
+    """A bulleted list; "" if there are no texts."""
     found = "".join(f"<li>{escape(text)}</li>" for text in texts)
     return f"<ul>{found}</ul>" if found else ""
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
-    """A table; the columns from ``numbers_from`` on hold numbers and stand at the right."""
+    """A table; the columns from ``numbers_from`` on hold numbers and are aligned to the right."""
     head = "".join(_cell("th", text, place >= numbers_from) for place, text in enumerate(headers))
     body = "".join(
         "<tr>" + "".join(_cell("td", text, place >= numbers_from) for place, text in enumerate(row)) + "</tr>"

@@ -1,4 +1,4 @@
-"""What stands at a path that the user names."""
+"""Reading a file that the user names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attnrec.core.errors import InputError
 
 
 def content_of(path: Path, name: str | Path) -> bytes:
-    """What is in a file that messages call ``name``; InputError, in a line, where it cannot be read or is none."""
+    """The content of a file that messages call ``name``; InputError if it cannot be read or is not a file."""
     try:
         if other := instead_of_file(path):
             raise InputError(f"cannot read {name}: it is {other}")
@@ -19,9 +19,9 @@ def content_of(path: Path, name: str | Path) -> bytes:
 
 
 def instead_of_file(path: Path) -> str:
-    """``a folder``, ``a pipe, not a file``, ... where that is at ``path``, "" for a file; OSError where nothing is.
+    """What ``path`` is if not a file: ``a folder``, ``a pipe, not a file``, ...; "" for a file, OSError for nothing.
 
-    To be asked before a file is opened: opening a pipe waits for somebody who writes, and a device may never end.
+    Call it before opening: opening a pipe waits for a writer, and reading a device may never end.
     """
     mode = path.stat().st_mode
     for is_it, words in (

@@ -1,4 +1,4 @@
-"""Running somebody's source: files and modules, with any failure of theirs as one line."""
+"""Running the user's source files and modules; any failure in them becomes a one-line error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _loaded: dict[Path, tuple[bytes, ModuleType]] = {}
 
 
 def load_file(place: str) -> ModuleType:
-    """Run a file as a module; run again when it has changed. InputError, in a line, where that fails."""
+    """Run a file as a module, and again when it has changed; InputError, in one line, if that fails."""
     path = Path(place).resolve()
     content = content_of(path, place)
     if path in _loaded and _loaded[path][0] == content:
@@ -32,9 +32,9 @@ def load_file(place: str) -> ModuleType:
 
 
 def run_source(content: bytes, name: str, place: str) -> ModuleType:
-    """Run a source that was read from ``place`` as the module ``name``; nothing beside it can be imported.
+    """Run a source that was read from ``place`` as the module ``name``; files next to it cannot be imported.
 
-    InputError, in a line, where that fails.
+    InputError, in one line, if that fails.
     """
     spec = importlib.util.spec_from_loader(name, loader=None, origin=place)
     assert spec is not None
@@ -48,7 +48,7 @@ def run_source(content: bytes, name: str, place: str) -> ModuleType:
 
 
 def load_module(place: str) -> ModuleType | None:
-    """Import a module, also from the current folder; None where there is none, InputError where it fails."""
+    """Import a module, also from the current folder; None if it does not exist, InputError if it fails."""
     if not all(part.isidentifier() for part in place.split(".")):
         return None
     with failing_as(f"the module {place}"), _importable(Path.cwd()):
@@ -62,7 +62,7 @@ def load_module(place: str) -> ModuleType | None:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let modules of ``folder`` be imported, after all others."""
+    """Let modules in ``folder`` be imported; others of the same name come first."""
     sys.path.append(str(folder))
     try:
         yield
@@ -72,12 +72,12 @@ def _importable(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def failing_as(where: str) -> Iterator[None]:
-    """Any failure of somebody's code as an InputError that says the line it comes from."""
+    """Turn any failure of the user's code into an InputError that says on which line it was raised."""
     try:
         yield
     except (InputError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # SystemExit too: a script without a guard ends the program
+    except BaseException as error:  # SystemExit too: a script without a __main__ guard may end the program
         message = error.msg if isinstance(error, SyntaxError) else str(error)
         problem = InputError(f"{where} cannot be loaded: {type(error).__name__}: {message}")
         raise placed(problem, error) from error

@@ -1,7 +1,7 @@
 """One process at a time may write to a folder.
 
-The lock is the operating system's (flock): it ends with its process, however that ends, so nothing stale is ever left.
-Where the system has none (Windows), nothing is locked.
+The lock is the operating system's (flock). It ends with its process, even one that is killed, so no lock goes stale.
+On systems without flock (Windows), nothing is locked.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class FolderLock:
                 if not (_locked(descriptor) or _locked_later(descriptor)):
                     os.close(descriptor)
                     raise InputError(f"{self.folder} is in use by another process{_said_in(path)}; wait until it ends")
-                # the one before us may have removed the file after we opened it, and a third one made it again
+                # the previous holder may have removed the file after we opened it, and another process remade it
                 if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
                     self.descriptor = descriptor
                 else:
@@ -61,7 +61,7 @@ class FolderLock:
         return self
 
     def release(self) -> None:
-        """Give the folder free, if it is held."""
+        """Release the folder, if it is held."""
         if self.descriptor is None:
             return
         path = self.folder / LOCK
@@ -92,12 +92,12 @@ def _locked(descriptor: int, *, shared: bool = False) -> bool:
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-        warnings.warn("the file system has no locks: take care that only one process writes here", RunWarning, 2)
+        warnings.warn("this file system has no locks: make sure that only one process writes here", RunWarning, 2)
     return True
 
 
 def _locked_later(descriptor: int) -> bool:
-    """A second try: `holder` holds a lock for a moment."""
+    """A second try, because `holder` takes the lock for a moment to look."""
     time.sleep(0.2)
     return _locked(descriptor)
 
@@ -109,12 +109,12 @@ def holder(folder: Path) -> str:
     except OSError:
         return ""
     held = not _locked(descriptor, shared=True)
-    os.close(descriptor)  # and gives a lock free that was not held
+    os.close(descriptor)  # this also releases the lock, if it was free
     return f"another process{_said_in(folder / LOCK)}" if held else ""
 
 
 def _said_in(path: Path) -> str:
-    """Who holds a lock, as far as the file says."""
+    """Who holds a lock, according to its file; "" if that cannot be read."""
     try:
         who = json.loads(path.read_bytes())
         return f" ({who['process']} on {who['host']}, since {who['since']})"

@@ -1,6 +1,6 @@
 """Measuring: times of computations that take turns, bytes kept for the backward pass, exponents of growth.
 
-Computations take turns so that a drift of the machine meets them all alike.
+Computations take turns so that drift of the machine affects them all equally.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _HEAD_START = 1_000_000  # cycles, half a millisecond
 
 @dataclass(frozen=True)
 class Times:
-    """Of one computation, in milliseconds.
+    """Times of one computation, in milliseconds.
 
     Attributes:
         rounds: how often it was measured.
-        median, low, high: with the quartiles.
+        median, low, high: the median and the quartiles.
         least: the fastest.
-        launch: least time that the host took to launch it on a GPU; None on a CPU.
+        launch: the least time that the host took to launch it on a GPU; None on a CPU.
     """
 
     rounds: int
@@ -43,7 +43,7 @@ class Times:
 
 
 def warm_up(compute: Computation, device: torch.device) -> float:
-    """Run three times and return the seconds of the fastest of the last two, to plan by.
+    """Run three times and return the seconds of the faster of the last two, for planning.
 
     The first run compiles, chooses kernels and allocates.
     """
@@ -59,14 +59,14 @@ def warm_up(compute: Computation, device: torch.device) -> float:
 def time_in_turns(
     computations: Sequence[Computation], estimates: Sequence[float], device: torch.device, seconds: float
 ) -> list[Times]:
-    """Measure computations that are warm, about ``seconds`` each, taking turns.
+    """Measure computations that are warmed up, about ``seconds`` each, taking turns.
 
     Args:
-        computations: what is measured.
+        computations: what to measure.
         estimates: seconds that each takes, from `warm_up`.
-        device: where they compute. On a CPU the clock is that of the host; on a GPU events are recorded around each
-            turn, and nothing waits for the GPU before all turns are over.
-        seconds: of measuring, for each.
+        device: where they compute. A CPU is timed by the host's clock. On a GPU, events are recorded around each turn,
+            and nothing waits for the GPU before all turns are over.
+        seconds: how long to measure each.
     """
     least, most = _ROUNDS[device.type]
     rounds = [max(least, min(most, int(seconds / max(each, 1e-9)))) for each in estimates]
@@ -75,7 +75,7 @@ def time_in_turns(
 
 
 def _turns(rounds: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """(computation, turn) so that each has its rounds spread evenly from the beginning to the end."""
+    """(computation, turn) in an order that spreads the rounds of each evenly from beginning to end."""
     longest = max(rounds, default=0)
     for step in range(longest):
         for place, count in enumerate(rounds):
@@ -99,7 +99,7 @@ def _on_gpu(computations: Sequence[Computation], rounds: Sequence[int]) -> list[
     torch.cuda.synchronize()
     for place, turn in _turns(rounds):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        # the GPU idles while the host launches, so that launching is not counted as computing
+        # let the GPU idle while the host launches, so that launching is not counted as computing
         torch.cuda._sleep(_HEAD_START)
         start.record()
         began = time.perf_counter()
@@ -128,7 +128,7 @@ def kept_for_backward(compute: Callable[[], Any]) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        alive = compute()  # freed storages would be counted over
+        alive = compute()  # keep it: a freed storage's address can be reused, and would then be counted once for two
     del alive
     return sum(kept.values())
 

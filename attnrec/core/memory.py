@@ -1,4 +1,4 @@
-"""How much memory there is, so that what cannot fit is refused before it is built."""
+"""How much memory there is, so that a model or batch that cannot fit is refused before it is built."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _LIMITS_OF_CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/mem
 
 
 def refuse_more(needed: int, device: torch.device, what: str) -> None:
-    """InputError where ``what`` needs more bytes than there are."""
+    """InputError if ``what`` needs more bytes than the device or machine has."""
     if needed > (there := memory_of(device)):
         where = "the GPU" if device.type == "cuda" else "this machine"
         raise InputError(f"{what} needs at least {_shown(needed)} of memory, and {where} has {_shown(there)}")
 
 
 def memory_of(device: torch.device) -> int:
-    """All memory of a GPU; of the host what the system or its container has, with what it can swap out."""
+    """All memory of a GPU, in bytes; for the CPU, that of the system or its container, plus swap."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if hasattr(os, "sysconf") else []

@@ -1,6 +1,6 @@
-"""Options declared once, as fields of a dataclass that hold their help text and limits.
+"""Options declared once, as fields of a dataclass that hold their help texts and limits.
 
-The command line, `config.toml` and Python all read them from there.
+The command line, `config.toml` and the Python API all read them from there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from attnrec.core.errors import InputError
 from attnrec.core.spec import Spec, Specs
 
 MOST = 10**9
-"""Of what is counted; what the machine can hold is another matter."""
+"""Upper limit of counts, against typing errors; memory is checked separately."""
 _LONGEST = 300  # characters of a value in a message
 
 
@@ -33,27 +33,27 @@ class Options:
 def option(default: Any, group: str, text: str, **limits: Any) -> Any:
     """A field with its help text.
 
-    ``limits``: min, max, above (exclusive minimum), below, choices; ``shown`` is what help calls the default; ``like``
-    names the option whose value an option takes that is left at None. It takes it once, when the configuration is
-    made: in a copy with the other option changed (`dataclasses.replace`) it stays.
+    ``limits``: min, max, above (exclusive minimum), below (exclusive maximum), choices; ``shown``: the default as help
+    shows it; ``like``: another option, whose value this one takes if it is None. It takes that value once, when the
+    configuration is made; `dataclasses.replace` of the other option does not change it.
     """
     return field(default=default, metadata={"group": group, "help": text, **limits})
 
 
 def named(name: str, *value: object) -> str:
-    """An option, or one with a value, as messages name it: its keyword in backticks, `max_len` or `max_len=50`.
+    """An option as messages name it: its keyword in backticks, `max_len`, or with a value, `max_len=50`.
 
-    The command line puts its own spelling there where it shows a message (`attnrec.cli.spelling`).
+    The command line replaces it by its own spelling when it shows a message (`attnrec.cli.spelling`).
     """
     words = (repr(one if isinstance(one, int | float | tuple | None) else str(one)) for one in value)
     return f"`{'='.join((name, *words))}`"
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it, cut where it is very long."""
+    """A value as a message shows it, cut if it is very long."""
     try:
         text = repr(value)
-    except ValueError:  # of a whole number with thousands of digits
+    except ValueError:  # Python refuses to print a whole number with thousands of digits
         return "a number of thousands of digits"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
@@ -84,10 +84,10 @@ def check(declared: dataclasses.Field[Any], value: Any) -> None:
 
 
 def _check_text(name: str, value: str) -> None:
-    """Texts may name files and stand in a run's own, which are in UTF-8."""
+    """InputError for text that UTF-8 cannot encode or that holds a NUL: it may name files, and runs store it."""
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{name} {shown(value)} is not in UTF-8; rename what it names") from None
+        raise InputError(f"{name} {shown(value)} is not valid UTF-8; rename the file or folder it names") from None
     if "\0" in value:
         raise InputError(f"{name} {shown(value)} holds a NUL character")

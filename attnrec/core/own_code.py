@@ -1,4 +1,4 @@
-"""Where an error of somebody's own code was raised, and which components the files of a folder define."""
+"""Where in the user's own code an error was raised, and which components the files of a folder define."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import TypeVar
 from attnrec.core.inputs import instead_of_file
 
 E = TypeVar("E", bound=Exception)
-_MOST_FILES, _MOST_BYTES = 200, 1_000_000  # of a folder that are looked at for a suggestion
+_MOST_FILES, _MOST_BYTES = 200, 1_000_000  # read in a folder to suggest a class
 _NOT_OWN = tuple({str(Path(sysconfig.get_path(kind)).resolve()) for kind in ("stdlib", "purelib", "platlib")})
 
 
 def placed(told: E, error: BaseException, modules: Collection[str] = (), when: str = "") -> E:
-    """``told``, with notes that say the file, line and source line of somebody's own code where ``error`` comes from.
+    """``told``, with notes: the file, line and source line of the user's own code where ``error`` was raised.
 
     Args:
-        told: what is to be raised instead of ``error``.
+        told: the error to raise instead of ``error``.
         error: as it was raised.
-        modules: names of modules whose code is somebody's own, wherever it lies.
-        when: what is said beside the place.
+        modules: names of modules that count as the user's own code, even if installed or part of attnrec.
+        when: words added after the place.
     """
     place = _of_syntax(error) if isinstance(error, SyntaxError) else _of_frames(error, modules)
     if place:
         file, number, within, source = place
         told.add_note(f"  {file}, line {number}" + (f", in {within}" if within else "") + (when and f", {when}") + ":")
-        told.add_note(f"    {source.strip() or '(its source is not there)'}")
+        told.add_note(f"    {source.strip() or '(source not found)'}")
     return told
 
 
@@ -40,7 +40,7 @@ def _of_syntax(error: SyntaxError) -> tuple[str, int, str, str] | None:
 
 
 def _of_frames(error: BaseException, modules: Collection[str]) -> tuple[str, int, str, str] | None:
-    """The innermost line that is neither Python's, nor installed, nor of attnrec."""
+    """The innermost line that belongs neither to Python, nor to an installed package, nor to attnrec."""
     found = None
     for frame, number in traceback.walk_tb(error.__traceback__):
         name, code = str(frame.f_globals.get("__name__")), frame.f_code
@@ -52,7 +52,7 @@ def _of_frames(error: BaseException, modules: Collection[str]) -> tuple[str, int
 
 
 def is_raised(error: BaseException) -> bool:
-    """Whether a ``raise`` statement raised it, so that somebody meant it, and not an expression that went wrong."""
+    """Whether a ``raise`` statement raised it, on purpose, and not an expression that went wrong."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
@@ -60,13 +60,13 @@ def is_raised(error: BaseException) -> bool:
 
 
 def keep_source(content: bytes, place: str) -> None:
-    """Let lines of ``place`` be shown as they were when they were executed, also if the file changes."""
+    """Keep the lines of ``place`` for tracebacks as they were executed, even if the file changes."""
     lines = content.decode(errors="replace").splitlines(keepends=True)
     linecache.cache[place] = (len(content), None, lines, place)
 
 
 def defined_here(bases: Collection[str]) -> Iterator[str]:
-    """``FILE.py:CLASS`` of the classes in this folder's files that derive from ``bases``; nothing is executed."""
+    """``FILE.py:CLASS`` for each class in the current folder that derives from ``bases``; nothing is executed."""
     for path in sorted(Path().glob("*.py"))[:_MOST_FILES]:
         try:
             if instead_of_file(path) or path.stat().st_size > _MOST_BYTES:

@@ -1,8 +1,8 @@
-"""A class of a notebook as a file that stands alone.
+"""Copying a class from a notebook into a file that needs nothing else.
 
-Another program cannot import what was written in a cell. So the class is copied as it stands there, with the imports,
-constants, functions and classes of the notebook that it uses, and theirs. The copy is executed and held against the
-class: what was changed from outside since, or cannot be written down, is refused rather than trained differently.
+Another program cannot import a class written in a cell. So its source is copied, with everything from the notebook that
+it uses: imports, constants, functions and classes. The copy is executed and compared with the class. A class that was
+changed from outside, or that cannot be written down, is refused; its copy would train something else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from attnrec.core.loading import run_source
 from attnrec.core.registry import Registry
 
 NOTEBOOK = "__main__"
-_INTO_A_FILE = "write the class into a file, and give FILE.py:CLASS"
+_INTO_A_FILE = "write the class to a file and give FILE.py:CLASS"
 _OF_PYTHON = frozenset(
     {"__module__", "__dict__", "__weakref__", "__doc__", "__annotations__", "__abstractmethods__", "_abc_impl"}
     | {"__firstlineno__", "__static_attributes__"}  # of newer Python
@@ -33,9 +33,9 @@ _OF_PYTHON = frozenset(
 
 
 def standing_alone(cls: type) -> str:
-    """A Python file that defines ``cls``, which was written in a notebook or a script, and all that it uses of it.
+    """The text of a Python file that defines ``cls`` of a notebook or script, with everything from there that it uses.
 
-    Raises InputError, in a line, where there is none that defines the same.
+    Raises InputError if no file can define the same class.
     """
     copy = _Copy(cls)
     content = copy.text()
@@ -62,7 +62,7 @@ class _Copy:
         for base in cls.__mro__:
             if base.__module__ == cls.__module__ and base not in self.definitions.values():
                 raise InputError(
-                    f"{cls.__name__}: {base.__name__} was defined anew since; run the cells below it again"
+                    f"{cls.__name__}: {base.__name__} has been redefined since; run the cells below it again"
                 )
 
     def text(self) -> str:
@@ -71,7 +71,7 @@ class _Copy:
         return "\n".join([*lines, *sorted(self.imports), "", "", "\n\n".join(self.parts)])
 
     def _need(self, name: str) -> None:
-        """Add what ``name`` stands for in the notebook, if it is of the notebook."""
+        """Add what ``name`` stands for in the notebook, if it is defined there."""
         if name in self.seen or name not in self.namespace:
             return
         self.seen.add(name)
@@ -86,14 +86,14 @@ class _Copy:
             self.imports.append(f"from {place[0]} import {place[1]}" + ("" if name == place[1] else f" as {name}"))
         else:
             raise InputError(
-                f"{self.cls.__name__} uses {name!r} of the notebook, of type {type(value).__name__}, which a copy "
-                f"cannot hold: make it an option, or {_INTO_A_FILE}"
+                f"{self.cls.__name__} uses {name!r} of the notebook, and a copy cannot hold a "
+                f"{type(value).__name__}: make it an option, or {_INTO_A_FILE}"
             )
 
     def _define(self, name: str, value: Any) -> None:
         own = value.__name__
         if self.definitions.get(own, value) is not value or value.__qualname__ != own:
-            raise InputError(f"{value.__qualname__} cannot be told from what is around it: {_INTO_A_FILE}")
+            raise InputError(f"{value.__qualname__} cannot be separated from the code around it: {_INTO_A_FILE}")
         if own not in self.definitions:
             self.seen.add(own)
             self.definitions[own] = value
@@ -105,7 +105,7 @@ class _Copy:
             self.parts.append(f"{name} = {own}\n")
 
     def _source(self, value: Any) -> str:
-        """The definition as it stands in its cell, without a decorator that registers it."""
+        """The definition as written in its cell, without a decorator that registers it."""
         for code in _codes(value):
             lines = linecache.getlines(code.co_filename, self.namespace)
             node = _definition(lines, value, code.co_firstlineno)
@@ -139,7 +139,7 @@ def _codes(value: Any) -> Iterator[CodeType]:
 
 
 def _function(value: Any) -> FunctionType | None:
-    """The function in a method, a property or what a decorator has made of one."""
+    """The function inside a method, a property or a decorated function; None if there is none."""
     inner = getattr(value, "fget", None) or getattr(value, "__func__", value)
     inner = inspect.unwrap(inner) if callable(inner) and not isinstance(inner, type) else inner
     return inner if isinstance(inner, FunctionType) else None
@@ -149,7 +149,7 @@ def _definition(lines: list[str], value: Any, line: int) -> ast.ClassDef | ast.F
     """The statement that defines ``value`` and has ``line`` in it."""
     try:
         tree = ast.parse("".join(lines))
-    except SyntaxError:  # of a cell that IPython has turned into Python in its own way
+    except SyntaxError:  # a cell with IPython's own syntax
         return None
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == value.__name__:
@@ -160,7 +160,7 @@ def _definition(lines: list[str], value: Any, line: int) -> ast.ClassDef | ast.F
 
 
 def _check_methods(cls: Any, node: ast.ClassDef | ast.FunctionDef, file: str) -> None:
-    """InputError for a method that is not the one that stands in the class's cell."""
+    """InputError if a method is not the one written in the class's cell."""
     methods = {one.name: one for one in node.body if isinstance(one, ast.FunctionDef)}
     for name, one in methods.items() if isinstance(node, ast.ClassDef) else ():
         code = getattr(_function(vars(cls).get(name)), "__code__", None)
@@ -171,8 +171,8 @@ def _check_methods(cls: Any, node: ast.ClassDef | ast.FunctionDef, file: str) ->
 
 def _changed(definition: str, part: str) -> InputError:
     return InputError(
-        f"{definition} is not what its cell says ({part} was changed from outside, or something that it uses has "
-        f"another value now): run its cell again, or {_INTO_A_FILE}"
+        f"{definition} is no longer what its cell says ({part} was changed from outside, or something it uses has "
+        f"a different value now): run its cell again, or {_INTO_A_FILE}"
     )
 
 
@@ -201,7 +201,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _importable(name: str, value: Any) -> tuple[str, str] | None:
-    """Module and name under which ``value`` can be imported; None where there is none."""
+    """Module and name under which ``value`` can be imported; None if it cannot."""
     own = getattr(value, "__module__", None), getattr(value, "__qualname__", getattr(value, "__name__", None))
     others = [(module, name) for module in sorted(sys.modules, key=lambda key: (key.count("."), key))]
     for module, attribute in (own, *others):
@@ -223,7 +223,7 @@ def _differs(own: Any, copy: Any) -> str:
 
 
 def _essence(value: Any) -> Any:
-    """What a method or an attribute of a class amounts to, wherever it was written."""
+    """What a method or attribute of a class does, without where it was written; for comparing."""
     if isinstance(value, property):
         return tuple(map(_essence, (value.fget, value.fset, value.fdel)))
     function = _function(value)
@@ -234,7 +234,7 @@ def _essence(value: Any) -> Any:
 
 
 def _bare(code: CodeType) -> tuple[Any, ...]:
-    """What code works with; not its instructions, which depend on where in a file names were imported."""
+    """Names, constants and arguments of code; not its instructions, which depend on where names were imported."""
     constants = tuple(_bare(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts)
     counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
     return (code.co_name, *counts, code.co_varnames, code.co_names, code.co_freevars, constants)

@@ -1,7 +1,7 @@
-"""Dataclasses as plain values, which JSON takes, and back.
+"""Dataclasses as plain values for JSON, and back.
 
-A field is a key of the same name, but for two kinds of fields, which their metadata tell: ``FLAT``, whose own fields
-stand in its place (none of them where it is None), and ``LEFT_OUT``, a mapping that has no key where it is empty.
+A field becomes a key of the same name. Metadata marks two exceptions: the fields of a ``FLAT`` field take its place
+(none of them if it is None), and a ``LEFT_OUT`` mapping gets no key if it is empty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def as_plain(value: object) -> Any:
-    """Dataclasses and mappings as dicts, tuples and lists as lists; all else as it is."""
+    """Dataclasses and mappings as dicts, tuples and lists as lists; anything else unchanged."""
     if is_dataclass(value):
         found: dict[str, Any] = {}
         for own in fields(value):
@@ -35,10 +35,10 @@ def as_plain(value: object) -> Any:
 
 
 def from_plain(kind: type[T], value: object) -> T:
-    """What `as_plain` made of an instance of the dataclass ``kind``; keys that it does not have are passed over.
+    """The instance of the dataclass ``kind`` that `as_plain` turned into ``value``; unknown keys are ignored.
 
-    Fields may be of other dataclasses, ``Mapping[str, X]``, ``tuple[X, ...]``, numbers, text, a `Literal`, ``X | None``
-    or ``Any``. Raises ValueError where something is missing or of another type, with its place:
+    Fields may be other dataclasses, ``Mapping[str, X]``, ``tuple[X, ...]``, numbers, text, a `Literal`, ``X | None``
+    or ``Any``. Raises ValueError, with the place, if something is missing or has the wrong type:
     ``variants[1].test.full is not an object``.
     """
     return cast(T, _read(kind, value, ""))

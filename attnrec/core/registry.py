@@ -1,9 +1,9 @@
-"""Where components come from: built in, from installed packages, from a file, from a module.
+"""Where components come from: built in, an installed package, a file, or a module.
 
 | asked for as | found by |
 |---|---|
-| `NAME` | `Registry.register`, as the built-in ones are, or an entry point of the registry's group |
-| `FILE.py:CLASS`, or `FILE.py` with one such class in it | reading the file |
+| `NAME` | `Registry.register`, like the built-in ones, or an entry point of the registry's group |
+| `FILE.py:CLASS`, or `FILE.py` if it has one such class | reading the file |
 | `PACKAGE.MODULE:CLASS` | importing the module, also from the current directory |
 
 A component's options are the keyword-only arguments of its constructor, each with a type and a default.
@@ -40,8 +40,8 @@ class Entry(Generic[T]):
     Attributes:
         name: as in a `Spec`.
         source: ``built-in``, ``registered`` (by code that was imported), or the package that it comes from.
-        component: the class, or None where it cannot be used.
-        error: why not, in a line.
+        component: the class, or None if it cannot be used.
+        error: why not, in one line.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Registry(Generic[T]):
     Args:
         option: the option that asks for them: ``attention``.
         noun: what one of them is called: ``attention variant``.
-        base: what they are subclasses of.
-        bases: the classes that somebody's own is expected to inherit from, in words.
+        base: the class that all of them derive from.
+        bases: the classes to inherit from, in words for messages.
     """
 
     def __init__(self, option: str, noun: str, base: type[T], bases: str) -> None:
@@ -72,8 +72,8 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[_Class], _Class]:
         """Class decorator that makes a component available under ``name``.
 
-        A name taken is a ValueError, unless by a class of the same notebook, or an earlier version of the same class
-        in a script, which is replaced.
+        Raises ValueError if the name is taken. A class of the same notebook, or an earlier version of the same class
+        in a script, is replaced instead.
         """
 
         def register(cls: _Class) -> _Class:
@@ -92,11 +92,11 @@ class Registry(Generic[T]):
         return dict(self._registered)
 
     def names(self) -> list[str]:
-        """Names that can be asked for, sorted; whether a plug-in's component can be used is not looked at."""
+        """Names that can be asked for, sorted. Plug-ins are listed without being loaded."""
         return sorted({*self._registered, *self._plugins()})
 
     def entries(self) -> list[Entry[T]]:
-        """All components with a name, sorted; a plug-in that cannot be used is among them, with the reason."""
+        """All components with a name, sorted, including plug-ins that cannot be used, with the reason."""
         found = [Entry(name, _source(cls), cls) for name, cls in self._registered.items()]
         for name, points in self._plugins().items():
             source = ", ".join(_package(point) for point in points)
@@ -111,9 +111,9 @@ class Registry(Generic[T]):
         return sorted(found, key=lambda entry: entry.name)
 
     def find(self, name: str) -> type[T]:
-        """The class of a name, file or module (see the head of this file).
+        """The class of a name, file or module (see the top of this file).
 
-        Raises InputError, in a line, where there is none or it cannot be loaded.
+        Raises InputError, in one line, if there is none or it cannot be loaded.
         """
         if name in self._registered:
             return self._registered[name]
@@ -134,14 +134,14 @@ class Registry(Generic[T]):
         raise InputError(f"unknown {self.noun} {name!r}{self._hint(name)}")
 
     def is_of_this_program(self, name: str) -> bool:
-        """Whether another program would not find ``name``: it is registered by code that this one happens to run."""
+        """Whether only this program can find ``name``, because code that it ran registered it."""
         own = self._registered.get(name)
         return own is not None and _source(own) != "built-in" and name not in self._plugins()
 
     def add_source(self, content: bytes, place: str, attribute: str) -> str:
-        """Execute a source that was read from ``place``, and give a name by which `find` finds its component.
+        """Execute a source that was read from ``place``; returns a name by which `find` finds its component.
 
-        Nothing beside it can be imported. Raises InputError, in a line, where it cannot be loaded.
+        Files next to it cannot be imported. Raises InputError, in one line, if it cannot be loaded.
         """
         name = f"source-{hashlib.sha256(content).hexdigest()[:16]}-{attribute}"
         if name not in self._of_sources:
@@ -150,7 +150,7 @@ class Registry(Generic[T]):
         return name
 
     def _hint(self, name: str) -> str:
-        """What may have been meant: a file of that name, a class in a file of this folder, or a near name."""
+        """What the user may have meant: a file of that name, a class in a file of this folder, or a similar name."""
         if Path(f"{name}.py").is_file():
             return f"; did you mean {name}.py?"
         parents = {parent.__name__ for cls in (self.base, *self._registered.values()) for parent in cls.__mro__}
@@ -205,7 +205,7 @@ class Registry(Generic[T]):
     # -- options ---------------------------------------------------------------------------------------
 
     def options(self, spec: Spec, *, defaults: bool = True) -> dict[str, Any]:
-        """The options of ``spec`` as values, filled up with ``defaults`` or not; InputError as `build`."""
+        """The options of ``spec`` as values, with or without the ``defaults`` of the rest; InputError as `build`."""
         cls = self.find(spec.name)
         known = declared_options(cls)
         found: dict[str, Any] = {key: parameter.default for key, parameter in known.items()} if defaults else {}
@@ -213,7 +213,7 @@ class Registry(Generic[T]):
             if key not in known:
                 hint = nearest(key, list(known)) if known else "; it has no options"
                 if key in inspect.signature(cls).parameters:
-                    hint = "; to be one it must stand after a * in the constructor"
+                    hint = "; put it after a * in the constructor to make it one"
                 raise InputError(f"{self.noun} {spec.name!r} has no option {key!r}{hint}")
             found[key] = converted(f"{self.noun} {spec.name!r}", key, value, option_type(known[key]))
         return found
@@ -224,22 +224,22 @@ class Registry(Generic[T]):
         Args:
             spec: name and options.
             shared: the positional arguments of every constructor of this kind.
-            called_with: these in words, for messages.
-            further: keyword arguments beside the options.
+            called_with: the same in words, for messages.
+            further: keyword arguments besides the options.
 
-        Raises InputError for an unknown component or option, a value of the wrong type, or one that it refuses.
+        Raises InputError for an unknown component or option, a value of the wrong type, or one that it rejects.
         """
         cls, options = self.find(spec.name), self.options(spec, defaults=False)
         try:
             return cls(*shared, **options, **further)
         except (InputError, KeyboardInterrupt):
-            raise  # an InputError is of a component of this one, and says already which
+            raise  # an InputError comes from a component inside this one, and names it already
         except ValueError as error:
             refused = InputError(f"{named(self.option, spec)}: {error}")
             raise (refused if is_raised(error) else placed(refused, error, {cls.__module__})) from error
         except BaseException as error:
             if is_out_of_memory(error):
-                raise InputError(f"{named(self.option, spec)}: there is not enough memory for it") from error
+                raise InputError(f"{named(self.option, spec)}: not enough memory for it") from error
             hint = ""
             if isinstance(error, TypeError):
                 hint = f"; it is called with {called_with} and its options by keyword"
@@ -260,7 +260,7 @@ def declared_options(cls: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def option_type(option: inspect.Parameter) -> Any:
-    """The annotation of an option; the type of its default where it has none."""
+    """The annotation of an option, or the type of its default if it has none."""
     return type(option.default) if option.annotation is option.empty else option.annotation
 
 

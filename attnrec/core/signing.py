@@ -1,7 +1,7 @@
-"""Whether something was written by this user: a signature that needs a key from the user's own configuration.
+"""Signatures that tell whether this user wrote something.
 
-The key is 32 random bytes in a file that only the user may read, made at the first signature; its folder is the one
-that ``ATTNREC_CONFIG`` names, or the user's configuration folder. Whoever has the key can sign, and nobody else can.
+The key is 32 random bytes in a file that only the user may read, made at the first signature. It is in the folder that
+``ATTNREC_CONFIG`` names, or else in the user's configuration folder. Only who has the key can sign.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pathlib import Path
 import platformdirs
 
 CONFIG = "ATTNREC_CONFIG"
-"""Variable of the environment that names the configuration folder."""
+"""The environment variable that names the configuration folder."""
 
 _BYTES = 32
 
 
 def config_folder() -> Path:
-    """Where attnrec keeps what belongs to the user."""
+    """The folder of the user's own files for attnrec, such as the key."""
     named = os.environ.get(CONFIG)
     return Path(named).expanduser() if named else platformdirs.user_config_path("attnrec")
 
 
 def signature(text: str) -> str:
-    """The signature of a text, or "" where no key can be kept."""
+    """The signature of a text, or "" if no key can be stored."""
     key = _key() or _new_key()
     return hmac.new(key, text.encode(), "sha256").hexdigest() if key else ""
 
@@ -46,7 +46,7 @@ def _key() -> bytes | None:
 
 
 def _new_key() -> bytes | None:
-    """Make the key, unless another process has just made it; None where there is no room for it."""
+    """Make the key, unless another process has just made it; None if it cannot be stored."""
     path = config_folder() / "key"
     temporary = path.with_name(f".key.{os.getpid()}.tmp")
     try:
@@ -58,7 +58,7 @@ def _new_key() -> bytes | None:
         finally:
             os.close(descriptor)
         try:
-            os.link(temporary, path)  # fails where there is one already, of another process
+            os.link(temporary, path)  # fails if another process has made one already
         finally:
             os.unlink(temporary)
     except OSError:

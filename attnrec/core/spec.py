@@ -1,6 +1,6 @@
-"""How a component is asked for: ``NAME[:option=value,...]``, several of them joined by ``+``.
+"""How components are written: ``NAME[:option=value,...]``, several joined by ``+``.
 
-The grammar alone; what a name stands for is the matter of a `Registry`.
+This is only the grammar; a `Registry` says what a name stands for.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from attnrec.core.errors import InputError
 
-_OF_NOTEBOOK = re.compile(r"/classes/[0-9a-f]{16}/\w+\.py$")  # where `attnrec.training.given` keeps their copies
+_OF_NOTEBOOK = re.compile(r"/classes/[0-9a-f]{16}/\w+\.py$")  # `attnrec.training.given` keeps copies of classes there
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A component's name, file or module, and the options given for it, as text."""
+    """A component's name, file or module, and its options as text."""
 
     name: str
     options: tuple[tuple[str, str], ...] = ()
@@ -28,23 +28,23 @@ class Spec:
 
     @property
     def file(self) -> Path | None:
-        """The Python file that the component is read from; None where it has a name or is in a module."""
+        """The Python file that the component is read from; None if it is a name or in a module."""
         place = self.name.partition(":")[0]
         return Path(place) if place.endswith(".py") else None
 
     @property
     def is_source(self) -> bool:
-        """Whether it is in a file or module of somebody's, and not a registered name."""
+        """Whether it is in a file or module of the user, and not a registered name."""
         return ":" in self.name or self.file is not None
 
     @property
     def attribute(self) -> str:
-        """The class in a file or module; "" where none is named."""
+        """The class in a file or module; "" if none is named."""
         return self.name.partition(":")[2]
 
     @property
     def label(self) -> str:
-        """What it is called in tables: as it is asked for, but a class of a notebook by its name alone."""
+        """What tables call it: its specification, but only the name for a class of a notebook."""
         file = self.file
         if file is None or file.stem != self.attribute or not _OF_NOTEBOOK.search(file.as_posix()):
             return str(self)
@@ -52,9 +52,9 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """Read ``NAME``, ``FILE.py:CLASS`` or ``MODULE:CLASS``, each with ``:option=value,...`` after it or not.
+        """Read ``NAME``, ``FILE.py:CLASS`` or ``MODULE:CLASS``, with or without ``:option=value,...`` after it.
 
-        Raises InputError where it is not of that form.
+        Raises InputError if the text is not of that form.
         """
         name, colon, rest = text.partition(":")
         first, further, tail = rest.partition(":")
@@ -84,11 +84,11 @@ class Specs:
 
     @property
     def label(self) -> str:
-        """What they are called in tables, as `Spec.label`."""
+        """What tables call them, as `Spec.label`."""
         return "+".join(part.label for part in self.parts)
 
     def of_block(self, number: int) -> Spec:
-        """That of a block, counted from 0."""
+        """The component of a block, counted from 0."""
         return self.parts[number if len(self.parts) > 1 else 0]
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A component's option given as text, read as a value of the type that the component declares."""
+"""Converting a component's option from text to the type that the component declares."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Literal, Union, get_args, get_origin
 from attnrec.core.errors import InputError
 from attnrec.core.spec import Spec
 
-_LARGEST = 1e30  # of a number given as an option, which float32 holds
+_LARGEST = 1e30  # largest number for an option; float32 can hold it
 
 
 def converted(who: str, key: str, value: str, wanted: Any) -> Any:
-    """``value`` as the type ``wanted``: text, a number, a truth value, a `Literal`, a `Spec`, or None or one of them.
+    """``value`` as the type ``wanted``: text, a number, a bool, a `Literal`, a `Spec`, or one of these or None.
 
-    Raises InputError, naming ``who`` and ``key``, where it is not one.
+    Raises InputError, naming ``who`` and ``key``, if it cannot be converted.
     """
     if get_origin(wanted) is Literal:
         choices = {str(choice): choice for choice in get_args(wanted)}
@@ -34,10 +34,10 @@ def converted(who: str, key: str, value: str, wanted: Any) -> Any:
 
 
 def _named(who: str, key: str, value: str) -> Spec:
-    """A component inside another one; it must have a name, as runs keep the sources of outer ones only."""
+    """A component inside another one; it must be a registered name, as runs keep only the source of the outer one."""
     spec = Spec.parse(value)
     if spec.is_source:
-        raise InputError(f"{who}: {key}={value} must be a name, not a file or module: nothing would keep its source")
+        raise InputError(f"{who}: {key}={value} must be a name, not a file or module: a run would not keep its source")
     return spec
 
 

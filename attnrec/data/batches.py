@@ -1,7 +1,7 @@
 """Batches of histories without padding: the real items of all users of a batch, one after another.
 
-A history of L items takes L rows, whatever the longest in the batch. Padding appears only inside an
-attention operator that needs a rectangle (`attnrec.attention.packing`).
+A history of L items takes L rows, however long others in the batch are. Padding appears only inside an attention
+operator that needs a rectangle (`attnrec.attention.packing`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from attnrec.data.splits import Split
 
 @dataclass(frozen=True, eq=False)
 class SequenceBatch:
-    """B histories, N items in all, ordered by length within the batch (shortest first).
+    """B histories with N items in total, ordered by length within the batch (shortest first).
 
     Attributes:
         items: int64 [N], the input items of the histories one after another, oldest first.
-        lengths: int64 [B] on the host, whatever the device of the rest; all at least 1, their sum is N.
+        lengths: int64 [B], always on the CPU; all at least 1, their sum is N.
         users: int64 [N], the user of each row.
         targets: int64 [N], the item that follows each input item; None outside training.
         timestamps: float64 [N] or None.
@@ -42,7 +42,7 @@ class SequenceBatch:
         return torch.from_numpy(np.cumsum(self.lengths) - 1).to(self.items.device)
 
     def rectangle(self, rows: Tensor) -> Tensor:
-        """Rows [N, d] as [B, T, d], each history from the left end, zeros after it; T is the longest of the batch."""
+        """Rows [N, d] as [B, T, d], each history at the left end, then zeros; T is the longest history."""
         width = int(self.lengths.max())
         padded = rows.new_zeros(len(self.lengths) * width, rows.shape[1])
         return padded.index_copy(0, self._cells(width), rows).view(-1, width, rows.shape[1])
@@ -57,7 +57,7 @@ class SequenceBatch:
         return torch.from_numpy(cells).to(self.items.device)
 
     def of_user(self, user: int) -> SequenceBatch:
-        """The same histories as those of one given user."""
+        """The same batch with ``user`` as the user of every history."""
         return replace(self, users=torch.full_like(self.users, user))
 
     def to(self, device: torch.device) -> SequenceBatch:
@@ -82,14 +82,14 @@ def ragged_arange(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64])
 
 
 class TrainingBatches:
-    """Batches of one data set for training: every user with a target exactly once an epoch.
+    """Batches of one data set for training: every user with a target exactly once per epoch.
 
-    The order depends on ``(seed, epoch)`` alone, so that an epoch can be repeated or resumed, and so
-    that two variants see the same batches.
+    The order depends only on ``(seed, epoch)``, so that an epoch can be repeated or resumed, and two variants see the
+    same batches.
 
     Args:
         split: the split.
-        max_len: how many of the most recent input items of a user are used.
+        max_len: the number of a user's most recent input items that are used.
         batch_size: users in a batch (the last batch of an epoch may be smaller).
         seed: makes the order reproducible.
     """
@@ -139,10 +139,10 @@ class TrainingBatches:
 def evaluation_batches(
     split: Split, part: str, max_len: int, batch_size: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], SequenceBatch]]:
-    """The histories of all users of a part, shortest first, so that batches waste little.
+    """The histories of all users of a part, shortest first, so that batches need little padding.
 
     Yields:
-        the places of the batch's users in ``split.users(part)``, int64 [B], and the batch.
+        the positions of the batch's users in ``split.users(part)``, int64 [B], and the batch.
     """
     whole = split.history_lengths(part)
     lengths = np.minimum(whole, max_len)
@@ -172,14 +172,14 @@ def _gather(
 def batch_from_histories(
     histories: list[list[int]], max_len: int, timestamps: list[list[float]] | None = None
 ) -> SequenceBatch:
-    """A batch of item-number histories given by hand, in their order; users are numbered 0, 1, ...
+    """A batch of the given histories of item numbers, in the given order; users are numbered 0, 1, ...
 
     Args:
-        histories: the items of each, oldest first; the last ``max_len`` are used.
+        histories: the items of each history, oldest first; the last ``max_len`` are used.
         max_len: slots of the model.
         timestamps: one for each item, or None.
 
-    Raises DataError for an empty history, or for timestamps that are not one for each item, finite and in order.
+    Raises DataError for an empty history, and unless there is one finite timestamp for each item, in order.
     """
     if any(not history for history in histories):
         raise DataError("a history needs at least one item")
@@ -200,8 +200,8 @@ def batch_from_histories(
 def _check_timestamps(histories: list[list[int]], timestamps: list[list[float]]) -> None:
     for history, times in zip(histories, timestamps, strict=True):
         if len(times) != len(history):
-            raise DataError(f"a history of {len(history)} items needs as many timestamps, not {len(times)}")
+            raise DataError(f"a history of {len(history)} items needs {len(history)} timestamps, not {len(times)}")
         if not np.isfinite(times).all():
             raise DataError("timestamps must be finite numbers")
         if (np.diff(times) < 0).any():
-            raise DataError("timestamps must not decrease: a history is given oldest first")
+            raise DataError("timestamps must not decrease: give a history oldest first")

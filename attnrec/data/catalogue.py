@@ -1,4 +1,4 @@
-"""What a model is built for: how many items and users there are, and what is known of the items."""
+"""What a model is built for: the numbers of items and users, and the features of the items."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from attnrec.data.options import DataOptions
 from attnrec.data.reading.items import category_column, read_columns
 
 CATEGORY = "category"
-"""The feature that the categories which data bring along are."""
+"""Name of the feature made from categories that are part of the data."""
 
 
 @dataclass(frozen=True, eq=False)
 class ItemFeatures:
-    """Features of the items, each with numbered values, of which an item may have several or none.
+    """Features of the items, with numbered values; an item may have several values of a feature, or none.
 
     Attributes:
-        values: of each feature by name, its values; value number v is ``values[name][v - 1]``.
-        numbers: by name, int64 [num_items + 1, K]: the numbers of each item's values, 0 where it has fewer than K.
+        values: the values of each feature, by name; value number v is ``values[name][v - 1]``.
+        numbers: by name, int64 [num_items + 1, K]: the numbers of each item's values, padded with 0 to K.
     """
 
     values: Mapping[str, tuple[str, ...]]
@@ -72,9 +72,9 @@ class Catalogue:
 
 
 def catalogue_of(data: Interactions, options: DataOptions) -> Catalogue:
-    """What a model may know of the data before training: sizes, and features from a table or from the data.
+    """What a model may know about the data before training: sizes, and features from a table or from the data.
 
-    Raises DataError where the table cannot be read, or has no row for an item of the data.
+    Raises DataError if the table cannot be read, or has no row for an item of the data.
     """
     features = None
     if options.features:

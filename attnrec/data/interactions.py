@@ -23,8 +23,8 @@ class DataError(InputError):
 class Interactions:
     """Histories of all users in time order, stored as compressed rows.
 
-    Items are numbered 1..num_items in the order in which they first appear (0 is padding everywhere
-    in the project); users 0..num_users-1.
+    Items are numbered 1..num_items in the order in which they first appear (0 always means padding), users
+    0..num_users-1.
 
     Attributes:
         name: what tables and summaries call the data set.
@@ -33,14 +33,14 @@ class Interactions:
         user_ids: the original id of every user.
         item_ids: the original id of every item; item i is ``item_ids[i - 1]``.
         timestamps: float64 [num_interactions] as given in the file, or None.
-        best_ndcg: expected full-ranking NDCG@10 on the test items of the best possible scorer, where
-            the process that made the data is known.
-        item_categories: the categories of every item, as `attnrec.data.reading.items.read_categories` gives them, where
-            the data brings them; item i has ``item_categories[i - 1]``.
-        item_titles: the title of every item, "" for one without, where the data brings them.
-        parts: int8 [num_interactions], where the data fix their own split: a place in `ALL_PARTS`, never falling
-            within a history.
-        reading: how the data were read, where they come from a file or a frame.
+        best_ndcg: expected full-ranking NDCG@10 of the best possible scorer on the test items; None unless the process
+            that generated the data is known.
+        item_categories: the categories of every item, as `attnrec.data.reading.items.read_categories` gives them, if
+            the data has them; item i has ``item_categories[i - 1]``.
+        item_titles: the title of every item, "" for one without, if the data has titles.
+        parts: int8 [num_interactions], if the data define their own split: an index into `ALL_PARTS`, never
+            decreasing within a history.
+        reading: how the data were read, if they come from a file or a frame.
     """
 
     name: str
@@ -95,7 +95,7 @@ def from_codes(
         user_ids: the original id of every user.
         item_ids: the original id of every item.
         timestamps: [num_interactions], or None to keep the given order. Ties keep the given order.
-        parts: [num_interactions], places in `ALL_PARTS`, which go before times; or None.
+        parts: [num_interactions], indices into `ALL_PARTS`, which order a history before times do; or None.
     """
     user_codes = np.asarray(users, dtype=np.int32)
     item_codes = np.asarray(items, dtype=np.int32)
@@ -116,7 +116,7 @@ def from_codes(
 def _order(
     users: npt.NDArray[np.int32], times: npt.NDArray[np.float64] | None, parts: npt.NDArray[np.int8] | None
 ) -> npt.NDArray[np.int64] | slice:
-    """The places of interactions by user, part and time; what is equal in all keeps its order."""
+    """The indices that order interactions by user, part and time; ties keep their order."""
     key = users.astype(np.int64)
     if parts is not None:
         key *= len(ALL_PARTS)
@@ -131,7 +131,7 @@ def _order(
         if span * (int(key.max()) + 1) >= 2**62:
             return np.lexsort((times, key))
         whole -= low
-        key *= span  # one sort of whole numbers is several times as fast
+        key *= span  # sorting one integer key is several times faster than lexsort
         key += whole
     if (key[1:] >= key[:-1]).all():
         return slice(None)
@@ -139,7 +139,7 @@ def _order(
 
 
 def in_file_order(data: Interactions) -> Interactions:
-    """The same data, its items numbered as they first appear in the histories, one user after another."""
+    """The same data, with items numbered as they first appear in the histories, one user after another."""
     present, first = np.unique(data.items, return_index=True)
     order = present[np.argsort(first, kind="stable")]
     numbers = np.zeros(data.num_items + 1, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""Data cut to the items, and where need be the users, that a trained model knows."""
+"""Cutting data to the items, and if necessary the users, that a trained model knows."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ _T = TypeVar("_T")
 def known_only(
     split: Split, item_ids: Sequence[str], user_ids: Sequence[str] = (), *, part: str | None = None
 ) -> Split:
-    """The split with the model's numbers of items, and without the items that it does not know.
+    """The split with the model's item numbers, and without the items that the model does not know.
 
-    What is asked of whom stays what it is: a user whose item is unknown is not asked for a later one instead, and is
-    counted in `Split.unknown`, as are users with nothing known before their item.
+    The items to predict stay the same: a user whose item is unknown does not get a later one instead, and is counted
+    in `Split.unknown`, as are users with no known item before the one to predict.
 
     Args:
-        split: of the data as they are.
+        split: the split of the whole data.
         item_ids: original ids; item i of the model is ``item_ids[i - 1]``.
-        user_ids: the same of users, counted from 0, for a model that knows them; users of the data must be among them.
-        part: as `attnrec.data.splits.make_split` takes it.
+        user_ids: original ids of the users, counted from 0, for a model that has users; must include all users of the
+            data.
+        part: as in `attnrec.data.splits.make_split`.
 
-    Raises DataError where a user is unknown, or nothing that is known can be evaluated or trained on.
+    Raises DataError if a user is unknown, or if too little is known to evaluate or train on.
     """
     data = split.data
     items = _numbers(data.item_ids, item_ids)[data.items - 1]
@@ -37,7 +38,7 @@ def known_only(
     if len(strangers := np.flatnonzero(users < 0)):
         raise DataError(
             f"{data.name} has {len(strangers):,} users that the model does not know, such as "
-            f"{data.user_ids[strangers[0]]!r}, and it has a vector for each user"
+            f"{data.user_ids[strangers[0]]!r}; it has a vector for each user, and cannot score new ones"
         )
     owners = np.repeat(users, data.lengths)
     order = np.argsort(owners, kind="stable")
@@ -62,7 +63,7 @@ def known_only(
 
 
 def _numbers(ids: Sequence[str], known: Sequence[str]) -> npt.NDArray[np.int32]:
-    """The place in ``known``, from 1, of each id; 0 for one that is not there."""
+    """The position of each id in ``known``, from 1; 0 for an unknown id."""
     places = {name: place for place, name in enumerate(known, 1)}
     return np.array([places.get(name, 0) for name in ids], dtype=np.int32)
 
@@ -75,7 +76,7 @@ def _cut(
     item_ids: Sequence[str],
     user_ids: Sequence[str],
 ) -> Interactions:
-    """The interactions ``kept``, with ``items`` and ``owners`` as they are now numbered."""
+    """The interactions ``kept``, with the new numbers ``items`` and ``owners`` of items and users."""
     users = tuple(user_ids) or data.user_ids
     lengths = np.bincount(owners[kept], minlength=len(users))
     return replace(
@@ -95,7 +96,7 @@ def _cut(
 def _of_items(
     data: Interactions, values: tuple[_T, ...] | None, item_ids: Sequence[str], missing: _T
 ) -> tuple[_T, ...] | None:
-    """What is known of each item, in the model's order."""
+    """``values`` in the model's order of items, ``missing`` for items that the data do not have."""
     if values is None:
         return None
     found = dict(zip(data.item_ids, values, strict=True))

@@ -1,4 +1,4 @@
-"""A data set by name or path, and the fingerprint that tells whether it is still the same one."""
+"""Loading a data set by name or path, and the fingerprint that tells whether it has changed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from attnrec.data.reading.read import read_interactions
 
 
 def load_interactions(dataset: str, options: ReadOptions = ReadOptions()) -> Interactions:  # noqa: B008
-    """``synthetic``, a public data set that was brought here, or the file at that path.
+    """``synthetic``, a public data set that was downloaded, or the file at that path.
 
-    Raises DataError if it is none of these, or does not read.
+    Raises DataError if it is none of these, or cannot be read.
     """
     if dataset == synthetic.NAME:
         return synthetic.synthetic()
@@ -38,14 +38,14 @@ def _exists(path: Path) -> bool:
 
 
 def _public(name: str) -> Path:
-    """The file of a public data set that was brought here; DataError when it was not, or is not known."""
-    from attnrec.data.public.get import is_public, prepared_file  # which needs the network library
+    """The file of a public data set; DataError if it is unknown or has not been downloaded."""
+    from attnrec.data.public.get import is_public, prepared_file  # here, because it imports the network library
 
     if not is_public(name):
         hint = nearest(name, [synthetic.NAME]) if "/" not in name and "." not in name else ""
         raise DataError(f"there is no data set or file {shown(name)}{hint}")
     if not prepared_file(name).is_file():
-        raise DataError(f"{name} is not here yet: `attnrec data get {name}` brings it")
+        raise DataError(f"{name} has not been downloaded yet: run `attnrec data get {name}`")
     return prepared_file(name)
 
 

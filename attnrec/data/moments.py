@@ -1,4 +1,4 @@
-"""Moments in the time of a data set: given as a date or a timestamp, found by share, shown to people."""
+"""Moments in the time of a data set: read from a date or timestamp, found by share, shown as a date."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def read_moment(text: str, times: _Floats, option: str) -> float:
     """A moment in the data's unit.
 
     Args:
-        text: a number in that unit, or an ISO date or date and time, in UTC where it names no zone.
+        text: a number in that unit, or an ISO date or date and time, in UTC unless it names a zone.
         times: the timestamps of the data.
-        option: the one that gives it.
+        option: the option that gives it, for messages.
 
     Raises InputError for anything else.
     """
@@ -55,13 +55,13 @@ def read_moment(text: str, times: _Floats, option: str) -> float:
             f"{named(option)} {text!r} is neither an ISO date such as 2020-05-31 nor a timestamp"
         ) from None
     if abs(float(np.median(times))) < _EARLIEST:
-        raise InputError(f"{named(option, text)}: the times of these data are no dates (such as {float(times[0]):g})")
+        raise InputError(f"{named(option, text)}: the times of these data are not dates (such as {float(times[0]):g})")
     zoned = date if date.tzinfo else date.replace(tzinfo=UTC)
     return (zoned - _EPOCH).total_seconds() * ticks_per_second(times)
 
 
 def shown_moment(moment: float, times: _Floats) -> str:
-    """As a date in UTC where the data's timestamps look like dates, else as the number; to whole seconds."""
+    """A date in UTC, to whole seconds, if the data's timestamps look like dates; otherwise the number."""
     unit = ticks_per_second(times)
     number = f"{moment:.15g}"
     if not _EARLIEST * unit <= float(np.median(times)) < _LATEST * unit:
@@ -74,15 +74,15 @@ def shown_moment(moment: float, times: _Floats) -> str:
 
 
 def held_out_from(times: _Floats | None, name: str, valid_from: str, test_from: str) -> tuple[float, float]:
-    """From when on validation and test items are held out, in the data's unit.
+    """The moments from which validation and test items are held out, in the data's unit.
 
-    Without either, the moments at which 80 % and 90 % of the interactions have happened. With one alone the other
-    keeps these proportions: validation takes the last ninth of what comes before the test, and the test the last half
-    of what comes from the validation on.
+    By default, when 80 % and 90 % of the interactions have happened. If only one is given, the other keeps these
+    proportions: validation takes the last ninth of what comes before the test, or the test takes the second half of
+    what comes after the start of validation.
 
     Args:
         times: of all interactions, in any order, or None.
-        name: of the data.
+        name: the data set's name.
         valid_from, test_from: as `read_moment` takes them, or empty.
 
     Raises DataError for data without timestamps, InputError for moments that cannot be used.
@@ -103,7 +103,7 @@ def held_out_from(times: _Floats | None, name: str, valid_from: str, test_from: 
         shown = [shown_moment(moment, ordered) for moment in (valid, test)]
         raise InputError(
             f"{named('valid_from', shown[0])} is not before {named('test_from', shown[1])}"
-            + ("" if given else f", which {name} gives by itself (80 % and 90 % of it): give both")
+            + ("" if given else f" (the defaults for {name}: 80 % and 90 % of its interactions): give both")
         )
     return valid, test
 
@@ -111,5 +111,5 @@ def held_out_from(times: _Floats | None, name: str, valid_from: str, test_from: 
 def _after_share(ordered: _Floats, numerator: int, denominator: int, option: str, name: str) -> float:
     """The moment of the first interaction after that share of them."""
     if not len(ordered):
-        raise InputError(f"{name} has no interaction left from which to choose {named(option)}: give both moments")
+        raise InputError(f"{name} has no interactions left to choose {named(option)} from: give both moments")
     return float(ordered[len(ordered) * numerator // denominator])

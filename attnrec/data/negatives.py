@@ -1,8 +1,8 @@
 """Uniform draws from the items that a user has not interacted with, exact and without rejection.
 
 Let s_0 < s_1 < ... be the items a user has seen, numbered from 1. Before s_j there are s_j - 1 - j unseen
-ones, so the unseen item of rank r (from 0) is r + 1 + #{j : s_j - 1 - j <= r}: one binary search a draw,
-in memory that grows with the interactions alone.
+ones, so the unseen item of rank r (from 0) is r + 1 + #{j : s_j - 1 - j <= r}. A draw takes one binary search; memory
+grows only with the number of interactions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from attnrec.data.interactions import DataError
 
-_ROWS_AT_ONCE = 4096  # users whose draws are in memory as float64 at once
+_ROWS_AT_ONCE = 4096  # users drawn for at once, to limit memory
 
 
 class UnseenItems:
@@ -61,14 +61,14 @@ class UnseenItems:
 
         A user without an unseen item gives item numbers out of range: call `require` first.
         """
-        # float64: a float32 has too few steps for a catalogue of millions
+        # float64, because float32 cannot tell apart millions of items
         fractions = torch.rand(shape, generator=generator, dtype=torch.float64, device=self.keys.device)
         return self.at(users, (fractions * self.unseen[users]).long())
 
     def draw_distinct(self, users: Tensor, count: int, generator: torch.Generator) -> Tensor:
         """``count`` different unseen items for each user, uniform over such sets, int64 [len(users), count].
 
-        Where fewer than ``count`` are unseen, all of them, and the rest of the row is 0.
+        A user with fewer unseen items gets all of them; the rest of the row is 0.
         """
         limit = self.unseen[users][:, None]
         few = limit[:, 0] < count
@@ -77,7 +77,7 @@ class UnseenItems:
         for rows in torch.arange(len(users)).split(_ROWS_AT_ONCE):
             ranks[rows] = (self._uniform(rows, count, generator) * limit[rows]).long()
         ranks[few] = torch.arange(count).expand(int(few.sum()), -1)
-        # redrawing only repeats is uniform over sets, because no step prefers an item over another
+        # redrawing only repeats stays uniform over sets, because no step prefers one item to another
         while len(pending):
             again = []
             for rows in pending.split(_ROWS_AT_ONCE):

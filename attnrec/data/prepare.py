@@ -1,7 +1,7 @@
-"""Raw interactions made into a data set: filters, in this order, each with a count of what it left out.
+"""Making a data set from raw interactions, by filters that each count what they leave.
 
-1. ratings below a threshold, 2. a range of dates, 3. lines that say the same, 4. further interactions with the same
-item, 5. a sample of users, 6. users and items with few interactions.
+The filters, in this order: 1. minimum rating, 2. range of dates, 3. duplicate lines, 4. repeated interactions with an
+item, 5. sample of users, 6. users and items with few interactions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from attnrec.data.reading.source import content_hash
 
 
 def kept_frame(frame: Any, options: ReadOptions) -> Path:
-    """A file in the cache folder with the interactions of a data frame; raises as `prepare_sources`."""
+    """A file in the cache folder with the interactions of a data frame; raises what `prepare_sources` raises."""
     prepared = prepare_sources({"train": [frame]}, Preparation(), options)
     own = hashlib.blake2b(parquet_bytes(prepared.data, {}), digest_size=6).hexdigest()
     path = cache_folder() / "frames" / f"frame-{own}.parquet"
@@ -47,9 +47,9 @@ class Prepared:
     Attributes:
         data: the data set; its items are numbered as they appear in its histories.
         readings: how each source was read.
-        steps: what each filter left out: its name, and interactions, users and items after it.
+        steps: for each filter its name, and the interactions, users and items that were left after it.
         options: the filters.
-        overlap: interactions of validation and test that stand in training too.
+        overlap: interactions of validation and test that are also in training.
     """
 
     data: Interactions
@@ -60,7 +60,7 @@ class Prepared:
 
     @property
     def part_sizes(self) -> dict[str, int] | None:
-        """Interactions of each part, where the data fix their own."""
+        """Interactions of each part, if the data define their own."""
         if self.data.parts is None:
             return None
         return {part: int((self.data.parts == place).sum()) for place, part in enumerate(ALL_PARTS)}
@@ -73,18 +73,18 @@ def prepare_sources(
     name: str = "",
     items: str | Path | None = None,
 ) -> Prepared:
-    """Read sources, and keep what ``options`` say.
+    """Read sources and apply the filters of ``options``.
 
     Args:
-        sources: files or frames by part: ``train`` only where the split is left to training.
+        sources: files or frames by part; only ``train`` if the split is left to training.
         options: the filters.
         reading: how the sources are laid out.
-        name: of the data set; by default that of the first file.
-        items: file of the items' titles and categories.
+        name: the data set's name; by default that of the first file.
+        items: file with titles and categories of the items.
 
     Raises:
-        DataError: a source cannot be read, the sources do not fit together, a filter needs a column that is not
-            there, or nothing is left.
+        DataError: a source cannot be read, the sources do not fit together, a filter needs a missing column, or
+            nothing is left.
     """
     if not any(sources.values()):
         raise DataError("there is nothing to prepare: give a file or a data frame")
@@ -111,7 +111,7 @@ def prepare_sources(
     data = in_file_order(to_interactions(_tied(together, options), called))
     data = judged(data, readings[0], forms[0], reading)
     if data.reading is not None:
-        readings[0] = data.reading  # with what was found odd
+        readings[0] = data.reading  # it now has the warnings
     if items is not None:
         data = with_items(data, read_items(items))
     return Prepared(data, tuple(readings), tuple(steps), options, _held_out_and_trained_on(together))
@@ -127,7 +127,7 @@ def _read(source: Any, reading: ReadOptions, roles: Sequence[str]) -> tuple[Colu
 
 
 def _held_out_and_trained_on(columns: Columns) -> int:
-    """How many interactions of validation and test stand in training too, with the same user, item and time."""
+    """How many interactions of validation and test are also in training, with the same user, item and time."""
     parts = columns.parts()
     if parts is None:
         return 0
@@ -146,17 +146,17 @@ def _sizes(columns: Columns) -> tuple[int, int, int]:
 
 
 def _joined(parts: Sequence[Columns], sources: Sequence[str]) -> Columns:
-    """One after another; DataError when they have not the same columns."""
+    """All parts in one table; DataError if their columns or units of time differ."""
     if len(parts) == 1:
         return parts[0]
     units = {ticks_per_second(own.numbers["time"]) for own in parts if "time" in own.numbers}
     if len(units) > 1:
-        raise DataError(f"{sources[0]} and the rest do not fit together: their times are in different units")
+        raise DataError(f"{sources[0]} and the other sources do not fit together: their times are in different units")
     kinds = [{*own.text, *own.numbers} for own in parts]
     for kind, source in zip(kinds, sources, strict=True):
         if kind != kinds[0]:
             odd = sorted(kind ^ kinds[0])
-            raise DataError(f"{sources[0]} and {source} do not fit together: only one of them has the {odd[0]}")
+            raise DataError(f"{sources[0]} and {source} do not fit together: only one of them has a column {odd[0]}")
     text = {role: _joined_text([own.text[role] for own in parts]) for role in parts[0].text}
     numbers = {role: np.concatenate([own.numbers[role] for own in parts]) for role in parts[0].numbers}
     return Columns(text, numbers)
@@ -173,7 +173,7 @@ def _joined_text(columns: Sequence[Column]) -> Column:
 
 
 def _filters(columns: Columns, options: Preparation) -> list[tuple[str, Columns]]:
-    """The filters that were asked for, by name, with what is left after each."""
+    """The requested filters by name, with what is left after each."""
     done: list[tuple[str, Columns]] = []
 
     def apply(name: str, keep: npt.NDArray[np.bool_]) -> None:
@@ -213,7 +213,7 @@ def _needed(columns: Columns, role: str, what: str) -> npt.NDArray[np.float64]:
 
 
 def _first_of(keys: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
-    """The first row of all that have the same keys."""
+    """Mask of the rows that are the first with their keys."""
     order = np.lexsort(list(keys))
     new = np.ones(len(order), dtype=bool)
     new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
@@ -224,7 +224,7 @@ def _first_of(keys: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
 
 def _one_of_each_item(columns: Columns, which: str) -> npt.NDArray[np.bool_]:
     keys: list[Any] = [columns.numbers["time"]] if "time" in columns.numbers else []
-    if (parts := columns.parts()) is not None:  # which go before time
+    if (parts := columns.parts()) is not None:  # parts order a history before times do
         keys.append(parts)
     order = np.lexsort(keys) if keys else np.arange(len(columns))
     order = order if which == "first" else order[::-1]
@@ -241,7 +241,7 @@ def _sample(users: Column, options: Preparation) -> npt.NDArray[np.bool_]:
 
 
 def _core(columns: Columns, options: Preparation) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which interactions belong to users and items with enough of them, and how many passes that took."""
+    """Mask of the interactions whose user and item have enough of them, and the passes that it took."""
     users, items = columns.text["user"], columns.text["item"]
     keep = np.ones(len(columns), dtype=bool)
     passes = 0
@@ -256,7 +256,7 @@ def _core(columns: Columns, options: Preparation) -> tuple[npt.NDArray[np.bool_]
 
 
 def _tied(columns: Columns, options: Preparation) -> Columns:
-    """In an order whose ties are those asked for."""
+    """The rows reordered so that ties in time get the requested order."""
     if options.ties == "file":
         return columns
     _needed(columns, "time", "`ties='item'`")
@@ -267,7 +267,7 @@ def _tied(columns: Columns, options: Preparation) -> Columns:
 
 
 def described(prepared: Prepared) -> dict[str, Any]:
-    """The account that is kept with prepared data: sources, options and counts, as plain values."""
+    """The record that is kept with prepared data: sources, options and counts, as plain values."""
     data = prepared.data
     return {
         "sources": [asdict(reading) for reading in prepared.readings],

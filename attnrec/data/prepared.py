@@ -1,8 +1,8 @@
-"""Prepared data as a Parquet file that other tools read too, with the account of its making in its metadata.
+"""Prepared data as a Parquet file that other tools can read; its metadata say how it was made.
 
-A row is an interaction: `user_id`, `item_id`, and where there are any `timestamp`, `part`, `item_title` and
-`item_categories` (joined by `|`). Rows stand user after user, each history in order; ids and titles are coded as
-dictionaries. The metadata's key `attnrec` holds JSON: sources with their hashes, options, counts.
+A row is an interaction: `user_id`, `item_id`, and if known `timestamp`, `part`, `item_title` and `item_categories`
+(joined by `|`). Rows are grouped by user, each history in order; ids and titles are coded as dictionaries. The
+metadata's key `attnrec` holds JSON: sources with their hashes, options, counts.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ def parquet_bytes(data: Interactions, account: dict[str, Any]) -> bytes:
 
 
 def check_target(path: Path, sources: Sequence[Any], *, force: bool) -> None:
-    """InputError where no file may be written at ``path``: what it would replace is a source, or is not given up."""
+    """DataError if ``path`` may not be written: not .parquet, one of the sources, or existing without ``force``."""
     if path.suffix != ".parquet":
         raise DataError(f"{path}: the file is written as Parquet, so its name must end in .parquet")
     for source in sources:
         if isinstance(source, str | Path) and path.exists() and Path(source).exists() and path.samefile(source):
-            raise DataError(f"{path} is one of the files to be read; a source is never replaced: choose another `out`")
-    if os.path.lexists(path) and not force:  # a link that leads nowhere is something of the user's too
-        raise DataError(f"{path} is there already; `force=True` replaces it")
+            raise DataError(f"{path} is one of the source files, which are never replaced: choose another `out`")
+    if os.path.lexists(path) and not force:  # lexists: do not replace a broken link either
+        raise DataError(f"{path} exists already; `force=True` replaces it")
 
 
 def write_prepared(data: Interactions, account: dict[str, Any], path: Path) -> None:
-    """Write the file, whole or not at all; DataError if its folder cannot be made, RunError if it cannot be written."""
+    """Write the file, whole or not at all; DataError if its folder cannot be created, RunError if writing fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -79,7 +79,7 @@ def account_of(path: Path) -> dict[str, Any] | None:
 
 
 def has_titles(path: Path) -> bool:
-    """Whether a prepared file names titles or categories of items."""
+    """Whether a prepared file has titles or categories of items."""
     try:
         return bool({"item_title", "item_categories"} & set(pq.read_schema(path).names))
     except (pa.ArrowInvalid, OSError):

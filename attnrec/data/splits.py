@@ -2,16 +2,16 @@
 
 | kind | validation items and test items |
 |---|---|
-| `leave-one-out` | the item before the last and the last one of each history with at least three |
-| `time` | what happened from one moment on, and from a later one on, for all users alike |
-| `given` | what the data say (`Interactions.parts`) |
+| `leave-one-out` | the second-last and the last item of each history with at least three items |
+| `time` | the items from one moment on, and those from a later one on; the same moments for all users |
+| `given` | as the data say (`Interactions.parts`) |
 
-Whatever the kind, a history is a training part, then a validation part, then a test part, each perhaps empty. What is
-asked for is the first item of the validation or the test part, and its history is all that comes before it; a user
-without such an item, or with nothing before it, is not asked. Later items of a part are held out, but not asked for.
+With every kind, a history is a training part, then a validation part, then a test part; any of them may be empty. The
+item to predict is the first one of the validation or the test part, from everything before it. A user without such an
+item, or with nothing before it, is not evaluated. Later items of a part are held out, but not predicted.
 
 Leave-one-out is the protocol of Kang & McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018), section IV.A.
-Its users with fewer than three interactions are in the training part only.
+Users with fewer than three interactions are then in the training part only.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class HeldOut:
     """One part of a split.
 
     Attributes:
-        users: int64 [M], ascending, the users of whom an item is asked for.
-        history_lengths: int64 [M], how much of their histories comes before it.
-        not_asked: interactions of the part that are not asked for.
+        users: int64 [M], ascending, the users who have an item to predict.
+        history_lengths: int64 [M], the number of items before it.
+        not_asked: interactions of the part that are not predicted.
         without_item: users with no interaction in the part.
-        without_history: users with one, but none before it.
+        without_history: users with an interaction in the part, but none before it.
     """
 
     users: _Ints
@@ -56,19 +56,19 @@ class HeldOut:
     without_history: int
 
     def keeping(self, places: npt.NDArray[Any]) -> HeldOut:
-        """With some of the users alone: numbers of places, or a mask, [M]."""
+        """The same with only some of the users: their positions, or a mask [M]."""
         return replace(self, users=self.users[places], history_lengths=self.history_lengths[places])
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """What a model with a fixed vocabulary leaves out of the data, because it does not know the items.
+    """What was left out of the data because the model does not know the items.
 
     Attributes:
-        items: distinct unknown ones.
-        interactions: with them, left out of all histories.
-        targets: by part, users whose asked item is unknown.
-        histories: by part, users who have no known item before the one that is asked for.
+        items: number of unknown items.
+        interactions: interactions with them, left out of all histories.
+        targets: by part, users whose item to predict is unknown.
+        histories: by part, users with no known item before the one to predict.
     """
 
     items: int
@@ -79,7 +79,7 @@ class Unknown:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A data set divided for training, validation and test; see the head of this file.
+    """A data set divided for training, validation and test; see the top of this file.
 
     Attributes:
         data: the interactions.
@@ -87,8 +87,8 @@ class Split:
         stages: int8 [num_interactions], 0 for training, 1 for validation, 2 for test.
         train_lengths: int64 [num_users], the length of the training part of each history.
         parts: what is held out, by part.
-        moments: from when on ``time`` holds out for validation and for test, in the data's unit.
-        unknown: what was left out, where the data were cut to a vocabulary (`attnrec.data.known`).
+        moments: for ``time``, when validation and test begin, in the data's unit.
+        unknown: what was left out, if the data were cut to a model's items (`attnrec.data.known`).
     """
 
     data: Interactions
@@ -100,23 +100,23 @@ class Split:
     unknown: Unknown | None = None
 
     def users(self, part: str) -> _Ints:
-        """The users of whom an item of ``part`` is asked for, int64 [M]; they may differ between the parts."""
+        """The users who have an item to predict in ``part``, int64 [M]; they may differ between the parts."""
         return self.parts[part].users
 
     def history_lengths(self, part: str) -> _Ints:
-        """How much of each such user's history may be seen when ``part`` is predicted, int64 [M].
+        """How many items of each such user's history may be seen when ``part`` is predicted, int64 [M].
 
         A test history includes what is held out for validation.
         """
         return self.parts[part].history_lengths
 
     def targets(self, part: str) -> npt.NDArray[np.int32]:
-        """The item that is asked of each such user, int32 [M]."""
+        """The item to predict for each such user, int32 [M]."""
         return self.data.items[self.data.offsets[self.users(part)] + self.history_lengths(part)]
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the users, or what may be seen of them, do; 8 hexadecimal digits."""
+        """Changes when the users or the lengths of their parts change; 8 hexadecimal digits."""
         arrays = [self.train_lengths]
         for held_out in self.parts.values():
             arrays += [held_out.users, held_out.history_lengths]
@@ -127,7 +127,7 @@ class Split:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the interactions, their order and times, and of what is held out; 64 hexadecimal digits."""
+        """SHA-256 of the interactions, their order and times, and of the split; 64 hexadecimal digits."""
         data = self.data
         content = hashlib.sha256(self.fingerprint.encode())
         for array in (data.offsets, data.items, data.timestamps):
@@ -135,7 +135,7 @@ class Split:
         return content.hexdigest()
 
     def description(self) -> dict[str, Any]:
-        """What was divided how, as plain values: kind, moments, and counts of users and interactions."""
+        """The split as plain values: kind, moments, and counts of users and interactions."""
         found: dict[str, Any] = {"kind": self.kind, "fingerprint": self.fingerprint}
         if self.moments is not None:
             assert self.data.timestamps is not None
@@ -168,34 +168,34 @@ def make_split(
 
     Args:
         data: the interactions.
-        kind: one of `KINDS`, or ``auto`` as `resolved_kind` has it.
-        valid_from, test_from: of ``time``, as `attnrec.data.moments.held_out_from` takes them.
-        part: the only part that will be evaluated, where nothing is trained; by default both are, and training too.
+        kind: one of `KINDS`, or ``auto`` (see `resolved_kind`).
+        valid_from, test_from: for ``time``, as in `attnrec.data.moments.held_out_from`.
+        part: the only part to be evaluated, if nothing is trained; by default, both parts and training are checked.
 
     Raises:
-        DataError: the data have no timestamps or parts of their own, or nobody can be evaluated or trained on.
+        DataError: the data lack the timestamps or parts that the kind needs, or no user can be evaluated or trained on.
         InputError: a moment cannot be used.
     """
     kind = resolved_kind(kind, data)
     if (valid_from or test_from) and kind != "time":
-        raise InputError("`valid_from` and `test_from` belong to `split='time'`")
+        raise InputError("`valid_from` and `test_from` need `split='time'`")
     moments = None
     if kind == "leave-one-out":
         stages = _last_two(data)
     elif kind == "time":
         moments = held_out_from(data.timestamps, data.name, valid_from, test_from)
         assert data.timestamps is not None
-        # the moment itself is held out
+        # side="right": interactions exactly at the moment are held out
         stages = np.searchsorted(np.array(moments), data.timestamps, side="right").astype(np.int8)
     elif data.parts is not None:
         stages = data.parts
     else:
-        raise DataError(f"`split='given'` needs data that fix their own parts, and {data.name} does not")
+        raise DataError(f"`split='given'` needs data with their own parts, and {data.name} has none")
     return checked(divided(data, kind, stages, moments), part)
 
 
 def resolved_kind(kind: str, data: Interactions) -> str:
-    """What ``auto`` means for these data: ``given`` where they fix their own parts, else ``leave-one-out``."""
+    """What ``auto`` means for these data: ``given`` if they define their own parts, else ``leave-one-out``."""
     if kind == "auto":
         return "leave-one-out" if data.parts is None else "given"
     if kind not in KINDS:
@@ -204,7 +204,7 @@ def resolved_kind(kind: str, data: Interactions) -> str:
 
 
 def divided(data: Interactions, kind: str, stages: _Stages, moments: tuple[float, float] | None = None) -> Split:
-    """The split whose parts are ``stages``, int8 [num_interactions]; DataError if they fall within a history."""
+    """The split whose parts are ``stages``, int8 [num_interactions]; DataError if they decrease within a history."""
     owners = np.repeat(np.arange(data.num_users), data.lengths)
     falls = np.flatnonzero((np.diff(stages) < 0) & (np.diff(owners) == 0))
     if len(falls):
@@ -220,13 +220,13 @@ def divided(data: Interactions, kind: str, stages: _Stages, moments: tuple[float
 
 
 def checked(split: Split, part: str | None = None) -> Split:
-    """The same split; DataError where nobody can be evaluated on ``part`` (both by default), or trained on."""
+    """The same split; DataError if no user can be evaluated on ``part`` (default: both parts) or trained on."""
     name = split.data.name
     for asked in PARTS if part is None else (part,):
         if len(split.users(asked)):
             continue
         if split.unknown is not None:
-            raise DataError(f"{name}: of no user does the model know the {_WORDS[asked]} item and one before it")
+            raise DataError(f"{name}: the model does not know the {_WORDS[asked]} item and one before it of any user")
         if split.kind == "leave-one-out":
             raise DataError(f"{name}: no user has the 3 interactions that a validation and a test item need")
         where = f"the {_WORDS[asked]} part" + (f" ({_range(split, asked)})" if split.moments else "")
@@ -252,7 +252,7 @@ def _last_two(data: Interactions) -> _Stages:
 
 
 def _held_out(inside: _Ints, before: _Ints) -> HeldOut:
-    """From the interactions of every user in a part, and before it, [num_users] each."""
+    """The `HeldOut` from the number of each user's interactions inside a part and before it, [num_users] each."""
     users = np.flatnonzero((inside > 0) & (before > 0))
     return HeldOut(
         users,

@@ -1,4 +1,4 @@
-"""What is in a data set: the columns of the papers' tables, lengths, popularity and ties."""
+"""Statistics of a data set: those that papers report, and lengths, popularity and ties."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Statistics:
     """Figures of a data set.
 
     Attributes:
-        mean_length: interactions of a user, mean.
-        mean_popularity: interactions of an item, mean.
-        density: interactions by users times items.
+        mean_length: mean number of interactions of a user.
+        mean_popularity: mean number of interactions of an item.
+        density: interactions divided by users times items.
         lengths: users by the length of their histories, as (range, users).
         popularity: items by their interactions, as (range, items).
-        tied: interactions at the same time as the user's one before; None without times.
-        first, last: dates, or times as they stand where they are no dates; None without times.
+        tied: interactions at the same time as the user's previous one; None without times.
+        first, last: dates, or the plain numbers if they are not dates; None without times.
     """
 
     users: int
@@ -46,7 +46,7 @@ def statistics(data: Interactions) -> Statistics:
     tied, first, last = None, None, None
     if data.timestamps is not None:
         same = np.diff(data.timestamps) == 0
-        same[data.offsets[1:-1] - 1] = False  # of one user's last and the next user's first
+        same[data.offsets[1:-1] - 1] = False  # do not compare one user's last with the next user's first
         tied = int(same.sum())
         first, last = (shown_moment(float(edge(data.timestamps)), data.timestamps) for edge in (np.min, np.max))
     return Statistics(

@@ -11,14 +11,13 @@ mostly changes between them. The next item is drawn from a mixture:
 | the rest | all items | nothing |
 
 Before the other kind has its first item, `SWITCH` takes any item of that kind.
-Within each component an item is drawn by popularity (`_SKEW` within a category, alike in all) from those not yet
-in the history. A component without such an item gives its share to the next one.
+Within each component an item is drawn by popularity (`_SKEW` within a category, the same in all) from those not yet
+in the history. A component with no item left gives its share to the next one.
 
-So three quarters of the choices follow an item that is not the last one: it stands one place before the last in
-about 80 % of the histories and further back in the others. A model without attention does not see it, and the set
-of the items does not tell which one it is. Every probability depends on the history alone, so the best possible
-scorer is known: it ranks items by their probability. Its expected NDCG@10, averaged over the test histories, is
-`Interactions.best_ndcg`.
+So three quarters of the choices follow an item that is not the last one: it is one place before the last in about 80 %
+of the histories and further back in the others. A model without attention does not see it, and the set of the items
+does not tell which one it is. Every probability depends only on the history, so the best possible scorer is known: it
+ranks items by their probability. Its expected NDCG@10, averaged over the test histories, is `Interactions.best_ndcg`.
 
 Timestamps are Unix seconds with irregular gaps: minutes within a session, days between sessions. They are drawn
 independently of the items, so a variant that uses time runs on this data but has nothing to gain from it.
@@ -50,7 +49,7 @@ _Ints = npt.NDArray[np.int64]
 
 
 class SyntheticProcess:
-    """All users' histories grow by one item a step; see the head of this file for the rule.
+    """All users' histories grow by one item per step; see the top of this file for the rule.
 
     Categories are numbered from 0, books first.
 
@@ -65,7 +64,7 @@ class SyntheticProcess:
 
     def __init__(self, seed: int = 0, users: int = _USERS) -> None:
         self.rng = np.random.Generator(np.random.PCG64((seed, 0x5A5)))
-        # only `random` is used: the other methods of a generator may change between versions of numpy
+        # use only `random`: other methods of a generator may change between versions of numpy
         places: _Ints = self.rng.random(_ITEMS).argsort()
         self.category: _Ints = places % _CATEGORIES
         self.popularity: _Floats = np.power(places // _CATEGORIES + 1.0, -_SKEW)
@@ -103,7 +102,7 @@ class SyntheticProcess:
         return switch, stay, unseen
 
     def _append(self, weights: _Floats) -> _Ints:
-        """Draw an item a user, with probability proportional to its weight, and put it at the end of the history."""
+        """Draw an item for each user, with probability proportional to its weight, and append it to the history."""
         cumulative = weights.cumsum(1)
         points = self.rng.random(len(weights)) * cumulative[:, -1]
         # the first item whose cumulative weight exceeds the point: never one of weight 0
@@ -115,7 +114,7 @@ class SyntheticProcess:
 
 
 def expected_ndcg(probabilities: _Floats, cutoff: int = 10) -> _Floats:
-    """NDCG@cutoff to be expected of ranking by probability, the best of all rankings: [rows, items] to [rows]."""
+    """Expected NDCG@cutoff of ranking by probability, the best possible ranking: [rows, items] to [rows]."""
     best = -np.sort(-probabilities, axis=1)[:, :cutoff]
     return (best / np.log2(np.arange(best.shape[1]) + 2)).sum(1)
 

@@ -170,7 +170,7 @@ def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
 def _of_classes(source: str, key: str, value: Any) -> Spec | Specs:
     """A class, or a list of them, as the text that stands for it."""
     if isinstance(value, int | float | dict | None) or value == []:
-        raise InputError(f"{source}: {key} must be a text, not {shown(value)}")
+        raise InputError(f"{source}: {key} must be a string, not {shown(value)}")
     from attnrec.training.given import attention_of, model_of  # needs torch, which options do not
 
     return attention_of(value) if key == "attention" else model_of(value)

@@ -73,7 +73,7 @@ def _spec(registry: Registry[Any], given: Any) -> Spec:
             raise InputError(f"{named(registry.option)}: the options of a partial are given by keyword")
         given, options = given.func, given.keywords
     if not (inspect.isclass(given) and issubclass(given, registry.base)):
-        raise InputError(f"{registry.option} must be a text or a subclass of {registry.bases}, not {shown(given)}")
+        raise InputError(f"{registry.option} must be a string or a subclass of {registry.bases}, not {shown(given)}")
     spec = Spec(_name(registry, given), tuple((key, _option(registry, key, value)) for key, value in options.items()))
     registry.options(spec)
     return spec
@@ -81,7 +81,7 @@ def _spec(registry: Registry[Any], given: Any) -> Spec:
 
 def _option(registry: Registry[Any], key: str, value: Any) -> str:
     if not isinstance(value, str | int | float | Spec | None):
-        raise InputError(f"{named(registry.option)}: option {key} must be a text or a number, not {shown(value)}")
+        raise InputError(f"{named(registry.option)}: option {key} must be a string or a number, not {shown(value)}")
     return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 

@@ -105,7 +105,7 @@ class RunDirectory:
             raise InputError(f"{run} is not a run directory (it has no {MANIFEST})")
         for name in OWN_NAMES:
             if (run.path / name).is_symlink():
-                raise InputError(f"{run.path / name} is a link; a run has files of its own")
+                raise InputError(f"{run.path / name} is a link; a run must hold its files itself")
         _ = run.manifest
         return run
 
@@ -290,7 +290,7 @@ class RunDirectory:
         path = self.path / name
         try:
             if path.resolve() != self.path.resolve() / name:
-                raise RunError(f"{path} is a link; a run has files of its own")
+                raise RunError(f"{path} is a link; a run must hold its files itself")
             if not path.is_file():
                 raise RunError(f"{path} is missing")
             return path.read_bytes()

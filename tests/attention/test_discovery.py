@@ -90,7 +90,7 @@ def test_an_operator_in_a_module(folder: Path) -> None:
             "2 attention variants: Doubled, Other; name one",
         ),
         (OPERATOR, "mine", "unknown attention variant 'mine'; did you mean mine.py?"),
-        (OPERATOR.replace("*, ", ""), "mine.py:times=3", "has no option 'times'; to be one it must stand after a *"),
+        (OPERATOR.replace("*, ", ""), "mine.py:times=3", "has no option 'times'; put it after a * in the constructor"),
         (OPERATOR.replace("self.times = times", "self.times = {}[0]"), "mine.py", "cannot be constructed: KeyError: 0"),
         (OPERATOR, "mine.py:Dubled", "mine.py has no 'Dubled'; did you mean Doubled?"),
         (OPERATOR, "mine.py:times=x", "option times='x' is not a whole number"),

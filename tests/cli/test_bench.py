@@ -84,7 +84,7 @@ def test_one_size_has_no_exponent_and_says_why(bench: Any) -> None:
     done = bench("--attention", "sdpa", *QUICK, "--seq-len", "8", "--out", "b")
     assert done.code == 0
     assert "none for sdpa: too few sizes were measured" in " ".join(done.out.split())
-    assert "no figure: it needs two sequence lengths" in done.err
+    assert "no figure: that needs two sequence lengths" in done.err
     assert [path.name for path in Path("b").iterdir()] == ["bench.csv"]
 
 
@@ -170,7 +170,7 @@ def test_ctrl_c_keeps_what_has_been_measured(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=120)
     assert "Traceback" not in stderr
-    assert "interrupted: 2 of 3 sizes are measured and kept" in stderr
+    assert "interrupted: 2 of 3 sizes were measured and are kept" in stderr
     assert process.returncode == 130
     result = json.loads(stdout.splitlines()[-1])
     assert result["interrupted"]

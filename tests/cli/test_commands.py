@@ -150,7 +150,7 @@ def test_recommend_at_times(attnrec: Any, tmp_path: Path) -> None:
     assert len(found.json()["recommendations"]) == 10
     for options, message in (
         ((), "needs timestamps: one for each item of the history"),
-        (("--timestamps", "100"), "a history of 2 items needs as many timestamps, not 1"),
+        (("--timestamps", "100"), "a history of 2 items needs 2 timestamps, not 1"),
         (("--timestamps", "200 100"), "timestamps must not decrease"),
         (("--timestamps", "now then"), "--timestamps 'now then' is not a list of numbers"),
     ):
@@ -269,7 +269,7 @@ def test_shuffle_test(attnrec: Any, small_file: Path) -> None:
     for words in ("small, shuffled: 40 users", "shuffled throughout", "none, by popularity", "users and seeds"):
         assert words in found.out + found.err
     for arguments, message in (
-        (("--epochs", "2"), "--epochs belongs to --shuffle-test"),
+        (("--epochs", "2"), "--epochs needs --shuffle-test"),
         (("--shuffle-test", "--seeds", "0"), "--seeds must be at least 1, not 0"),
         (("--shuffle-test", "--epochs", "0"), "--epochs must be at least 1, not 0"),
         (("--shuffle-test", "--config", "nowhere.toml"), "cannot read nowhere.toml"),

@@ -48,5 +48,5 @@ def test_a_default_in_words_and_choices_that_are_long(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     shown = " ".join(attnrec("train", "--help").out.split())
-    assert "[default: that of --dropout]" in shown
+    assert "[default: as --dropout]" in shown
     assert "--format auto | pairs | sequences | csv" in shown

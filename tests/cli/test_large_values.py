@@ -58,7 +58,7 @@ def test_parameters_that_cannot_fit(attnrec: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_constructor_without_memory() -> None:
-    with pytest.raises(InputError, match="`attention='awr:width=1000000000'`: there is not enough memory for it"):
+    with pytest.raises(InputError, match="`attention='awr:width=1000000000'`: not enough memory for it"):
         build_attention("awr:width=1000000000", 1000, 2, 1_000_000, 0.0)
 
 

@@ -53,12 +53,12 @@ def test_its_options_are_checked() -> None:
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("there.py", "there.py is there already; nothing is overwritten"),
-        ("link.py", "link.py is there already; nothing is overwritten"),
+        ("there.py", "there.py exists already and is not overwritten"),
+        ("link.py", "link.py exists already and is not overwritten"),
         ("mine.txt", "mine.txt must end in .py"),
         ("nowhere/mine.py", "there is no directory nowhere"),
-        ("2nd.py", "'2nd' makes no name of a class"),
-        ("_.py", "'_' makes no name of a class"),
+        ("2nd.py", "no class can be named after '2nd'"),
+        ("_.py", "no class can be named after '_'"),
     ],
 )
 def test_what_is_refused(file: str, message: str) -> None:

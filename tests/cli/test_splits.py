@@ -75,13 +75,13 @@ def test_from_a_split_to_newer_data(attnrec: Any) -> None:  # noqa: F811
     for arguments, message in (
         (["train", "--start-from", "run", "--dataset", "newer.csv", "--dim", "9"], "has --dim 8, not 9"),
         (["train", "--start-from", "nowhere"], "there is no run directory nowhere"),
-        (["train", "--dataset", "old.csv", "--test-from", "3"], "belong to --split time"),
+        (["train", "--dataset", "old.csv", "--test-from", "3"], "need --split time"),
         (["train", "--dataset", "old.csv", "--split", "time", "--test-from", "soon"], "'soon' is neither an ISO date"),
-        (["train", "--dataset", "old.csv", "--split", "given"], "old does not"),
+        (["train", "--dataset", "old.csv", "--split", "given"], "old has none"),
         (["train", "--dataset", "old.csv", "--split", "random"], "--split 'random' is not one of auto, leave-one-out"),
         (["evaluate", "run", "--split", "time"], "--split belongs to --newer"),
         (["evaluate", "run", "--dataset", "newer.csv"], "newer data are evaluated with --newer"),
-        (["evaluate", "run", "--newer", "--test-from", "2024-03-01"], "belong to --split time"),
+        (["evaluate", "run", "--newer", "--test-from", "2024-03-01"], "need --split time"),
         (["compare", "--attention", "sdpa", "--start-from", "run"], "No such option: --start-from"),
     ):
         refused = attnrec(*arguments)

@@ -206,7 +206,7 @@ def test_closed_numbers_are_not_given_to_files(tmp_path: Path) -> None:
 def test_arguments_that_are_not_in_utf8(attnrec: Any, arguments: list[str]) -> None:  # noqa: F811
     result = attnrec(*arguments)
     assert (result.code, result.err.count("\n")) == (2, 1)
-    assert "is not in UTF-8; rename what it names" in result.err
+    assert "is not valid UTF-8; rename the file or folder it names" in result.err
 
 
 def test_history_from_a_stdin_that_is_closed_or_not_in_utf8(
@@ -215,7 +215,7 @@ def test_history_from_a_stdin_that_is_closed_or_not_in_utf8(
 ) -> None:
     for stdin, message in (
         (None, "--history -: stdin is closed"),
-        (io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"), "--history -: what stdin gives is not in UTF-8"),
+        (io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"), "--history -: stdin is not valid UTF-8"),
     ):
         monkeypatch.setattr(sys, "stdin", stdin)
         result = attnrec("recommend", "run", "--history", "-")

@@ -65,9 +65,9 @@ def test_users_get_the_models_numbers() -> None:
 def test_nothing_known() -> None:
     split = make_split(by_hand(), "time", "10", "20")
     for items, message in (
-        (("a", "b"), "of no user does the model know the test item and one before it"),
-        (("u", "w"), "of no user does the model know the test item and one before it"),
-        (("w", "x"), "of no user does the model know the validation item and one before it"),
+        (("a", "b"), "the model does not know the test item and one before it of any user"),
+        (("u", "w"), "the model does not know the test item and one before it of any user"),
+        (("w", "x"), "the model does not know the validation item and one before it of any user"),
     ):
         with pytest.raises(DataError, match=message):
             known_only(split, items, part="test" if "test" in message else None)

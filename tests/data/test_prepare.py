@@ -193,7 +193,7 @@ def test_files_that_name_the_parts(tmp_path: Path) -> None:
             wanted.setdefault(user, []).extend(items)
     assert read_histories(data) == read_histories(prepared.data) == wanted
     (tmp_path / "plain.txt").write_text("1 2\n1 3\n")
-    with pytest.raises(DataError, match="do not fit together: only one of them has the"):
+    with pytest.raises(DataError, match="do not fit together: only one of them has a column"):
         attnrec.prepare(tmp_path / "b.train.inter", valid=tmp_path / "b.valid.inter", test=tmp_path / "plain.txt")
 
 
@@ -277,9 +277,9 @@ def test_a_source_is_never_replaced(tmp_path: Path) -> None:
     link.symlink_to(source)
     for given, out in ((source, source), (source, link), (link, source)):
         for force in (False, True):
-            with pytest.raises(InputError, match="is one of the files to be read"):
+            with pytest.raises(InputError, match="is one of the source files"):
                 attnrec.prepare([other, given], out, force=force)
-    with pytest.raises(InputError, match="is one of the files to be read"):
+    with pytest.raises(InputError, match="is one of the source files"):
         attnrec.prepare(frame(), source, items=source, force=True)
     assert source.read_bytes() == before
     assert link.is_symlink()
@@ -288,7 +288,7 @@ def test_a_source_is_never_replaced(tmp_path: Path) -> None:
 def test_a_link_that_leads_nowhere_is_not_replaced_unasked(tmp_path: Path) -> None:
     link = tmp_path / "b.parquet"
     link.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="is there already; `force=True` replaces it"):
+    with pytest.raises(InputError, match="exists already; `force=True` replaces it"):
         attnrec.prepare(frame(), link)
     assert link.is_symlink()
     attnrec.prepare(frame(), link, force=True)

@@ -89,7 +89,7 @@ def test_the_parts_of_the_data() -> None:
     parts[1], parts[3] = 1, 0
     with pytest.raises(DataError, match="the history of user 'both' goes back to an earlier part"):
         make_split(given, "given")
-    with pytest.raises(DataError, match="`split='given'` needs data that fix their own parts, and d does not"):
+    with pytest.raises(DataError, match="`split='given'` needs data with their own parts, and d has none"):
         make_split(data, "given")
     with pytest.raises(DataError, match="no user has an interaction in the validation part and one before it"):
         make_split(replace(given, parts=np.zeros_like(parts)), "given")
@@ -145,7 +145,7 @@ def test_kinds() -> None:
     with pytest.raises(InputError, match="`split` 'tim' is not one of auto, leave-one-out, time, given"):
         resolved_kind("tim", by_hand())
     for function in (lambda: make_split(by_hand(), "auto", "10"), lambda: TrainConfig.of(test_from="10")):
-        with pytest.raises(InputError, match="`valid_from` and `test_from` belong to `split='time'`"):
+        with pytest.raises(InputError, match="`valid_from` and `test_from` need `split='time'`"):
             function()
 
 
@@ -195,8 +195,8 @@ def test_moments_by_share() -> None:
     [
         (("5", "5"), "`valid_from='5'` is not before `test_from='5'`"),
         (("6", "5"), "`valid_from='6'` is not before `test_from='5'`"),
-        (("", "1"), "no interaction left from which to choose `valid_from`"),
-        (("11", ""), "no interaction left from which to choose `test_from`"),
+        (("", "1"), "no interactions left to choose `valid_from` from"),
+        (("11", ""), "no interactions left to choose `test_from` from"),
     ],
 )
 def test_moments_that_cannot_be_used(moments: tuple[str, str], message: str) -> None:
@@ -207,7 +207,7 @@ def test_moments_that_cannot_be_used(moments: tuple[str, str], message: str) -> 
 def test_data_that_cannot_be_split_by_time(small: Interactions) -> None:
     with pytest.raises(DataError, match="`split='time'` needs timestamps, and small has none"):
         make_split(small, "time")
-    with pytest.raises(InputError, match=r"which d gives by itself \(80 % and 90 % of it\): give both"):
+    with pytest.raises(InputError, match=r"\(the defaults for d: 80 % and 90 % of its interactions\): give both"):
         held_out_from(np.ones(10), "d", "", "")
     for moments, message in (
         (("1", "2"), r"no user has an interaction in the validation part \(from 1 to 2\) and one before it"),

@@ -139,7 +139,7 @@ def test_an_interrupted_comparison_goes_on(config: TrainConfig, tmp_path: Path) 
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 130, shown
-    assert "goes on where it stopped" in shown
+    assert "interrupted: run the same command to continue" in shown
     assert "sdpa, seed 4: not finished" in shown
     stopped = RunDirectory(log.parent).summary()
     assert stopped is not None

@@ -204,7 +204,7 @@ def test_links(run: Path, name: str, config: TrainConfig) -> None:
     (run / name).symlink_to(elsewhere)
     before = elsewhere.read_bytes() if elsewhere.is_file() else sorted(elsewhere.iterdir())
     for action in actions(run, trust_code=True)[:3]:
-        with pytest.raises((InputError, RunError), match="is a link; a run has files of its own"):
+        with pytest.raises((InputError, RunError), match="is a link; a run must hold its files itself"):
             action()
     assert before == (elsewhere.read_bytes() if elsewhere.is_file() else sorted(elsewhere.iterdir()))
 
@@ -266,7 +266,7 @@ def test_a_configuration_of_somebodys_run(run: Path, trace: Path, command: list[
         assert "at least two variants" in refused.stderr
     else:
         assert refused.returncode == 2
-        assert "config.toml is of a run that was not written by you, and names code" in refused.stderr
+        assert "config.toml belongs to a run that you did not write, and names code" in refused.stderr
     assert not trace.exists()
     if command[0] != "compare":
         assert attnrec_says("--trust-code").returncode == 0

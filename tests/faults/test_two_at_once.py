@@ -105,7 +105,7 @@ def test_a_file_system_without_locks_and_folder_syncs(
         "attnrec.core.files.os.fsync",
         lambda descriptor: unsupported() if stat.S_ISDIR(os.fstat(descriptor).st_mode) else usual(descriptor),
     )
-    with pytest.warns(RunWarning, match="the file system has no locks"):
+    with pytest.warns(RunWarning, match="this file system has no locks"):
         train(config, tmp_path / "run")
     assert Outcome.of(tmp_path / "run")
 
@@ -234,7 +234,7 @@ def test_a_prepared_folder_leads_nowhere_else(config: TrainConfig, tmp_path: Pat
     (tmp_path / "run" / LOCK).touch()
     (tmp_path / "run" / name).symlink_to(tmp_path / "precious")
     (tmp_path / "mine.py").write_text(_VARIANT)
-    with pytest.raises(RunError, match="is a link; a run has files of its own"):
+    with pytest.raises(RunError, match="is a link; a run must hold its files itself"):
         train(config.changed(attention=str(tmp_path / "mine.py")), tmp_path / "run")
     assert (tmp_path / "precious" / "1-model.safetensors").read_text() == "mine"
     assert len(list((tmp_path / "precious").iterdir())) == 1

@@ -105,13 +105,13 @@ def test_a_class_of_a_file_or_module(small_data: dict[str, Any], monkeypatch: py
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (int, "attention must be a text or a subclass of AttentionOperator"),
-        (3, "attention must be a text, not 3"),
-        ([], "attention must be a text"),
-        (object(), "attention must be a text or a subclass"),
+        (int, "attention must be a string or a subclass of AttentionOperator"),
+        (3, "attention must be a string, not 3"),
+        ([], "attention must be a string"),
+        (object(), "attention must be a string or a subclass"),
         (functools.partial(ScaledDotProductAttention, 2), "the options of a partial are given by keyword"),
         (functools.partial(ATTENTION.find("sdpa"), width=2), "'sdpa' has no option 'width'"),
-        (functools.partial(ATTENTION.find("awr"), refinement=[2]), r"option refinement must be a text or a number"),
+        (functools.partial(ATTENTION.find("awr"), refinement=[2]), r"option refinement must be a string or a number"),
     ],
 )
 def test_what_is_no_class_is_refused(given: Any, message: str) -> None:

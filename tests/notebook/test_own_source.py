@@ -62,7 +62,7 @@ def test_annotations_stay_what_they_were(cell: Cell) -> None:
         ("", OPERATOR, "Mine.needs_timestamps = True", "needs_timestamps was changed from outside"),
         ("WIDTH = 1.0", OPERATOR.replace("float = 1.0", "float = WIDTH"), "WIDTH = 2.0", "__init__ was changed"),
         ("class Base(AttentionOperator): pass", OPERATOR.replace("(AttentionOperator)", "(Base)"),
-         "class Base(AttentionOperator):\n    def weights(self, q, k, ctx): ...", "Base was defined anew since"),
+         "class Base(AttentionOperator):\n    def weights(self, q, k, ctx): ...", "Base has been redefined since"),
         ("", INSIDE, "", "make.<locals>"),
     ],
 )  # fmt: skip
@@ -78,5 +78,5 @@ def test_what_a_copy_would_not_be_is_refused(cell: Cell, before: str, source: st
 def test_a_cell_whose_source_is_gone_is_refused(cell: Cell) -> None:
     names = cell("")
     exec(OPERATOR, names)
-    with pytest.raises(InputError, match="the source of Mine cannot be found: write the class into a file"):
+    with pytest.raises(InputError, match="the source of Mine cannot be found: write the class to a file"):
         standing_alone(names["Mine"])

@@ -275,7 +275,7 @@ def test_bad_input_writes_nothing(config: TrainConfig, tmp_path: Path, changes: 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_without_a_gpu(config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="`device='cuda'`: no CUDA GPU"):
+    with pytest.raises(InputError, match="`device='cuda'`: torch finds no CUDA GPU"):
         train(config.changed(device="cuda"), tmp_path / "run")
 
 

@@ -162,7 +162,7 @@ def test_command(known: tuple[Entry, Entry], command: Callable[..., tuple[int, s
     ("arguments", "code", "message"),
     [
         (["r:a", "--max-size", "1MB"], 2, "above the limit of 1.0 MB"),
-        (["r:a", "--max-size", "much"], 2, "is no size"),
+        (["r:a", "--max-size", "much"], 2, "is not a size"),
         (["y"], 2, "there is no public data set 'y'"),
         (["r:aa"], 2, "did you mean r:a"),
     ],
@@ -185,7 +185,7 @@ def test_command_interrupted(
     monkeypatch.setattr(transfer._Attempts, "_write", killed)
     code, _, err = command("z")
     assert code == 130
-    assert "interrupted: the same command goes on from here" in err
+    assert "interrupted: run the same command to continue" in err
 
 
 @pytest.mark.parametrize("width", [60, 80])

@@ -159,7 +159,7 @@ def test_filters_at_their_edges(tmp_path: Path) -> None:
     assert attnrec.prepare(frame(timestamp=times), since="1300000001", until="1300000002").data.item_ids == ("y",)
     with pytest.raises(InputError, match="`since='2014'`: a date is written as 2020-05-31"):
         attnrec.prepare(frame(timestamp=times), since="2014")
-    with pytest.raises(InputError, match="the times of these data are no dates"):
+    with pytest.raises(InputError, match="the times of these data are not dates"):
         attnrec.prepare(frame(timestamp=[20140429, 20140430, 20140501]), until="2014-06-01")
     options: list[dict[str, Any]] = [{"ties": "item"}, {"duplicates": "drop"}]
     for option in options:
@@ -170,7 +170,7 @@ def test_filters_at_their_edges(tmp_path: Path) -> None:
     again = load_interactions(str(tmp_path / "x.parquet"))
     assert again.timestamps is not None
     assert again.timestamps.tolist() == fractions
-    with pytest.raises(InputError, match="is there already; `force=True` replaces it"):
+    with pytest.raises(InputError, match="exists already; `force=True` replaces it"):
         attnrec.prepare(frame(), tmp_path / "x.parquet")
 
 
