@@ -67,7 +67,7 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
 
 
 def main() -> None:
-    """Run the command line. An error is one line, plus its place in the user's code; exit code 2 for bad input, else 1."""
+    """Run the command line: an error is one line, and its place in the user's code; exit code 2 for bad input, else 1."""
     end_program()
     os.environ["PYTHONSAFEPATH"] = "1"  # torch's compiler starts Pythons, which would import from the current folder
     warnings.simplefilter("always", RunWarning)
@@ -133,7 +133,7 @@ def _report(error: Exception) -> NoReturn:
     """Show an error as one line and exit. Unexpected exceptions are bugs and are raised again."""
     if _show_traceback:
         raise error
-    if was_asked():  # what a library makes of that is not its error
+    if was_asked():  # errors that follow from it are not reported
         _fail("interrupted", 130)
     if isinstance(error, OSError):
         discard(sys.stdout)  # if stdout failed, Python would try to write to it again at exit
