@@ -67,7 +67,7 @@ def options(debug: bool = typer.Option(False, "--debug", help="Show the tracebac
 
 
 def main() -> None:
-    """Run the command line: an error is one line, and its place in the user's code; exit code 2 for bad input, else 1."""
+    """Run the command line: an error is one line, with its place in own code; exit code 2 for bad input, else 1."""
     end_program()
     os.environ["PYTHONSAFEPATH"] = "1"  # torch's compiler starts Pythons, which would import from the current folder
     warnings.simplefilter("always", RunWarning)
