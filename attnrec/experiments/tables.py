@@ -169,7 +169,7 @@ def _differences_table(result: ComparisonFindings, protocol: str) -> ReportTable
     note = "Paired bootstrap over users, and the spread between seeds by Student's t."
     if together > 1:
         note += f" The adjusted interval and p are for the {together} differences shown together (Holm)."
-    return ReportTable(title, ("variant", "difference", "95 % alone", "adjusted", "adjusted p"), tuple(rows), note)
+    return ReportTable(title, ("variant", "difference", "95 % unadjusted", "adjusted", "adjusted p"), tuple(rows), note)
 
 
 def _cost_table(result: ComparisonFindings, done: _Trained) -> ReportTable:
