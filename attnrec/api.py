@@ -1,6 +1,6 @@
-"""What the command line does, from Python: `train`, `compare`, `prepare`, `shuffle_test`, `plot`.
+"""The Python API, which does what the command line does: `train`, `compare`, `prepare`, `shuffle_test`, `plot`.
 
-summary = attnrec.train(attention="awr", epochs=20, out="runs/mine")   # a notebook shows what these give
+summary = attnrec.train(attention="awr", epochs=20, out="runs/mine")   # a notebook shows the results
 attnrec.compare(["sdpa", MyAttention], epochs=20, seeds=3)
 """
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Printer(Observer):
-    """Prints a line at every evaluation."""
+    """Prints a line for every evaluation."""
 
     def evaluated(self, trainer: Trainer, metrics: Metrics) -> None:
         metric, progress = trainer.selected, trainer.progress
@@ -53,7 +53,7 @@ class Printer(Observer):
 
 
 class ComparisonPrinter(ComparisonObserver):
-    """Prints a line for every run of a comparison that ends."""
+    """Prints a line when a run of a comparison ends."""
 
     def run_ended(self, variant: str, seed: int, kind: str, message: str) -> None:
         print(f"{variant}, seed {seed}: {kind}" + (f": {message}" if message else ""))
@@ -70,25 +70,25 @@ def train(
     observer: Observer | None = None,
     **options: Any,
 ) -> TrainingResult:
-    """Train a model and leave a run directory.
+    """Train a model and write a run directory.
 
     Args:
-        config: all options; their defaults without it.
-        out: the run directory: new or empty, or with ``resume`` an existing run; without it
+        config: all options; the defaults if None.
+        out: the run directory: new or empty, or with ``resume`` an existing run; by default
             ``runs/DATASET-ATTENTION-TIME``.
-        resume: continue the run at ``out`` to the same weights as if it had never stopped; its options are its own,
-            and ``config`` cannot be given.
+        resume: continue the run at ``out`` to the same weights as if it had never stopped. Its options come from the
+            run, so ``config`` cannot be given.
         overwrite: replace the run at ``out``. It is moved to ``replaced-N`` there, and removed when the new one has
             its result; other files stay.
-        trust_code: execute the variants of a run that somebody else wrote, where it is resumed or started from.
-        observer: is told of steps and evaluations; `Printer` prints the latter.
-        options: fields of `TrainConfig`, which win over ``config``; they are listed below. ``dataset`` may be a data
-            frame of pandas, polars or pyarrow, a copy of which is then kept in the cache folder. ``attention`` and
-            ``model`` may be classes, or `functools.partial` of them with options; ``attention`` also a list, one for
-            each block. Of a class of a notebook, a copy is trained, and kept in the run.
+        trust_code: execute the variants of a run that somebody else wrote, when resuming it or starting from it.
+        observer: called at steps and evaluations; `Printer` prints the evaluations.
+        options: fields of `TrainConfig`, listed below; they override ``config``. ``dataset`` may be a data frame of
+            pandas, polars or pyarrow; a copy of it is kept in the cache folder. ``attention`` and ``model`` may be
+            classes, or `functools.partial` of them with options; ``attention`` also a list with one for each block.
+            For a class from a notebook, a copy is trained and kept in the run.
 
     Returns:
-        the summary, as in the run's ``summary.json``, which a notebook shows.
+        the summary, as in the run's ``summary.json``; a notebook shows it.
 
     Raises:
         InputError: data, options or directory cannot be used; nothing is written then.
@@ -100,10 +100,10 @@ def train(
     if resume:
         if out is None or config is not None:
             raise InputError(
-                "`resume` needs the run directory as `out`, and takes its options from there, not from `config`"
+                "`resume` needs the run directory as `out`; options come from that run, so leave out `config`"
             )
         if overwrite:
-            raise InputError("`resume` goes on with the run that `overwrite` would replace: give one of them")
+            raise InputError("`resume` continues the run that `overwrite` would replace: give only one of them")
         resumed = resumed_config(out, options)
         return TrainingResult(run_training(resumed, out, observer, resume=True, trust_code=trust_code))
     settings = _configured(config, options)
@@ -112,7 +112,7 @@ def train(
 
 
 def default_run(config: TrainConfig) -> Path:
-    """Where a run goes that was given no directory."""
+    """The run directory if the user names none."""
     variant = "".join(c if c.isalnum() else "-" for c in config.model.variant)
     return Path("runs") / f"{Path(config.data.dataset).stem}-{variant}-{time.strftime('%Y%m%d-%H%M%S')}"
 
@@ -129,16 +129,16 @@ def prepare(
     force: bool = False,
     **options: Any,
 ) -> Prepared:
-    """Make a data set out of raw files or frames.
+    """Make a data set from raw files or frames.
 
     Args:
-        source: a file, a frame of pandas, polars or pyarrow, or a list of them; with ``valid`` or ``test`` what is
-            trained on.
-        out: a Parquet file to write the data set to.
-        valid, test: what is held out, where the data fix that themselves; as ``source``.
-        items: file of the items' titles and categories.
+        source: a file, a frame of pandas, polars or pyarrow, or a list of them; with ``valid`` and ``test``, the
+            training part.
+        out: the Parquet file to write the data set to.
+        valid, test: the held-out parts, if the data define them; in the same form as ``source``.
+        items: file with titles and categories of the items.
         recipe: options to start from, ``sasrec`` or ``5-core``.
-        name: of the data set; by default the first file's.
+        name: the data set's name; by default the first file's.
         force: whether ``out`` may be replaced.
         options: fields of `Preparation` (what is kept) and `ReadOptions` (how files are laid out).
 
@@ -149,7 +149,7 @@ def prepare(
     truth(force=force)
     filters, reading = split_options(options, None if recipe is None else text("recipe", recipe))
     if (valid is None) != (test is None):
-        raise InputError("a split that is given needs both `valid` and `test`")
+        raise InputError("give both `valid` and `test`, or neither")
     items = None if items is None else path("items", items)
     lists = {
         part: [Path(one) if isinstance(one, os.PathLike) else one for one in (own if _is_list(own) else [own])]
@@ -180,16 +180,16 @@ def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainCon
         refuse("config", "a TrainConfig", config)
     options = _named(options)
     if config is not None and "preset" in options:
-        raise InputError("`config` holds all options already, so `preset` cannot be given beside it")
+        raise InputError("`config` already holds all options, so `preset` cannot be given with it")
     before = {} if config is None else config.to_mapping()
     if options.get("start_from", before.get("start_from")):
-        defaults = TrainConfig().to_mapping()  # what is at its default was not asked for
+        defaults = TrainConfig().to_mapping()  # an option at its default counts as not given
         before = {name: value for name, value in before.items() if value != defaults[name]}
     return TrainConfig.from_mapping(started_options(before | options), "options")
 
 
 def _named(options: dict[str, Any]) -> dict[str, Any]:
-    """Options whose data set is a name or path; a frame is read as they say and kept as a file in the cache."""
+    """The options with a name or path as data set; a frame is read as they say and kept as a file in the cache."""
     dataset = options.get("dataset", "")
     if isinstance(dataset, str | os.PathLike):
         return options | ({"dataset": str(dataset)} if "dataset" in options else {})
@@ -214,22 +214,22 @@ def compare(
     observer: ComparisonObserver | None = None,
     **options: Any,
 ) -> ComparisonResult:
-    """Train variants over seeds on equal terms, each run in a process of its own; differences are against the first.
+    """Train variants over seeds on equal terms, each run in its own process; differences are against the first.
 
     Args:
         variants: two or more, each as ``NAME[:option=value,...]``, a class, a `functools.partial` of one, or a
-            `Variant` with options of its own. Of a class of a notebook, each run trains a copy that stands alone, as
-            other processes do not have it.
-        config: the options of every run; their defaults without it.
-        out: the folder of the comparison, which goes on where it stopped and keeps the variants that it has;
-            ``runs/compare-DATASET`` without.
-        seeds: for each variant, counted up from the option ``seed``.
-        jobs: trainings at a time.
+            `Variant` with its own options. For a class from a notebook, each run trains a copy, because other processes
+            cannot import the notebook.
+        config: the options of every run; the defaults if None.
+        out: the folder of the comparison; an existing one is continued, and keeps its variants. By default
+            ``runs/compare-DATASET``.
+        seeds: number of seeds for each variant, counted up from the option ``seed``.
+        jobs: trainings to run at a time.
         overwrite: replace the comparison at ``out``. It is moved to ``replaced-N`` there, and removed when the new one
-            is whole; other files stay.
-        trust_code: execute the variants in runs that somebody else wrote, where they are resumed.
-        observer: is told how the runs go; `ComparisonPrinter` prints a line when one ends.
-        options: fields of `TrainConfig`, which win over ``config``; they are listed below.
+            is complete; other files stay.
+        trust_code: execute the variants in runs that somebody else wrote, when resuming them.
+        observer: called as the runs proceed; `ComparisonPrinter` prints a line when one ends.
+        options: fields of `TrainConfig`, listed below; they override ``config``.
 
     Raises:
         InputError: a variant, an option, the data or the folder cannot be used.
@@ -238,7 +238,7 @@ def compare(
     truth(overwrite=overwrite, trust_code=trust_code)
     _check_observer(observer, ComparisonObserver)
     if "attention" in options:
-        raise InputError("the variants of a comparison are its first argument, so attention cannot be given as well")
+        raise InputError("the first argument already names the variants, so attention cannot be given as well")
     variants = listed("variants", variants, "variants")
     seeds, jobs = whole_number("seeds", seeds), whole_number("jobs", jobs, 1)
     settings = _configured(config, options)
@@ -258,11 +258,11 @@ def bench(
     device: str = "auto",
     **options: Any,
 ) -> BenchmarkResult:
-    """Measure operators and mixers: time, memory, how both grow with n and d, and how near the machine's ceilings.
+    """Measure operators and mixers: time, memory, how both grow with n and d, and how close to the machine's limits.
 
     Args:
-        attention: each as ``NAME[:option=value,...]``, or a way of torch such as ``torch:flash``.
-        out: a folder, new or empty, for the table (`bench.csv`); nothing is written without it.
+        attention: each as ``NAME[:option=value,...]``, or one of torch's own such as ``torch:flash``.
+        out: a folder, new or empty, for the table (`bench.csv`); if None, nothing is written.
         device: ``auto``, ``cpu`` or ``cuda``.
         options: fields of `BenchmarkPlan`: seq_lens, dims, heads, batch, lengths, precision, passes, seconds, seed.
 
@@ -283,13 +283,13 @@ def bench(
 def shuffle_test(
     dataset: Any = "synthetic", *, seeds: int = 1, observer: Observer | None = None, **options: Any
 ) -> shuffling.ShuffleTest:
-    """Whether order matters in a data set: what a model loses when histories are shuffled; leaves no run directory.
+    """Test whether order matters in a data set: what a model loses when histories are shuffled. Writes no run.
 
     Args:
-        dataset: ``synthetic``, the path of an interaction file, or a data frame.
-        seeds: how many, counted up from the option ``seed``.
-        observer: is told of the trainings; `Printer` prints their evaluations.
-        options: fields of `TrainConfig`, listed below; without them the trainings are short, about a thousand steps of
+        dataset: ``synthetic``, a downloaded public data set by name, the path of an interaction file, or a data frame.
+        seeds: number of seeds, counted up from the option ``seed``.
+        observer: called during the trainings; `Printer` prints their evaluations.
+        options: fields of `TrainConfig`, listed below; by default the trainings are short, about a thousand steps with
             ``ce``.
 
     Raises:
@@ -318,12 +318,12 @@ def plot(
 
     Args:
         run: run directory, or folder of a comparison.
-        attention_map: what the model attends to, instead of how the training went.
-        items: table of items (TSV or CSV, ids first), for the attention between their categories too; without it,
-            the categories that the data brings, if it does.
+        attention_map: draw what the model attends to, instead of how the training went.
+        items: table of items (TSV or CSV, ids first), to draw the attention between their categories too; by default
+            the categories in the data, if it has any.
         category: column of ``items``, by default ``category``.
-        slots: most recent slots shown in an attention map.
-        users: over whom an attention map is averaged, at most.
+        slots: number of most recent slots in an attention map.
+        users: maximum number of users over whom an attention map is averaged.
         trust_code: execute the variants in a run that somebody else wrote, for its attention maps.
 
     Raises:
@@ -336,9 +336,9 @@ def plot(
     if items is not None:
         items = path("items", items)
     if items is not None and not attention_map:
-        raise InputError("`items` belongs to `attention_map`")
+        raise InputError("`items` needs `attention_map`")
     if category is not None and items is None:
-        raise InputError("`category` needs `items`, the table that has the column")
+        raise InputError("`category` needs `items`, the table with this column")
     category = "category" if category is None else text("category", category)
     if comparing.is_comparison(run):
         if attention_map:

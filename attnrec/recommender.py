@@ -1,4 +1,4 @@
-"""A trained run in use: recommendations and evaluation."""
+"""Using a trained run: recommendations and evaluation."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from attnrec.training.setup import split_of
 
 
 class Recommendations(list[tuple[str, float]]):
-    """Original item ids and scores, best first; a notebook shows them, with titles where the data brought any.
+    """Original item ids and scores, best first; a notebook shows them, with titles if the data have any.
 
     Attributes:
-        titles: of the items, in their order; empty where there are none.
+        titles: the titles of the items, in the same order; empty if there are none.
     """
 
     def __init__(self, found: Iterable[tuple[str, float]], titles: Sequence[str] = ()) -> None:
@@ -85,17 +85,17 @@ class Recommender:
 
         Args:
             history: original item ids, oldest first; numbers are taken as their decimal strings.
-            top: how many items to return (fewer where the catalogue ends).
+            top: how many items to return (fewer if the catalogue has fewer).
             include_seen: whether items of the history may be recommended.
-            user: original user id, where the model was trained with user vectors.
-            timestamps: of the items of the history, where the model's attention needs them.
+            user: original user id, if the model was trained with user vectors.
+            timestamps: times of the items of the history, if the model's attention needs them.
 
         Returns:
             original item ids and scores, best first.
 
         Raises:
             InputError: the history is empty or has unknown items, the user is unknown or missing, or timestamps
-                are missing or do not belong to the history.
+                are missing or do not fit the history.
             RunError: a score is not a finite number.
         """
         truth(include_seen=include_seen)
@@ -113,7 +113,7 @@ class Recommender:
         states, vectors = with_bias(output, self.model.item_vectors, self.model.item_bias)
         scores = (states @ vectors.T)[0]
         if not scores[1:].isfinite().all():
-            raise RunError(f"the scores of {self.run} are not finite: its {WEIGHTS} are damaged, or it diverged")
+            raise RunError(f"the scores of {self.run} are not finite: its {WEIGHTS} is damaged, or the run diverged")
         scores[0] = -torch.inf
         if not include_seen:
             scores[torch.tensor(numbers, device=self.device)] = -torch.inf
@@ -126,12 +126,12 @@ class Recommender:
         return Recommendations(best, [self.title(item) for item, _ in best] if self.vocabulary.titles else ())
 
     def title(self, item: str) -> str:
-        """The title of an item by its original id, "" where the data brought none."""
+        """The title of an item by its original id, "" if the data have no titles."""
         titles = self.vocabulary.titles
         return titles[self.item_numbers[item] - 1] if titles else ""
 
     def history(self) -> History:
-        """Loss, gradient norm and validation of the training as columns; RunError where the log is damaged."""
+        """Loss, gradient norm and validation of the training as columns; RunError if the log is damaged."""
         return history_of(self.run)
 
     def _repr_html_(self) -> str:
@@ -165,19 +165,19 @@ class Recommender:
 
         Args:
             part: ``test`` or ``valid``.
-            cutoffs: N of the metrics.
-            dataset: where the data are now; by default where they were.
-            newer: the data may be other than the run's: items that the model does not know are left out of the
-                histories, and users may be new.
-            moments: with ``newer``, ``split``, ``valid_from`` and ``test_from`` as in `TrainConfig`.
+            cutoffs: cut-offs N of the metrics.
+            dataset: where the data are now; by default where they were at training.
+            newer: accept data other than the run's. Items that the model does not know are left out of the histories;
+                users may be new.
+            moments: with ``newer``: ``split``, ``valid_from`` and ``test_from`` as in `TrainConfig`.
 
         Returns:
-            beside the two, ``unseen_targets`` and, for data that were cut to the model's vocabulary,
-            ``unknown_targets`` (`attnrec.evaluation.targets`); with ``newer`` also ``split`` and ``left_out``,
-            what was divided how and what was left out.
+            ``full``, ``sampled`` and ``unseen_targets``; for data that were cut to the model's items also
+            ``unknown_targets`` (`attnrec.evaluation.targets`); with ``newer`` also ``split``, how the data were
+            divided, and ``left_out``, what was left out.
 
-        Raises InputError when the data set is not the one the run was trained on, or a cut-off is not usable;
-        RunError when a score is not a finite number.
+        Raises InputError if the data set is not the one the run was trained on, or a cut-off cannot be used;
+        RunError if a score is not a finite number.
         """
         evaluator, numbers = self._evaluator(part, cutoffs, dataset, newer, moments)
         found = report(evaluator, evaluator.run(self.model, self.device), numbers, self.vocabulary.trained())
@@ -192,10 +192,9 @@ class Recommender:
         newer: bool = False,
         **moments: str,
     ) -> SegmentReport:
-        """`evaluate`, and in full ranking the metrics by segment of the users, ties, and what top-N lists hold.
+        """As `evaluate`, plus, for full ranking, metrics by segment of the users, ties, and the items in top-N lists.
 
-        With ``newer``, popularity is counted in the training part of the newer data. Raises InputError as `evaluate`
-        does.
+        With ``newer``, popularity is counted in the training part of the newer data. Raises as `evaluate`.
         """
         evaluator, numbers = self._evaluator(part, cutoffs, dataset, newer, moments)
         found = segment_report(evaluator, self.model, numbers, self.device, self.vocabulary.trained())
@@ -209,20 +208,22 @@ class Recommender:
         if part not in PARTS:
             raise InputError(f"part {part!r} is not one of {', '.join(PARTS)}")
         if moments and not newer:
-            raise InputError(f"{named(next(iter(moments)))} belongs to `newer`: a run is evaluated on its own split")
+            raise InputError(
+                f"{named(next(iter(moments)))} needs `newer`: otherwise a run is evaluated on its own split"
+            )
         split = self._newer_split(dataset, part, moments) if newer else self.split(dataset)
         numbers = check_cutoffs(cutoffs, split.data.num_items)
         return Evaluator(split, part, self.config.model.max_len), numbers
 
     def interactions(self, dataset: str | None = None) -> Interactions:
-        """The data of the run, from where it was or from ``dataset``; InputError if that is other data."""
+        """The data of the run, from its old place or from ``dataset``; InputError if those are other data."""
         return self.split(dataset).data
 
     def split(self, dataset: str | None = None) -> Split:
-        """How the run's data were divided for its training; InputError as `interactions`."""
+        """The split of the run's data that it was trained with; InputError as `interactions`."""
         data = self._load(dataset)
         own = self.vocabulary if self.config.training.start_from else None
-        # the ids are looked at first: other data may not even be divisible in this way
+        # compare ids first: other data may not even allow this split
         if own is None and data.item_ids != self.vocabulary.items:
             raise self._other_data(dataset)
         split = split_of(self.config, data, own)
@@ -246,7 +247,7 @@ class Recommender:
     def _other_data(self, dataset: str | None) -> InputError:
         return InputError(
             f"{dataset or self.config.data.dataset} is not the data that {self.run} was trained on; "
-            "newer data are evaluated with `newer=True`"
+            "to evaluate it on newer data, give `newer=True`"
         )
 
     def _needs_timestamps(self) -> str:
@@ -262,7 +263,7 @@ class Recommender:
 
     def _user(self, user: str | None) -> int:
         if user is None:
-            raise InputError("the model was trained with user vectors, so a user id is needed")
+            raise InputError("the model was trained with user vectors: give a user id as `user`")
         if user not in self.vocabulary.users:
             raise InputError(f"the model does not know the user {user!r}")
         return self.vocabulary.users.index(user)
@@ -279,11 +280,11 @@ def load(run: str | Path, device: str = "auto", *, trust_code: bool = False) -> 
     Args:
         run: the run directory.
         device: ``auto``, ``cpu`` or ``cuda``.
-        trust_code: execute the variants in the run, where this user did not write it.
+        trust_code: execute the variants in the run even if somebody else wrote it.
 
     Raises:
-        InputError: it is not a run directory, or has no weights yet, or somebody else's code would be executed.
-        RunError: a file in it is damaged, and nothing can stand in for it.
+        InputError: it is not a run directory, it has no weights yet, or somebody else's code would be executed.
+        RunError: a file in it is damaged, and no copy can replace it.
     """
     truth(trust_code=trust_code)
     directory = RunDirectory.open(path("run", run))

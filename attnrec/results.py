@@ -1,4 +1,4 @@
-"""What `attnrec.train` and `attnrec.compare` give, as a notebook shows it."""
+"""The results of `attnrec.train` and `attnrec.compare`, which a notebook shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TrainingResult(dict[str, Any]):
-    """The summary of a training, as in the run's ``summary.json``; ``print`` and a notebook show what matters of it."""
+    """The summary of a training, as in the run's ``summary.json``; ``print`` and a notebook show the main figures."""
 
     def history(self) -> History:
         """Loss, gradient norm and validation as columns; raises as `attnrec.history`."""
@@ -53,25 +53,25 @@ class TrainingResult(dict[str, Any]):
         norm = self["grad_norm"]
         found = [
             f"gradient norm: mean {norm['mean']:.3f}, max {norm['max']:.3f}, last {norm['last']:.3f}",
-            f"{self['seconds_per_epoch']:.2f} s an epoch, {self['parameters']:,} parameters",
+            f"{self['seconds_per_epoch']:.2f} s per epoch, {self['parameters']:,} parameters",
         ]
         if self["best_possible_ndcg10"] is not None:
             found.append(f"best achievable full-ranking NDCG@10 on these data: {self['best_possible_ndcg10']:.4f}")
         if self["skipped_steps"]:
-            found.append(f"{self['skipped_steps']} steps were left out: their loss or gradient was not finite")
+            found.append(f"{self['skipped_steps']} steps were skipped: their loss or gradient was not finite")
         if self["interrupted"]:
-            found.append("interrupted: attnrec.train(out=..., resume=True) goes on")
+            found.append("interrupted: attnrec.train(out=..., resume=True) continues it")
         return [*found, f"run directory: {self['run']}"]
 
 
 @dataclass(frozen=True, eq=False)
 class ComparisonResult:
-    """A comparison and how it went; a notebook shows its tables.
+    """The result of a comparison; a notebook shows its tables.
 
     Attributes:
-        comparison: what was compared, and where.
+        comparison: what was compared, and in which folder.
         outcome: which runs failed or are missing.
-        found: scores, differences, cost, warnings, field by field.
+        found: scores, differences, cost and warnings, as a dataclass.
     """
 
     comparison: Comparison
@@ -80,29 +80,29 @@ class ComparisonResult:
 
     @property
     def values(self) -> dict[str, Any]:
-        """What was found as plain values; what ``comparison.json`` holds."""
+        """The findings as plain values, the content of ``comparison.json``."""
         return self.found.as_json()
 
     def markdown(self) -> str:
-        """The tables; what ``comparison.md`` holds."""
+        """The tables, the content of ``comparison.md``."""
         return to_markdown(self.comparison, self.found)
 
     def figures(self) -> Figures:
         """NDCG against N, differences, validation by epoch and time, gradient norms; InputError if no run is finished.
 
-        The differences are those of ``found``, which took a while to test.
+        The differences are taken from ``found``, because testing them again would take a while.
         """
         from attnrec.analysis.comparison_figures import comparison_figures
 
         return Figures(comparison_figures(self.comparison, self.found.differences()))
 
     def history(self, variant: str, seed: int) -> History:
-        """How one run went, as columns; KeyError for a variant not compared, else raises as `attnrec.history`."""
+        """The log of one run as columns; KeyError for a variant not compared, otherwise raises as `attnrec.history`."""
         _ = self.comparison.variants[variant]
         return history(self.comparison.run(variant, seed).path)
 
     def problems(self) -> list[str]:
-        """A line for each run without a result."""
+        """One line for each run without a result."""
         return problems(self.found)
 
     def _repr_markdown_(self) -> str:

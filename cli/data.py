@@ -43,7 +43,9 @@ data.command(cls=Command)(get)
 @data.command(cls=Command)
 @with_options_of(ReadOptions)
 def show(
-    dataset: str = typer.Argument("synthetic", help="`synthetic` or the path of an interaction file."),
+    dataset: str = typer.Argument(
+        "synthetic", help="`synthetic`, a downloaded public data set by name, or the path of an interaction file."
+    ),
     *,
     shuffle_test: bool = typer.Option(
         False,
@@ -53,7 +55,7 @@ def show(
     ),
     seeds: Optional[int] = typer.Option(None, help="Seeds.", max=10_000, show_default="1", rich_help_panel=_TEST),
     epochs: Optional[int] = typer.Option(
-        None, help="Most epochs of each training.", show_default="about 1,000 steps", rich_help_panel=_TEST
+        None, help="Maximum number of epochs per training.", show_default="about 1,000 steps", rich_help_panel=_TEST
     ),
     config: Optional[Path] = typer.Option(
         None, help="TOML file with other options of `attnrec train`.", rich_help_panel=_TEST
@@ -90,7 +92,9 @@ def show(
 @data.command(cls=Command)
 @with_options_of(ReadOptions)
 def stats(
-    dataset: str = typer.Argument("synthetic", help="`synthetic` or the path of an interaction file."),
+    dataset: str = typer.Argument(
+        "synthetic", help="`synthetic`, a downloaded public data set by name, or the path of an interaction file."
+    ),
     *,
     json: bool = typer.Option(False, "--json", help="Print the figures as the last line of stdout."),
     **given: Any,

@@ -123,8 +123,8 @@ def test_the_same_data_are_newer_data_too(run: Path, old: Path) -> None:
 def test_what_is_refused_on_newer_data(run: Path, config: TrainConfig, newer: Path, tmp_path: Path) -> None:
     recommender = load(run)
     for options, message in (
-        ({}, "is not the data that .* was trained on; newer data are evaluated with `newer=True`"),
-        ({"split": "time"}, "`split` belongs to `newer`"),
+        ({}, "is not the data that .* was trained on; to evaluate it on newer data, give `newer=True`"),
+        ({"split": "time"}, "`split` needs `newer`"),
         ({"newer": True, "test_from": "700"}, "`valid_from` and `test_from` need `split='time'`"),
         ({"newer": True, "seed": "3"}, "unknown option 'seed'"),
         ({"newer": True, "split": "times"}, "`split` 'times' is not one of"),

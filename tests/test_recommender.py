@@ -94,7 +94,7 @@ def test_user_vectors_need_a_user(config: TrainConfig, tmp_path: Path) -> None:
     train(config.changed(user_vector=True), tmp_path / "run")
     recommender = load(tmp_path / "run")
     assert recommender.recommend(["i1"], user="u5") != recommender.recommend(["i1"], user="u6")
-    with pytest.raises(InputError, match="a user id is needed"):
+    with pytest.raises(InputError, match="give a user id as `user`"):
         recommender.recommend(["i1"])
     with pytest.raises(InputError, match="does not know the user 'nobody'"):
         recommender.recommend(["i1"], user="nobody")

@@ -14,9 +14,7 @@ class DataOptions(Options, ReadOptions):
     """The data set, how its file is read, and the split; InputError for a value outside its limits."""
 
     dataset: str = option(
-        "synthetic",
-        "Data",
-        "`synthetic` (embedded), a name that `attnrec data get` lists, or the path of an interaction file.",
+        "synthetic", "Data", "`synthetic` (embedded), a public data set by name, or the path of an interaction file."
     )
     split: str = option(
         "auto",

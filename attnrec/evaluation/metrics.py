@@ -1,12 +1,12 @@
-"""NDCG@N, Hit@N and MRR of one true item a user, from its rank.
+"""NDCG@N, Hit@N and MRR with one true item per user, from its rank.
 
-With one relevant item the ideal DCG is 1, so that at rank r (from 0)
+With one relevant item the ideal DCG is 1, so at rank r (from 0)
 
     NDCG@N = 1 / log2(r + 2) if r < N else 0,   Hit@N = [r < N],   MRR = 1 / (r + 1)
 
 (Järvelin & Kekäläinen, ACM TOIS 2002; for leave-one-out: He et al., "Neural Collaborative Filtering", WWW
-2017). Candidates tied with the true item are taken to stand in random order, and each metric is its
-expected value: a scorer that says nothing gets what a random ranking gets.
+2017). Candidates tied with the true item count as being in random order, and each metric is its expected value: a
+scorer that gives all items the same score gets the metrics of a random ranking.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ DEFAULT_CUTOFFS = (1, 5, 10, 20)
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """Where the true items stand among their candidates.
+    """Ranks of the true items among their candidates.
 
     Attributes:
-        above: int64 [M], candidates scored strictly higher than the true item.
+        above: int64 [M], candidates with a strictly higher score than the true item.
         tied: int64 [M], other candidates with the same score.
     """
 
@@ -35,11 +35,11 @@ class Ranks:
     tied: Tensor
 
     def of(self, chosen: Tensor) -> Ranks:
-        """Those of some users alone; ``chosen`` is a mask [M]."""
+        """The ranks of some of the users; ``chosen`` is a mask [M]."""
         return Ranks(self.above[chosen], self.tied[chosen])
 
     def expected(self, gain_by_rank: Tensor) -> Tensor:
-        """Expectation over the order of ties of a gain given for ranks 0, 1, ... (0 beyond), [M]."""
+        """Expected gain over the order of ties, [M]; ``gain_by_rank`` is the gain at ranks 0, 1, ... (0 beyond)."""
         totals = torch.cat([gain_by_rank.new_zeros(1), gain_by_rank.cumsum(0)])
         last = len(gain_by_rank)
         low = totals[self.above.clamp(max=last)]
@@ -66,7 +66,7 @@ def mean_metrics(ranks: Ranks, cutoffs: Sequence[int] = DEFAULT_CUTOFFS) -> dict
 def check_cutoffs(cutoffs: Sequence[int], num_items: int) -> tuple[int, ...]:
     """The cut-offs sorted, each once; InputError unless each is 1..num_items."""
     if not cutoffs:
-        raise InputError("no cut-off N is given")
+        raise InputError("give at least one cut-off N")
     for n in cutoffs:
         if not 1 <= n <= num_items:
             raise InputError(f"the cut-off N = {n} is not between 1 and the number of items, {num_items}")

@@ -1,18 +1,18 @@
-r"""How many seeds would show a difference of the size seen?
+r"""How many seeds would it take to show a difference of the size seen?
 
-The per-user differences D[s, u] of S seeds (see `significance`) are taken apart into a part that a user has
-under every seed, with variance A over users, and one that changes with the seed, with variance B:
+The per-user differences D[s, u] of S seeds (see `significance`) are split into a part that a user has under every
+seed, with variance A over users, and a part that changes with the seed, with variance B:
 
-    B = mean square of what is left after the means of users and of seeds are taken away,
+    B = mean square of the residuals after subtracting the means of users and of seeds,
     A = variance over users of their means over seeds - B / S     (not below 0),
 
 the estimates of a two-way table (Searle, Casella & McCulloch, "Variance Components", 1992). With S' seeds and n
-users the interval would reach as far to each side of the mean as the distribution of
+users the interval would extend to each side of the mean as far as the distribution of
 
-    sqrt((A + B / S') / n) * normal  +  spread of the seeds' means / sqrt(S') * t with S' - 1 degrees of freedom
+    sqrt((A + B / S') / n) * normal  +  spread of the seeds' means / sqrt(S') * t with S' - 1 degrees of freedom.
 
-does. A true difference as large as the one seen is then shown in about half of all cases, namely when the
-new seeds' mean is no smaller. What no number of seeds takes away is the users' part, sqrt(A / n) * normal.
+A true difference as large as the one seen is then shown in about half of all cases, namely when the new seeds' mean is
+no smaller. More seeds do not reduce the users' part, sqrt(A / n) * normal.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _DRAWS = 4000
 
 @dataclass(frozen=True)
 class SeedsWanted:
-    """What more seeds would do for a difference that is not shown.
+    """Whether more seeds would show a difference that is not shown yet.
 
     Attributes:
-        more: the fewest further seeds at which a difference of this size would be shown; None if `MOST_SEEDS` in
-            all would not do, or if the difference is 0.
-        users_part: half the width of the interval that would be left with seeds without end.
-        hopeless: whether `users_part` alone covers the difference.
+        more: the fewest additional seeds that would show a difference of this size; None if `MOST_SEEDS` in total would
+            not be enough, or if the difference is 0.
+        users_part: half the width of the interval that infinitely many seeds would leave.
+        hopeless: whether `users_part` by itself covers the difference.
     """
 
     more: int | None
@@ -47,11 +47,11 @@ class SeedsWanted:
 
 
 def seeds_wanted(differences: npt.ArrayLike, alpha: float) -> SeedsWanted:
-    """How many more seeds would show a difference of the size seen; see the head of this file.
+    """How many more seeds would show a difference of the size seen; see the top of this file.
 
     Args:
         differences: [seeds, users], the metric of one variant minus that of the other; at least two seeds.
-        alpha: 1 - the level of the interval that has to leave out 0.
+        alpha: 1 - the level of the interval that must exclude 0.
     """
     table = np.asarray(differences, dtype=np.float64)
     seeds, users = table.shape
@@ -72,7 +72,7 @@ def seeds_wanted(differences: npt.ArrayLike, alpha: float) -> SeedsWanted:
 
 
 def _variances(table: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Variance over users of what all seeds share, and of what changes with the seed: A and B of the head."""
+    """The variances A (what all seeds share) and B (what changes with the seed) from the top of this file."""
     seeds, users = table.shape
     of_users, of_seeds = table.mean(0), table.mean(1, keepdims=True)
     rest = table - of_users - of_seeds + table.mean()

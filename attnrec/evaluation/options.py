@@ -1,4 +1,4 @@
-"""How a model is judged while it is trained, and afterwards."""
+"""Options for evaluating a model, during and after training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attnrec.core.options import MOST, Options, option
 
 @dataclass(frozen=True)
 class EvaluationOptions(Options):
-    """When to evaluate, and by what to choose the epoch; InputError for a value outside its limits."""
+    """When to evaluate, and how to choose the epoch; InputError for a value outside its limits."""
 
     eval_every: int = option(5, "Evaluation", "Epochs between evaluations on validation.", min=1, max=MOST)
     patience: int = option(
@@ -18,4 +18,6 @@ class EvaluationOptions(Options):
     select: str = option(
         "full", "Evaluation", "Protocol whose validation NDCG@10 chooses the epoch.", choices=("full", "sampled")
     )
-    cutoffs: tuple[int, ...] = option((1, 5, 10, 20), "Evaluation", "Cut-offs N of NDCG@N and Hit@N, as 1,5,10,20.")
+    cutoffs: tuple[int, ...] = option(
+        (1, 5, 10, 20), "Evaluation", "Cut-offs N of NDCG@N and Hit@N, such as 1,5,10,20."
+    )

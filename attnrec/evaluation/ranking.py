@@ -1,9 +1,9 @@
-"""Rank of the held-out item of every user, against all items and against sampled ones, in one pass.
+"""The rank of every user's held-out item, among all items and among sampled ones, in one pass.
 
-Full ranking: candidates are all items the user has not interacted with so far, and the true item.
+Full ranking: the candidates are all items the user has not interacted with so far, and the true item.
 Sampled: the true item against 100 items drawn uniformly from those the user never interacted with (Kang &
-McAuley, ICDM 2018, section IV.C); drawn once for a seed, so that models are compared on the same ones.
-Scores exist for a chunk of users at a time: memory is chunk x items, never users x items.
+McAuley, ICDM 2018, section IV.C). They are drawn once per seed, so that all models rank the same ones.
+Scores are computed for a chunk of users at a time, so memory is chunk x items, not users x items.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Scorer(Protocol):
 
     @property
     def item_bias(self) -> Tensor | None:
-        """What is added to an item's score, [num_items + 1], or None."""
+        """The bias added to each item's score, [num_items + 1], or None."""
         ...
 
 
@@ -54,7 +54,7 @@ class Evaluation:
     sampled: Ranks
 
     def of(self, chosen: Tensor) -> Evaluation:
-        """Of some users alone; ``chosen`` is a mask [M]."""
+        """The ranks of some of the users; ``chosen`` is a mask [M]."""
         return Evaluation(self.full.of(chosen), self.sampled.of(chosen))
 
     def means(self, cutoffs: Sequence[int]) -> dict[str, dict[str, float]]:
@@ -68,9 +68,9 @@ class Evaluator:
     Args:
         split: the split.
         part: ``valid`` or ``test``.
-        max_len: history items that are shown to the model.
-        seed: of the sampled candidates.
-        batch_size: histories in a forward pass.
+        max_len: number of history items that the model sees.
+        seed: seed of the sampled candidates.
+        batch_size: histories per forward pass.
     """
 
     def __init__(self, split: Split, part: str, max_len: int, seed: int = 0, batch_size: int = 512) -> None:
@@ -84,7 +84,7 @@ class Evaluator:
         self._collect_seen()
 
     def _collect_seen(self) -> None:
-        """Distinct seen items of every user, without the true item (which stays a candidate when it repeats)."""
+        """Collect each user's distinct seen items, without the true item (it stays a candidate even if seen before)."""
         data, users = self.split.data, self.split.users(self.part)
         lengths = self.split.history_lengths(self.part)
         rows = ragged_arange(data.offsets[users], lengths)
@@ -98,9 +98,9 @@ class Evaluator:
 
     @torch.inference_mode()
     def run(self, model: Scorer, device: torch.device | None = None) -> Evaluation:
-        """Rank every user's true item; the model is used as it is (put it in eval mode first).
+        """Rank every user's true item. Put the model in eval mode first.
 
-        Raises RunError when an output, an item vector or a score is not finite.
+        Raises RunError if an output, an item vector or a score is not finite.
         """
         counts = torch.zeros(4, len(self.targets), dtype=torch.int64)
         marks = torch.empty(0)
@@ -112,13 +112,13 @@ class Evaluator:
         return Evaluation(Ranks(full_above, full_tied), Ranks(sampled_above, sampled_tied))
 
     def scores(self, model: Scorer, device: torch.device | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Scores of all items, some users at a time; call it in inference mode.
+        """Scores of all items, for a few users at a time; call it in inference mode.
 
         Yields:
-            the places of b users in ``Split.users``, int64 [b], and the scores of items 1, 2, ..., [b, num_items],
-            seen items included. The scores may be changed in place, and are gone when the next ones come.
+            the positions of b users in ``Split.users``, int64 [b], and the scores of items 1, 2, ..., [b, num_items],
+            seen items included. You may change the scores in place; the next ones overwrite them.
 
-        Raises RunError when an output, an item vector or a score is not finite.
+        Raises RunError if an output, an item vector or a score is not finite.
         """
         bias = model.item_bias
         columns = model.item_vectors if bias is None else torch.cat([model.item_vectors, bias[:, None]], 1)
@@ -130,7 +130,7 @@ class Evaluator:
         for places, outputs in self._outputs(model, device or torch.device("cpu")):
             if bias is not None:
                 outputs = with_one(outputs)
-            # no partial sum of a score exceeds this, so that most models need no look at the scores themselves
+            # no partial sum of a score exceeds this bound, so for most models the scores need no check
             bound = dim * largest * _largest(outputs, "outputs")
             for part, where in zip(outputs.split(chunk), places.split(chunk), strict=True):
                 scores = torch.mm(part, vectors, out=buffer[: len(part)])
@@ -145,8 +145,8 @@ class Evaluator:
     def _count(self, scores: Tensor, marks: Tensor, places: Tensor) -> Tensor:
         """Candidates above and tied with the true item, full and sampled, int64 [4, b].
 
-        ``scores`` [b, num_items] belong to items 1, 2, ...; ``marks`` is a buffer of the same shape (a
-        comparison written as numbers sums an order of magnitude faster than one written as booleans).
+        ``scores`` [b, num_items] are those of items 1, 2, ...; ``marks`` is a buffer of the same shape (summing a
+        comparison is an order of magnitude faster if it is written as numbers instead of booleans).
         """
         device = scores.device
         true = scores.gather(1, self.targets[places].to(device)[:, None] - 1)

@@ -1,10 +1,10 @@
-"""For whom a model is right: metrics by segment of the users, ties, and what the top-N lists are made of.
+"""For whom a model is right: metrics by segment of the users, ties, and the items in top-N lists.
 
-Everything is in full ranking. Users are divided by what is known of them and of their held-out item; each user is
-in exactly one segment of a division, and segments without users are left out, so that the mean of a metric over
-the segments, weighted with their users, is the metric over all users.
+All of this is for full ranking. Users are divided by properties of their history and of their held-out item. Each user
+is in exactly one segment of a division, and empty segments are left out, so the mean of a metric over segments,
+weighted by their users, is the metric over all users.
 
-Popularity is the number of interactions of an item in the training part: what a model could learn from.
+The popularity of an item is its number of interactions in the training part, which a model could learn from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from attnrec.evaluation.metrics import DEFAULT_CUTOFFS, Ranks, per_user_metrics
 from attnrec.evaluation.ranking import Evaluator, Scorer
 from attnrec.evaluation.targets import EvaluationReport, report, training_popularity
 
-_EDGES = (1, 5, 10, 20, 50, 100, 200, 500, 1000)  # where a segment of lengths or of popularity begins
+_EDGES = (1, 5, 10, 20, 50, 100, 200, 500, 1000)  # lower ends of the segments by length or popularity
 _TIME_SEGMENTS = 5
 
 _Ints = npt.NDArray[np.int64]
@@ -37,10 +37,10 @@ class Segment:
 
     Attributes:
         label: what they have in common.
-        low, high: least and greatest value among them of what the users are divided by.
-        users: how many.
-        share: of all evaluated users.
-        metrics: ``NDCG@N`` and ``Hit@N``, their means over these users.
+        low, high: smallest and largest value of the dividing property among them.
+        users: number of users.
+        share: their share of all evaluated users.
+        metrics: means of ``NDCG@N`` and ``Hit@N`` over these users.
     """
 
     label: str
@@ -53,13 +53,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Ties:
-    """How often other candidates have the very score of the true item; the metrics are then an expected value.
+    """How often other candidates have exactly the score of the true item; metrics are then expected values.
 
     Attributes:
-        users: whose true item is tied.
-        share: of all evaluated users.
-        mean_size: candidates tied with the true item, a mean over these users; 0 where there are none.
-        rule: how a metric treats them.
+        users: number of users whose true item is tied.
+        share: their share of all evaluated users.
+        mean_size: mean number of candidates tied with the true item, over these users; 0 if there are none.
+        rule: how metrics treat ties.
     """
 
     users: int
@@ -70,14 +70,14 @@ class Ties:
 
 @dataclass(frozen=True)
 class TopLists:
-    """What all users' lists of N items are made of, items of the history left out.
+    """The items in all users' top-N lists, without the items of their histories.
 
-    Where items tie at the end of a list, which of them is in it is arbitrary.
+    If items tie at the end of a list, it is arbitrary which of them are in it.
 
     Attributes:
         cutoff: N.
-        coverage: share of the catalogue that is in some user's list.
-        mean_popularity: of the items in the lists, a mean over all their places.
+        coverage: share of the catalogue that is in at least one user's list.
+        mean_popularity: mean popularity of the items, over all entries of all lists.
     """
 
     cutoff: int
@@ -87,17 +87,16 @@ class TopLists:
 
 @dataclass(frozen=True)
 class SegmentReport:
-    """An evaluation by segment; see the head of this file.
+    """An evaluation by segment; see the top of this file.
 
     Attributes:
-        metrics: over all users, ``full``, ``sampled`` and what is said of the targets, as `Recommender.evaluate` gives
-            them; of newer data a `NewerReport`.
-        by_history_length: items before the held-out one, all of them, also where the model sees fewer.
-        by_target_popularity: interactions of the held-out item in the training part.
-        by_time_since_last: from the last known interaction to the held-out one, in the data's unit, in parts of
-            about as many users; empty for data without timestamps.
-        by_target_in_training: whether the held-out item is in the training part at all (1) or not (0).
-        ties: of the true item with others.
+        metrics: metrics over all users, as `Recommender.evaluate` returns them; a `NewerReport` for newer data.
+        by_history_length: by the number of items before the held-out one, even if the model sees fewer.
+        by_target_popularity: by the interactions of the held-out item in the training part.
+        by_time_since_last: by the time from the last known interaction to the held-out one, in the data's unit, in
+            segments of about equal numbers of users; empty for data without timestamps.
+        by_target_in_training: by whether the held-out item is in the training part at all (1) or not (0).
+        ties: ties of the true item with others.
         top_lists: one for each cut-off.
         target_popularity: mean popularity of the held-out items.
         catalogue_popularity: mean popularity of all items.
@@ -123,7 +122,7 @@ def segment_report(
 ) -> SegmentReport:
     """Evaluate a model (in eval mode) by segment; raises RunError as `Evaluator.run` does.
 
-    ``trained``: which items the model was trained on, [num_items + 1]; those of the training part without it.
+    ``trained``: which items the model was trained on, [num_items + 1]; by default those of the training part.
     """
     split, part = evaluator.split, evaluator.part
     result = evaluator.run(model, device)
@@ -147,7 +146,7 @@ def segment_report(
 
 
 def time_since_last(split: Split, part: str) -> _Floats | None:
-    """From the last known interaction to the held-out one, in the data's unit, [M]; None without timestamps."""
+    """Time from the last known interaction to the held-out one, in the data's unit, [M]; None without timestamps."""
     times = split.data.timestamps
     if times is None:
         return None
@@ -163,13 +162,13 @@ def top_lists(
     cutoffs: Sequence[int],
     device: torch.device | None = None,
 ) -> tuple[TopLists, ...]:
-    """What the users' lists of N items are made of, for each N of ``cutoffs``.
+    """The items in the users' top-N lists, for each N of ``cutoffs``.
 
-    A list leaves out every item of the history. It is shorter than N where fewer items are left.
+    A list leaves out every item of the history. It is shorter than N if fewer items are left.
     """
     data, users = evaluator.split.data, evaluator.split.users(evaluator.part)
     lengths = evaluator.split.history_lengths(evaluator.part)
-    # in how many lists an item is, for each cut-off
+    # the number of lists that each item is in, for each cut-off
     counts = np.zeros((len(cutoffs), data.num_items + 1), dtype=np.int64)
     for places, scores in evaluator.scores(model, device):
         where = places.numpy()
@@ -203,9 +202,9 @@ def _by_edges(values: _Ints, metrics: dict[str, Tensor]) -> tuple[Segment, ...]:
 
 
 def _by_quantiles(values: _Floats, metrics: dict[str, Tensor]) -> tuple[Segment, ...]:
-    """Segments of about as many users; equal values are in one segment."""
+    """Segments of about equal numbers of users; equal values are in the same segment."""
     fractions = np.arange(1, _TIME_SEGMENTS) / _TIME_SEGMENTS
-    # edges are values that occur, so that no rounding of an interpolated one can move a user
+    # use observed values as edges: rounding of an interpolated edge could move a user
     edges = np.unique(np.quantile(values, fractions, method="inverted_cdf"))
     numbers = np.searchsorted(edges, values)
     parts = [values[numbers == number] for number in range(numbers.max() + 1)]
@@ -220,7 +219,7 @@ def _by_presence(trained: npt.NDArray[np.bool_], metrics: dict[str, Tensor]) -> 
 def _segments(
     numbers: _Ints, labels: Sequence[str], values: _Ints | _Floats, metrics: dict[str, Tensor]
 ) -> tuple[Segment, ...]:
-    """One segment for each number that occurs; ``values`` is what the users are divided by."""
+    """One segment for each number that occurs; ``values`` are the values of the dividing property."""
     found = []
     for number, label in enumerate(labels):
         inside = numbers == number

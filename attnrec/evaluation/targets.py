@@ -1,7 +1,7 @@
 """Metrics with and without the targets that a model could not have learned.
 
-Unseen: an item that occurs in no training history. A model that knows items by number ranks it only by chance.
-Unknown: an item that is not in the model's vocabulary, in data that came after it. The model cannot rank it at all.
+Unseen: an item that occurs in no training history. A model that knows only item numbers ranks it by chance.
+Unknown: an item in newer data that is not in the model's vocabulary. The model cannot rank it at all.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def training_popularity(split: Split) -> npt.NDArray[np.int64]:
 
 
 class UnseenTargets(TypedDict):
-    """Of the targets never trained on: how many, their share of all, and the metrics of both protocols without them.
+    """The targets never trained on: their number, their share of all, and the metrics of both protocols without them.
 
-    ``without`` is None where no other target is left.
+    ``without`` is None if there are no other targets.
     """
 
     number: int
@@ -39,9 +39,9 @@ class UnseenTargets(TypedDict):
 
 
 class UnknownTargets(TypedDict):
-    """Of the targets that are not in the vocabulary: how many, their share of all, and the metrics with them as misses.
+    """The targets not in the vocabulary: their number, their share of all, and the metrics with them as misses.
 
-    ``as_misses`` is over all targets, of both protocols.
+    ``as_misses`` is over all targets, for both protocols.
     """
 
     number: int
@@ -50,33 +50,33 @@ class UnknownTargets(TypedDict):
 
 
 class TargetsReport(TypedDict):
-    """What is to be said of an evaluation's targets; ``unknown_targets`` for data that were cut to the vocabulary."""
+    """Unseen targets of an evaluation, and unknown ones if the data were cut to the vocabulary."""
 
     unseen_targets: UnseenTargets
     unknown_targets: NotRequired[UnknownTargets]
 
 
 class EvaluationReport(TargetsReport):
-    """The metrics by name in both protocols, and what is to be said of the targets."""
+    """The metrics by name in both protocols, and the unseen and unknown targets."""
 
     full: dict[str, float]
     sampled: dict[str, float]
 
 
 class NewerReport(EvaluationReport):
-    """Of newer data, also what was divided how (`Split.description`) and left out (`attnrec.data.splits.Unknown`)."""
+    """For newer data, also how they were split (`Split.description`) and what was left out (`Unknown`)."""
 
     split: dict[str, Any]
     left_out: dict[str, Any]
 
 
 def report(evaluator: Evaluator, result: Evaluation, cutoffs: Sequence[int], trained: _Mask) -> EvaluationReport:
-    """Metrics of an evaluation, and what is to be said of its targets.
+    """Metrics of an evaluation, and its unseen and unknown targets.
 
     Args:
-        evaluator: that ranked.
-        result: what it found.
-        cutoffs: of the metrics.
+        evaluator: the evaluator that ranked.
+        result: its ranks.
+        cutoffs: cut-offs N of the metrics.
         trained: which items the model was trained on, [num_items + 1].
     """
     means = result.means(cutoffs)
@@ -85,7 +85,7 @@ def report(evaluator: Evaluator, result: Evaluation, cutoffs: Sequence[int], tra
 
 
 def targets_report(evaluator: Evaluator, result: Evaluation, cutoffs: Sequence[int], trained: _Mask) -> TargetsReport:
-    """What is to be said of the targets of an evaluation; arguments as of `report`."""
+    """The unseen and unknown targets of an evaluation; arguments as for `report`."""
     unseen = unseen_targets(evaluator, result, cutoffs, trained)
     if evaluator.split.unknown is None:
         return {"unseen_targets": unseen}
@@ -93,7 +93,7 @@ def targets_report(evaluator: Evaluator, result: Evaluation, cutoffs: Sequence[i
 
 
 def unseen_targets(evaluator: Evaluator, result: Evaluation, cutoffs: Sequence[int], trained: _Mask) -> UnseenTargets:
-    """Of the targets never trained on; arguments as of `report`."""
+    """The targets never trained on; arguments as for `report`."""
     seen = torch.from_numpy(trained[evaluator.targets.numpy()])
     number = int((~seen).sum())
     without = result.of(seen).means(cutoffs) if seen.any() else None

@@ -1,4 +1,4 @@
-"""The model options: those that every model is built from, and those that define SASRec's trunk."""
+"""Options for the shape of a model: those that all models share, and those of SASRec's trunk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attnrec.core.spec import Spec, Specs
 class ModelOptions(Options):
     """The model and its sizes; the switches are the ablations of SASRec's Table IV.
 
-    A model uses those that its class lists in ``uses``. InputError for a value outside its limits.
+    A model uses the options in its class's ``uses``. InputError for a value outside its limits.
     """
 
     model: Spec = option(Spec("sasrec"), "Model", "Model: NAME[:option=value,...], see `attnrec variants`.")
@@ -23,9 +23,9 @@ class ModelOptions(Options):
         "Attention operator or mixer: NAME[:option=value,...], see `attnrec variants`; A+B+... gives one for each "
         "block.",
     )
-    max_len: int = option(50, "Model", "Most recent items of a history that are used (n).", min=1, max=MOST)
+    max_len: int = option(50, "Model", "How many of the most recent items of a history are used (n).", min=1, max=MOST)
     dim: int = option(64, "Model", "Width of embeddings and trunk (d).", min=1, max=MOST)
-    blocks: int = option(2, "Model", "Self-attention blocks; 0 leaves only the embedding.", min=0, max=1000)
+    blocks: int = option(2, "Model", "Self-attention blocks; 0: only the embedding.", min=0, max=1000)
     heads: int = option(1, "Model", "Attention heads; must divide `dim`.", min=1, max=MOST)
     dropout: float = option(
         0.2,
@@ -43,7 +43,7 @@ class ModelOptions(Options):
     norm: str = option(
         "original",
         "Model",
-        "Where LayerNorm goes: as in the authors' code, or before or after each sub-layer.",
+        "Position of LayerNorm: as in the authors' code, or before or after each sub-layer.",
         choices=("original", "pre", "post"),
     )
     bias: bool = option(True, "Model", "Biases of the query, key, value and output projections.")
@@ -61,7 +61,7 @@ class ModelOptions(Options):
 
     @property
     def variant(self) -> str:
-        """The label in comparisons: the attention, or the model if that is not SASRec."""
+        """The name of the variant: its attention, or the model if that is not SASRec."""
         return self.attention.label if self.model == ModelOptions.model else self.model.label
 
     def __post_init__(self) -> None:

@@ -1,1 +1,1 @@
-"""Files that `attnrec new` writes, each right as it stands."""
+"""Files that `attnrec new` writes; each passes `attnrec check` unchanged."""

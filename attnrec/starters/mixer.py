@@ -1,4 +1,4 @@
-r"""A mixer of one's own: the projections around an attention operator, with a learned gate on what comes out.
+r"""Your own mixer: the projections around an attention operator, with a learned gate on the result.
 
     y = (sigmoid(X W_g) * attention(X W_q, X W_k, X W_v)) W_o
 
@@ -17,17 +17,17 @@ from attnrec.mixers import AttentionMixer, MixerShape
 
 
 class StarterMixer(AttentionMixer):
-    """Attention whose output passes a gate made of the sub-layer's input.
+    """Attention with a gate on its output, computed from the sub-layer's input.
 
     Args:
         operator: the attention operator inside.
-        start: where the gate begins, between 0 (shut) and 1.
+        start: initial value of the gate, between 0 (closed) and 1 (open).
     """
 
-    paper = ""  # whose idea it is, in a line; `attnrec variants` shows it
+    paper = ""  # the paper that the idea comes from, in one line; `attnrec variants` shows it
 
-    # The trunk gives the shape. What stands after * are the mixer's options on the command line: each needs a type and
-    # a default.
+    # The trunk passes the shape. Arguments after * are the mixer's options on the command line: each needs a type and a
+    # default.
     def __init__(self, shape: MixerShape, *, operator: Spec = Spec("sdpa"), start: float = 0.5) -> None:
         super().__init__(shape, operator=operator)
         if not 0 < start < 1:
@@ -35,8 +35,8 @@ class StarterMixer(AttentionMixer):
         self.gate = nn.Linear(shape.dim, shape.dim)
         nn.init.constant_(self.gate.bias, torch.logit(torch.tensor(start)).item())
 
-    # Queries, keys and values are made by project(x, source), the heads are put together by output(mixed, x); override
-    # either. A mixer without projections and operator is a `Mixer` (attnrec.mixers) with a forward of its own.
+    # project(x, source) makes queries, keys and values; output(mixed, x) joins the heads. Override either. For a mixer
+    # without projections or an operator, derive from `Mixer` (attnrec.mixers) and write your own forward.
     def output(self, mixed: Tensor, x: Tensor) -> Tensor:
-        """What the residual adds, [N, dim], of the heads side by side [N, dim] and the sub-layer's input x [N, dim]."""
+        """What the residual adds, [N, dim], from the joined heads [N, dim] and the sub-layer's input x [N, dim]."""
         return super().output(mixed * self.gate(x).sigmoid(), x)

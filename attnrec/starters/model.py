@@ -1,4 +1,4 @@
-r"""A model of one's own: a gated recurrent network whose states are compared with the vectors of the items.
+r"""Your own model: a gated recurrent network whose states are compared with the vectors of the items.
 
     score(t, i) = <state_t, vector_i>
 
@@ -22,13 +22,13 @@ class StarterModel(SequentialModel):
     """A GRU over the items, with a dense layer after it.
 
     Args:
-        layers: of the GRU.
+        layers: number of layers of the GRU.
     """
 
-    paper = ""  # whose idea it is, in a line; `attnrec variants` shows it
-    uses = frozenset({"max_len", "dim", "dropout"})  # of the options that models share; the others are refused
+    paper = ""  # the paper that the idea comes from, in one line; `attnrec variants` shows it
+    uses = frozenset({"max_len", "dim", "dropout"})  # shared options that this model uses; the others are refused
 
-    # What stands after * are the model's options on the command line: each needs a type and a default.
+    # Arguments after * are the model's options on the command line: each needs a type and a default.
     def __init__(self, catalogue: Catalogue, config: ModelOptions, *, layers: int = 1) -> None:
         super().__init__(catalogue, config)
         if layers < 1:
@@ -39,14 +39,14 @@ class StarterModel(SequentialModel):
         nn.init.xavier_uniform_(self.items.weight[1:])
 
     def forward(self, batch: SequenceBatch) -> Tensor:
-        """States [N, dim] at every position of the batch; each may depend on the items up to its own only."""
-        # the items of all histories stand one after another, [N], without padding; rectangle makes [B, T, dim] of rows
-        # [N, dim], every history from the left end, and rows goes back
+        """States [N, dim] at every position of the batch; each may depend only on the items up to its own."""
+        # the items of all histories follow one another, [N], without padding; rectangle turns rows [N, dim] into
+        # [B, T, dim], each history at the left end, and rows turns them back
         x = F.dropout(self.items(batch.items), self.config.dropout, self.training)
         states, _ = self.gru(batch.rectangle(x))
         return self.dense(batch.rows(states))
 
     @property
     def item_vectors(self) -> Tensor:
-        """What states are compared with, [num_items + 1, dim]."""
+        """The vectors that states are compared with, [num_items + 1, dim]."""
         return self.items.weight

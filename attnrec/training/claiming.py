@@ -1,7 +1,7 @@
-"""The folder of a run before it begins: whether one may begin there, and what makes room for it.
+"""Claiming the folder of a new run: checking that it may begin there, and making room for it.
 
-Files of an earlier run are moved into a folder of their own there: ``diverged-N``, where they stay, or ``replaced-N``,
-where they stay until the run that replaces it has its result. What is the user's is neither moved nor removed.
+Files of an earlier run are moved into a subfolder: ``diverged-N``, where they stay, or ``replaced-N``, where they stay
+until the new run has its result. Files of the user are neither moved nor removed.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from attnrec.training.run_directory import METRICS, OWN_NAMES, STATE, VARIANTS, 
 
 DIVERGED, REPLACED = "diverged", "replaced"
 _ASIDE = (f"{DIVERGED}-", f"{REPLACED}-")
-_OF_A_RUN = (*sorted(OWN_NAMES - {MANIFEST}), MANIFEST)  # until the manifest has gone, the run is still the one there
+_OF_A_RUN = (*sorted(OWN_NAMES - {MANIFEST}), MANIFEST)  # the manifest moves last: as long as it is there, the run is
 
 
 def claimed(path: Path, *, overwrite: bool = False) -> FolderLock:
-    """The lock of a folder in which a run may begin; with ``overwrite`` there may be one, which is to be replaced.
+    """Lock a folder in which a run may begin; with ``overwrite``, it may hold a run to be replaced.
 
-    Raises InputError where it holds something else, or is in use.
+    Raises InputError if the folder holds anything else, or is in use.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is not a directory")
-    _check_free(path, overwrite)  # before anything is written there
+    _check_free(path, overwrite)  # check before anything is written there
     make_folders(path)
     lock = FolderLock(path).acquire()
     try:
-        _check_free(path, overwrite)  # another process may have been faster
+        _check_free(path, overwrite)  # check again: another process may have been faster
     except BaseException:
         lock.release()
         raise
@@ -43,7 +43,7 @@ def claimed(path: Path, *, overwrite: bool = False) -> FolderLock:
 
 
 def _check_free(path: Path, overwrite: bool) -> None:
-    """InputError unless a run may be started in a folder: an empty one, or one where that has been tried in vain."""
+    """InputError unless the folder is empty, or its training diverged, failed or never began."""
     found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     run = RunDirectory(path)
     if not found or (run.is_run() and (overwrite or run.manifest.may_begin_again)):
@@ -51,24 +51,24 @@ def _check_free(path: Path, overwrite: bool) -> None:
     begun_again = any(name.startswith(_ASIDE) and RunDirectory(path / name).is_run() for name in found)
     tried = LOCK in found or not found & OWN_NAMES
     if not run.is_run() and tried and (begun_again or all(map(is_own, found))):
-        return  # a training ended before its first snapshot; nothing of value is there
+        return  # a training ended before its first snapshot, so nothing of value is lost
     what = "a run; continue it with `resume=True`, replace it with `overwrite=True`, or" if run.is_run() else "files;"
     raise InputError(f"{path} already holds {what} choose another `out`")
 
 
 def is_own(name: str) -> bool:
-    """Whether a name in the folder of a run is one that attnrec gives, half written or whole."""
+    """Whether a file or folder of this name in a run's folder is attnrec's, complete or half written."""
     half_written = name.startswith(".") and name.endswith(".tmp")
     return is_aside(name) or name == LOCK or (name[1:].rsplit(".", 2)[0] if half_written else name) in OWN_NAMES
 
 
 def is_aside(name: str) -> bool:
-    """Whether it is the name of a folder of what was moved aside, or is being moved."""
+    """Whether this is the name of a folder for files that were, or are being, moved aside."""
     return name.removeprefix(".").startswith(_ASIDE)
 
 
 def is_of_state(name: str) -> bool:
-    """Whether a file in ``state`` is ours, half written or whole."""
+    """Whether a file of this name in ``state`` is attnrec's, complete or half written."""
     return re.fullmatch(r"\.?[0-9]+(-weights)?\.safetensors(\.[0-9]+\.tmp)?", name) is not None
 
 
@@ -76,20 +76,20 @@ def is_of_state(name: str) -> bool:
 
 
 def run_aside(path: Path, kind: str) -> Path | None:
-    """Move the files of the run in a folder aside, if there is one; where they are then. Raises as `moved_aside`."""
+    """Move the files of a run aside, if there is one; returns their new folder. Raises as `moved_aside`."""
     if RunDirectory(path).is_run() or any(path.glob(f".{kind}-*")):
         return moved_aside(path, kind, _OF_A_RUN)
     return None
 
 
 def moved_aside(path: Path, kind: str, names: Sequence[str]) -> Path:
-    """Move ``names``, as far as they are there, in this order into a folder ``KIND-N``, others stay; that folder.
+    """Move those of ``names`` that exist, in this order, into a new folder ``KIND-N``; returns that folder.
 
-    Raises RunError where that cannot be done; those moved go back then.
+    Raises RunError if that fails; the files already moved are then moved back.
     """
     number = next(n for n in range(1, 1 << 20) if not (path / f"{kind}-{n}").exists())
     hidden, final = path / f".{kind}-{number}", path / f"{kind}-{number}"
-    make_folder(hidden)  # unless a killed attempt has left it, perhaps with a part of the files
+    make_folder(hidden)  # it may exist already, with some of the files, if an earlier attempt was killed
     try:
         for name in names:
             if os.path.lexists(path / name):
@@ -105,12 +105,12 @@ def moved_aside(path: Path, kind: str, names: Sequence[str]) -> Path:
 
 
 def run_back(path: Path, aside: Path) -> None:
-    """Undo `run_aside`, as far as that can be done."""
+    """Undo `run_aside`, as far as possible."""
     move_back(path, aside, _OF_A_RUN)
 
 
 def move_back(path: Path, aside: Path, names: Sequence[str]) -> None:
-    """Undo `moved_aside`, as far as that can be done."""
+    """Undo `moved_aside`, as far as possible."""
     with contextlib.suppress(OSError, RunError):
         for name in names:
             if os.path.lexists(aside / name):
@@ -123,13 +123,13 @@ def move_back(path: Path, aside: Path, names: Sequence[str]) -> None:
 
 
 def remove_run(path: Path) -> None:
-    """Remove a run that was replaced, as far as its manifest names its files, and its folder if nothing else is in it.
+    """Remove a replaced run: the files that its manifest names, and its folder if that is then empty.
 
-    What cannot be removed stays.
+    Files that cannot be removed stay.
     """
     named: list[str] = []
     with contextlib.suppress(RunError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a damaged run may be replaced too
+        warnings.simplefilter("ignore")  # the run may be damaged
         manifest = read_manifest(path)[0]
         named = [*manifest.files, *manifest.result, *manifest.nonfinite]
     discard(path, [*named, LOCK])
@@ -138,7 +138,7 @@ def remove_run(path: Path) -> None:
 
 
 def discard(path: Path, written: Iterable[str]) -> None:
-    """Remove a run's log, snapshots and manifest, and what else is named in ``written``; what is not ours stays."""
+    """Remove a run's log, snapshots and manifest, and the files named in ``written``; other files stay."""
     state = path / STATE
     snapshots = [] if state.is_symlink() or not state.is_dir() else [*state.iterdir()]
     own = [file for file in snapshots if is_of_state(file.name)]
@@ -147,4 +147,4 @@ def discard(path: Path, written: Iterable[str]) -> None:
             file.unlink(missing_ok=True)
     for folder in (state, path / VARIANTS):
         with contextlib.suppress(OSError):
-            folder.rmdir()  # unless there is something of the user's in it, or it is a link
+            folder.rmdir()  # fails, as it should, if the user has files in it or it is a link

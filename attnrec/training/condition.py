@@ -1,4 +1,4 @@
-"""Is a run whole, how far did it come, and what can be done with it?"""
+"""Is a run whole, how far did it get, and how can it be repaired?"""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Condition:
 
     Attributes:
         run: its path.
-        state: ``finished``, ``interrupted`` (with a result so far), ``ended`` (either of them: the result is
-            damaged), ``diverged``, ``failed`` (in a file of one's own, before it had a model) or ``unfinished``.
-        step: of its newest snapshot.
+        state: ``finished``, ``interrupted`` (with a result so far), ``ended`` (one of these, but the result is
+            damaged), ``diverged``, ``failed`` (in the user's own code, before it had a model) or ``unfinished``.
+        step: the step of its newest snapshot.
         own: whether this user wrote it.
-        in_use: by whom it is being written, in words; "" by nobody.
-        files: what is wrong with each file, in a line; "" for one that is whole.
-        notes: what was got round, such as a damaged manifest.
-        advice: what can be done, in words.
+        in_use: the process that is writing it, in words; "" if there is none.
+        files: what is wrong with each file, in one line; "" for a file that is whole.
+        notes: problems that were worked around, such as a damaged manifest.
+        advice: what to do, in words.
     """
 
     run: str
@@ -44,11 +44,11 @@ class Condition:
 
 
 def condition_of(path: str | Path) -> Condition:
-    """Look at every file of a run.
+    """Check every file of a run.
 
     Raises:
-        InputError: it is no run.
-        RunError: it has no manifest that can be used.
+        InputError: it is not a run.
+        RunError: it has no usable manifest.
     """
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", RunWarning)
@@ -89,13 +89,13 @@ def _advice(state: str, files: dict[str, str], resumable: bool, newest: Snapshot
         return {
             "finished": "",
             "ended": "",
-            "interrupted": "`resume=True` goes on",
-            "unfinished": "`resume=True` goes on",
-            "failed": "mend the file, and train again in this folder",
-            "diverged": "`resume=True` goes on with another `lr`, and `attnrec train` with `replay=RUN` shows the step",
+            "interrupted": "`resume=True` continues it",
+            "unfinished": "`resume=True` continues it",
+            "failed": "fix the file, then train again in this folder",
+            "diverged": "`resume=True` with another `lr` continues; `attnrec train` with `replay=RUN` shows the step",
         }[state]
     if not resumable or any(not name.startswith("state/") and name not in made_again for name in damaged):
-        return "what is damaged cannot be made again: put a copy back, or train anew in another folder"
+        return "the damaged files cannot be restored: copy them back from a backup, or train again in another folder"
     if all(name.startswith("state/") and name not in of_newest for name in damaged):
         return "only an older snapshot is damaged, and nothing needs it while the newest one is intact"
-    return "`resume=True` goes on from the newest snapshot that is whole, and makes the result again"
+    return "`resume=True` continues from the newest snapshot that is whole, and writes the result again"

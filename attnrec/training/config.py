@@ -1,7 +1,7 @@
-"""Every option of a training, nested by component: the command line, `config.toml` and Python read it from here.
+"""All options of a training, nested by component: the command line, `config.toml` and Python read them from here.
 
-Each component declares its own options (`DataOptions`, `ModelOptions`, ...). Their names are all different, so that
-on the command line, in TOML and as keyword arguments they stand side by side.
+Each component declares its own options (`DataOptions`, `ModelOptions`, ...). Their names are all different, so on the
+command line, in TOML and as keyword arguments they need no nesting.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ class TrainConfig:
 
     @classmethod
     def of(cls, **options: Any) -> TrainConfig:
-        """Build from options by name, whatever component they belong to; raises as `from_mapping`."""
+        """Build from options by name, of any component; raises as `from_mapping`."""
         return cls.from_mapping(options)
 
     @classmethod
     def from_run(cls, values: dict[str, Any], source: str) -> TrainConfig:
-        """As `from_mapping`, of a file that holds all options; InputError where one is missing."""
+        """As `from_mapping`, for a file that must hold all options; InputError if one is missing."""
         missing = sorted(declared().keys() - values.keys())
         if missing:
-            raise InputError(f"{source} is damaged or of another version: it does not say {', '.join(missing)}")
+            raise InputError(f"{source} is damaged or was written by another version: it lacks {', '.join(missing)}")
         return cls.from_mapping(values, source)
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any], source: str = "the configuration") -> TrainConfig:
-        """Build from plain values as TOML gives them; those of a ``preset`` stand behind those given.
+        """Build from plain values as in TOML; given values override those of a ``preset``.
 
         Raises InputError for an unknown key or preset, or a value of the wrong type.
         """
@@ -62,7 +62,7 @@ class TrainConfig:
         return self._with(options, "options", fresh=False)
 
     def _with(self, values: dict[str, Any], source: str, *, fresh: bool) -> TrainConfig:
-        """``fresh``: options that take another's value do so anew where they are not given."""
+        """``fresh``: options that default to another option's value take it again unless they are given."""
         given: dict[str, dict[str, Any]] = {own.name: {} for own in fields(self)}
         for key, value in values.items():
             if key not in declared():
@@ -89,7 +89,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Declared:
-    """One option: the section of `TrainConfig` that it stands in, its field and the type of its values."""
+    """One option: its section of `TrainConfig`, its field and the type of its values."""
 
     section: str
     field: dataclasses.Field[Any]
@@ -98,7 +98,7 @@ class Declared:
 
 @cache
 def declared() -> dict[str, Declared]:
-    """Every option of a training by name, in order; what says how files are read comes last."""
+    """Every option of a training by name, in order; those for reading files come last."""
     found: list[Declared] = []
     for section, kind in get_type_hints(TrainConfig).items():
         assert issubclass(kind, Options)
@@ -120,14 +120,14 @@ def parse_toml(content: bytes, source: str) -> dict[str, Any]:
         return tomllib.loads(content.decode("utf-8-sig"))  # some editors write a byte order mark
     except RecursionError:
         raise InputError(f"{source} is not a file of options: its values are nested too deeply") from None
-    except ValueError as error:  # TOML's own errors, bytes that are not UTF-8, a number of thousands of digits
+    except ValueError as error:  # TOML errors, bytes that are not UTF-8, a number with thousands of digits
         raise InputError(f"{source} is not valid TOML: {error}") from error
 
 
 def to_toml(values: dict[str, Any]) -> str:
     """Values as TOML: strings, numbers, booleans, lists of them, and lists of tables of them."""
     text = "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
-    return text.replace("\x7f", "\\u007f")  # the one character that JSON leaves and TOML refuses
+    return text.replace("\x7f", "\\u007f")  # the only character that JSON does not escape and TOML refuses
 
 
 def _toml(value: Any) -> str:
@@ -135,7 +135,7 @@ def _toml(value: Any) -> str:
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_toml(own)}" for key, own in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)  # such values are written as in JSON
+    return json.dumps(value, ensure_ascii=False)  # strings, numbers and booleans are written as in JSON
 
 
 def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
@@ -145,7 +145,7 @@ def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
         if isinstance(value, str):
             return _parsed(key, value, wanted)
         return _of_classes(source, key, value)
-    if isinstance(wanted, UnionType):  # of an option that takes the value of another one when it is None
+    if isinstance(wanted, UnionType):  # an option that takes the value of another one if it is None
         if value is None:
             return None
         wanted = wanted.__args__[0]
@@ -157,7 +157,7 @@ def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
     if wanted == tuple[str, ...]:
         if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
             return tuple(value)
-        raise InputError(f"{source}: {key} must be a list of texts, not {shown(value)}")
+        raise InputError(f"{source}: {key} must be a list of strings, not {shown(value)}")
     if wanted == tuple[int, ...]:
         if isinstance(value, list | tuple) and all(type(item) is int for item in value):
             return tuple(value)
@@ -168,10 +168,10 @@ def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
 
 
 def _of_classes(source: str, key: str, value: Any) -> Spec | Specs:
-    """A class, or a list of them, as the text that stands for it."""
+    """The specification that stands for a class or a list of classes."""
     if isinstance(value, int | float | dict | None) or value == []:
         raise InputError(f"{source}: {key} must be a string, not {shown(value)}")
-    from attnrec.training.given import attention_of, model_of  # needs torch, which options do not
+    from attnrec.training.given import attention_of, model_of  # here, because it imports torch, which is slow
 
     return attention_of(value) if key == "attention" else model_of(value)
 

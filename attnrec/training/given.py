@@ -1,14 +1,14 @@
-"""Classes given for ``attention`` and ``model`` in place of a text, and the text that stands for them in a run.
+"""Classes given for ``attention`` and ``model`` instead of a string, and the specification that a run records for them.
 
-| the class was written in | what stands for it |
+| the class was written in | specification |
 |---|---|
 | attnrec | its name |
-| a file of its own, imported or read | ``FILE.py:CLASS``, and the file is read again, as from the command line |
-| a module of a package, or registered under a name by a module | ``PACKAGE.MODULE:CLASS`` |
+| a file of the user, imported or read | ``FILE.py:CLASS``; the file is read again, as from the command line |
+| a module of a package, or a module that registers it under a name | ``PACKAGE.MODULE:CLASS`` |
 | a notebook or a script | ``FILE.py:CLASS`` of a copy in the cache folder (`attnrec.core.own_source`) |
 
-So a run keeps the source of each, and a class of a notebook can be trained and loaded by other programs. Options are
-given as keyword arguments of `functools.partial`.
+So a run keeps the source of each, and other programs can train and load a class from a notebook. Options are given as
+keyword arguments of `functools.partial`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from attnrec.models.base import MODELS
 
 
 def attention_of(given: Any) -> Specs:
-    """What stands for a class, a partial of one, or a list of these and texts, one for each block.
+    """The specification of a class, a partial of one, or a list of these and strings, one for each block.
 
-    Raises InputError, in a line, for something else, or for a class of which no source can be kept.
+    Raises InputError for anything else, or for a class whose source cannot be kept.
     """
     several = isinstance(given, Sequence) and not isinstance(given, str)
     found = Specs(tuple(_spec(ATTENTION, one) for one in (given if several else [given])))
@@ -44,22 +44,20 @@ def attention_of(given: Any) -> Specs:
 
 
 def model_of(given: Any) -> Spec:
-    """As `attention_of`, for the class of a model or a partial of one."""
+    """As `attention_of`, for a model class or a partial of one."""
     found = _spec(MODELS, given)
     _check_text(MODELS, found)
     return found
 
 
 def _check_text(registry: Registry[Any], spec: Spec | Specs) -> None:
-    """InputError where a run could not be read again: its options are a text."""
+    """InputError if the specification, which a run stores as text, would be parsed as something else."""
     try:
         same = type(spec).parse(str(spec)) == spec
     except InputError:
         same = False
     if not same:
-        raise InputError(
-            f"{named(registry.option)}: {spec} has a + , : or = in a place where it would be read as something else"
-        )
+        raise InputError(f"{named(registry.option)}: {spec} has a + , : or = where it would be read as something else")
 
 
 def _spec(registry: Registry[Any], given: Any) -> Spec:
@@ -70,7 +68,7 @@ def _spec(registry: Registry[Any], given: Any) -> Spec:
     options: dict[str, Any] = {}
     if isinstance(given, functools.partial):
         if given.args:
-            raise InputError(f"{named(registry.option)}: the options of a partial are given by keyword")
+            raise InputError(f"{named(registry.option)}: give the options of a partial by keyword")
         given, options = given.func, given.keywords
     if not (inspect.isclass(given) and issubclass(given, registry.base)):
         raise InputError(f"{registry.option} must be a string or a subclass of {registry.bases}, not {shown(given)}")
@@ -93,17 +91,19 @@ def _name(registry: Registry[Any], cls: type) -> str:
         return f"{_kept_copy(cls)}:{cls.__name__}"
     module = sys.modules.get(cls.__module__)
     if getattr(module, cls.__qualname__, None) is not cls:
-        raise InputError(f"{cls.__qualname__} is not what {cls.__module__} has by that name: was it loaded anew?")
+        raise InputError(
+            f"{cls.__qualname__} is not the class of that name in {cls.__module__}: was the module reloaded?"
+        )
     file = getattr(module, "__file__", None) or ""
     is_file = "." not in cls.__module__ and not hasattr(module, "__path__") and file.endswith(".py")
-    if is_file and not known:  # what registers itself cannot be executed twice
+    if is_file and not known:  # a file that registers its class cannot be executed twice
         path = Path(file)
         return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{cls.__qualname__}"
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def _kept_copy(cls: type) -> Path:
-    """A file in the cache folder that defines a class of a notebook; one for each version of it."""
+    """A file in the cache folder that defines a class from a notebook, one file for each version of it."""
     content = standing_alone(cls).encode()
     folder = cache_folder().absolute() / "classes" / hashlib.sha256(content).hexdigest()[:16]
     path = folder / f"{cls.__name__}.py"

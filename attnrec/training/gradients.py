@@ -1,4 +1,4 @@
-"""The global gradient norm of every step, and what a summary says of it."""
+"""The global gradient norm of every step, and its summary over a run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SMALL = 1 << 17
 
 
 def global_gradient_norm(parameters: Iterable[nn.Parameter], clip: float = 0.0) -> Tensor:
-    """Euclidean norm of all gradients together, before they are scaled down to ``clip`` (0: never); a scalar."""
+    """Euclidean norm of all gradients together, before clipping them to ``clip`` (0: no clipping); a scalar."""
     present = [parameter for parameter in parameters if parameter.grad is not None]
     flat = [parameter.grad.reshape(-1) for parameter in present if parameter.grad is not None]
-    # the many small gradients as one vector: a call for each would take longer than the arithmetic
+    # join the many small gradients: a call for each would take longer than the arithmetic
     small = torch.cat([gradient for gradient in flat if len(gradient) < _SMALL] or [flat[0][:0]])
     vectors = [small, *(gradient for gradient in flat if len(gradient) >= _SMALL)]
     norm = torch.stack([torch.dot(vector, vector) for vector in vectors]).sum().sqrt()
@@ -26,7 +26,7 @@ def global_gradient_norm(parameters: Iterable[nn.Parameter], clip: float = 0.0) 
 
 
 class GradientSummary(TypedDict):
-    """The global gradient norm before clipping, over steps: ``last`` is that of the last one."""
+    """The global gradient norm before clipping, over steps; ``last`` is that of the last step."""
 
     mean: float
     max: float

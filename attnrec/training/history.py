@@ -1,4 +1,4 @@
-"""How a training went, as columns."""
+"""The log of a training as columns."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Column = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """The log of a run as columns of one length each; ``pandas.DataFrame(history.steps)`` makes a table of them.
+    """The log of a run as columns; ``pandas.DataFrame(history.steps)`` makes a table of them.
 
     Attributes:
         steps: ``step`` and ``epoch`` (int64), ``loss`` and ``grad_norm``, the norm of all gradients before clipping
-            (float64; NaN for a step that was left out because they were not finite).
-        evaluations: ``epoch`` (int64), ``seconds`` of training until then, and each metric on validation as
+            (float64; NaN for a step that was skipped because they were not finite).
+        evaluations: ``epoch`` (int64), ``seconds`` of training until then, and each metric on validation, such as
             ``full NDCG@10`` and ``sampled NDCG@10`` (float64).
     """
 
@@ -31,7 +31,7 @@ class History:
 
 
 def history(run: str | Path) -> History:
-    """The log of a run, also of one that is training now.
+    """The log of a run; it may still be training.
 
     Raises:
         InputError: it is not a run directory.

@@ -1,6 +1,6 @@
-"""Signals that end a program as requests: what is in progress ends well, and the state is saved.
+"""Handling signals that end a program as requests: the step in progress is completed, and the state is saved.
 
-Ctrl-C (SIGINT), SIGTERM, SIGHUP (the terminal has gone) and SIGUSR1 (a batch system's warning) all ask for the same.
+Ctrl-C (SIGINT), SIGTERM, SIGHUP (the terminal was closed) and SIGUSR1 (a batch system's warning) are treated alike.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # some systems lack some
 
 
 def handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Have ``handler`` called for the signals above; what was there before, by signal.
+    """Have ``handler`` called for the signals above; returns the previous handlers by signal.
 
-    A signal that is ignored stays so, as `nohup` wants it, and a shell for what it runs in the background. Outside the
-    main thread, where no handler can be set, nothing changes.
+    Ignored signals stay ignored: `nohup` relies on that, and so do shells for background jobs. Outside the main thread,
+    where no handler can be set, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
-    untouched = (signal.SIG_IGN, None)  # None: set by a program that Python runs in, and could not be set back
+    untouched = (signal.SIG_IGN, None)  # None: set by a program that embeds Python, and could not be restored
     return {number: signal.signal(number, handler) for number in numbers if signal.getsignal(number) not in untouched}
 
 
@@ -70,9 +70,9 @@ def _importing(frame: FrameType | None) -> bool:
 class InterruptRequest:
     """While entered, the first signal sets ``requested``, and a second Ctrl-C raises KeyboardInterrupt.
 
-    A step cut in two would leave random states and weights that belong to no step, and a resumed run would
-    differ from an uninterrupted one. Only Ctrl-C is ever repeated by a person: the others come in pairs by themselves,
-    from a shell and the system when a terminal is closed.
+    If a step were cut in two, random states and weights would belong to no step, and a resumed run would differ from an
+    uninterrupted one. A repeated Ctrl-C comes from a person; the other signals can come twice by themselves, from the
+    shell and the system when a terminal is closed.
     """
 
     def __init__(self) -> None:

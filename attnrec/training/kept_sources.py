@@ -1,11 +1,11 @@
-"""The sources of one's own variants and models, kept in the run that was trained with them, and who may execute them.
+"""The sources of the user's variants and models, which a run keeps, and when they may be executed.
 
 A run trained with ``attention='my_variant.py:MyAttention'`` has a copy at ``variants/my_variant.py``. The run's model
-is built from it as soon as the file has changed or is gone. Of a variant from a module or an installed package there is
-a copy of the module's file too, to tell that it has changed; the model is always built from what is installed.
+is built from the copy if the file has changed or is gone. For a variant from a module or an installed package, the run
+keeps a copy of the module's file too, to detect changes, but the model is always built from the installed one.
 
-A run that this user did not write executes nothing unless that is asked for, and then only what lies in the run itself
-or is installed.
+Opening a run that this user did not write executes no code unless the user allows it, and then only code that is in the
+run itself or installed.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a model is built from.
+    """The sources that a model is built from.
 
     Attributes:
-        model: its options, with names by which the model and its variants are found now.
-        files: name and content of the files that a run keeps a copy of.
+        model: its options, with names under which the registries find the model and its variants now.
+        files: name and content of the files that a run keeps copies of.
     """
 
     model: ModelOptions
@@ -45,24 +45,26 @@ class Sources:
 
 
 def named_sources(config: ModelOptions) -> Sources:
-    """Those that ``config`` names, as they are now.
+    """The sources that ``config`` names, as they are now.
 
-    Raises InputError if one cannot be found or read, or two files have one name.
+    Raises InputError if one cannot be found or read, or if two files have the same name.
     """
     found = list(_sources(config))
     files = {_kept_name(registry, spec, file): file for registry, spec, file in found}
     if len(files) < len({file for _, _, file in found}):
-        raise InputError(f"{_asked(config)} names two files of one name; a run keeps a copy of each")
+        raise InputError(
+            f"{_asked(config)}: two files have the same name, and a run must keep a copy of each: rename one"
+        )
     return Sources(config, {name: _read(file) for name, file in files.items()})
 
 
 def kept_sources(run: RunDirectory, config: ModelOptions, *, trust_code: bool = False) -> Sources:
-    """Those of a run: where a file has changed since, or is gone, by the copy in the run.
+    """The sources of a run; if a file has changed since or is gone, the copy in the run is used.
 
-    Of a run that somebody else wrote, it is always the copy.
+    For a run that somebody else wrote, always the copy.
 
     Raises:
-        InputError: somebody else wrote the run, and its code is not trusted, or does not lie in the run.
+        InputError: somebody else wrote the run, and its code is not trusted, or is not in the run.
         RunError: a copy is damaged.
     """
     kept = run.variant_files()
@@ -81,7 +83,7 @@ def kept_sources(run: RunDirectory, config: ModelOptions, *, trust_code: bool = 
 
 
 def error_of_own_code(trainer: Trainer, error: BaseException) -> RunError | None:
-    """An exception that the code of one's own variant has raised, as an error that says where; None for another."""
+    """An exception raised by the code of the user's variant, as an error that says where; None for any other."""
     own = {type(module).__module__ for module in trainer.model.modules() if isinstance(module, Component)}
     own = {name for name in own if not name.startswith("attnrec.")}
     names = {frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)}
@@ -92,7 +94,7 @@ def error_of_own_code(trainer: Trainer, error: BaseException) -> RunError | None
 
 
 def changed_sources(run: RunDirectory, config: ModelOptions) -> list[Path]:
-    """The files of variants and models in ``config`` of which ``run`` keeps a copy that differs."""
+    """The files of variants and models in ``config`` that differ from the copies in ``run``."""
     kept = run.variant_files()
     return [
         file
@@ -102,14 +104,14 @@ def changed_sources(run: RunDirectory, config: ModelOptions) -> list[Path]:
 
 
 def mended(run: RunDirectory, config: ModelOptions) -> bool:
-    """Whether ``run`` came to no model, and the files that it failed with have changed since."""
+    """Whether ``run`` failed before it had a model, and its source files have changed since."""
     manifest = run.manifest
-    came_to_nothing = manifest.may_begin_again and all(one.weights is None for one in manifest.snapshots)
-    return bool(came_to_nothing and changed_sources(run, config))
+    has_no_model = manifest.may_begin_again and all(one.weights is None for one in manifest.snapshots)
+    return bool(has_no_model and changed_sources(run, config))
 
 
 def asked_for(config: ModelOptions) -> list[tuple[Registry[Any], Spec]]:
-    """The components that ``config`` names, each with where it is registered; those that its model uses only."""
+    """The components that ``config`` names and its model uses, each with its registry."""
     found: list[tuple[Registry[Any], Spec]] = [(MODELS, config.model)]
     if "attention" in MODELS.find(config.model.name).uses:
         found += [(ATTENTION, spec) for spec in config.attention.parts]
@@ -125,11 +127,13 @@ def _asked(config: ModelOptions) -> str:
 def _check_foreign(run: RunDirectory, spec: Spec, trust_code: bool, within: bool) -> None:
     if not trust_code:
         raise InputError(
-            f"{run} was not written by you, and its model is made by code of its own ({spec.name}): look at it first, "
-            "and give `trust_code=True` if it may be executed"
+            f"{run} was not written by you, and its model runs code in it ({spec.name}): look at it first, "
+            "and give `trust_code=True` to let it be executed"
         )
     if not within:
-        raise InputError(f"{run} was not written by you, and {spec.name} is outside it: only code in it is executed")
+        raise InputError(
+            f"{run} was not written by you, and {spec.name} is outside it: only code in the run is executed"
+        )
 
 
 def _sources(config: ModelOptions) -> Iterator[tuple[Registry[Any], Spec, Path]]:
@@ -139,14 +143,14 @@ def _sources(config: ModelOptions) -> Iterator[tuple[Registry[Any], Spec, Path]]
         if file is None:
             cls = registry.find(spec.name)
             module = None if cls.__module__.startswith("attnrec.") else sys.modules.get(cls.__module__)
-            source = getattr(module, "__file__", None)  # a notebook has none
+            source = getattr(module, "__file__", None)  # None in a notebook
             file = Path(source) if source else None
         if file is not None:
             yield registry, spec, file.resolve()
 
 
 def _kept_name(registry: Registry[Any], spec: Spec, file: Path) -> str:
-    """A file keeps its name; a module gets its dotted one, as many packages have an ``attention.py``."""
+    """A file keeps its name; a module's copy gets the dotted name, as many packages have an ``attention.py``."""
     return file.name if spec.file else f"{registry.find(spec.name).__module__}.py"
 
 

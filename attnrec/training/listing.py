@@ -1,4 +1,4 @@
-"""The options in the help text of functions that take them as keyword arguments, from where they are declared."""
+"""Adding the declared options to the docstrings of functions that take them as keyword arguments."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _WIDTH = 116  # characters of a line
 
 
 def listing_options(*, without: Collection[str] = ()) -> Callable[[F], F]:
-    """Decorator that adds every option of a training, with its default and meaning, to what ``help`` shows."""
+    """Decorator that adds every option of a training, with its default and meaning, to the docstring."""
 
     def decorate(function: F) -> F:
-        if function.__doc__:  # python -OO has none
+        if function.__doc__:  # python -OO removes docstrings
             function.__doc__ += "\n" + textwrap.indent(options_text(without), "    ", bool)
         return function
 
@@ -27,7 +27,7 @@ def listing_options(*, without: Collection[str] = ()) -> Callable[[F], F]:
 
 
 def options_text(without: Collection[str] = ()) -> str:
-    """Every option as ``name = default: meaning``, by the groups in which the command line shows them."""
+    """Every option as ``name = default: meaning``, in the groups of the command line's help."""
     presets = " ".join(f"{name!r}: {preset.text}" for name, preset in PRESETS.items())
     groups = {"Options": _entry("preset", "None", presets)}
     for name, one in declared().items():
@@ -45,7 +45,7 @@ def _entry(name: str, default: str, meaning: str) -> list[str]:
 def _default(one: Declared) -> str:
     default = one.field.default
     if default is None:
-        return f"that of {one.field.metadata['like']}"
+        return f"as {one.field.metadata['like']}"
     return shown(str(default) if isinstance(default, Spec | Specs) else default)
 
 

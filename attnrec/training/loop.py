@@ -1,8 +1,8 @@
 """The training loop: epochs, validation, early stopping, interruption, snapshots.
 
-Everything random follows from the seed: the order of users from (seed, epoch), negatives from a generator
-of their own, dropout from torch's global one. A snapshot between steps holds both generators, so a
-resumed run goes through the same numbers as an uninterrupted one.
+Everything random follows from the seed: the order of users from (seed, epoch), negatives from their own
+generator, dropout from torch's global one. A snapshot between steps holds both generators, so a
+resumed run computes the same numbers as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from attnrec.training.summary import Summary, summarised
 from attnrec.training.tensors import from_bytes, to_bytes
 from attnrec.training.writer import RunWriter
 
-_FLUSH_EVERY = 16  # steps between readings of losses and norms, each of which waits for a GPU
-_SECONDS_BETWEEN = 4.0  # snapshots, and readings of slow steps
-_SNAPSHOT_SHARE = 0.012  # of the time, at most, goes into snapshots
+_FLUSH_EVERY = 16  # steps between readings of losses and norms, because each reading waits for the GPU
+_SECONDS_BETWEEN = 4.0  # least time between snapshots, and most between readings of losses
+_SNAPSHOT_SHARE = 0.012  # largest share of the time spent on snapshots
 
 
 class Trainer:
@@ -51,9 +51,9 @@ class Trainer:
         config: all options.
         run: the run directory that it writes to.
         data: the interactions that ``config.data.dataset`` names.
-        observer: is told of steps and evaluations.
-        vocabulary: of the run that it starts from; items that are not in it are left out.
-        sources: what the model is built from, where that is not what ``config.model`` names now.
+        observer: called at steps and evaluations.
+        vocabulary: that of the run to start from; items that are not in it are left out.
+        sources: the sources to build the model from; by default those that ``config.model`` names now.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Trainer:
         self.sources = sources or named_sources(config.model)
         self.model = build_for(config, data, self.device, self.sources)
         self.model.fit_counts(self.split)
-        # so that dropout does not depend on how much a variant's start has drawn
+        # seed again, so that dropout does not depend on how many numbers a variant's initialisation drew
         torch.manual_seed(config.training.seed)
         self.optimizer = build_optimizer(config.training, self.model.parameters())
         self.learns = any(parameter.requires_grad for parameter in self.model.parameters())
@@ -96,12 +96,12 @@ class Trainer:
         self.best_metrics: Metrics = {}
         self.best_weights: bytes | None = None
         self.interrupt = InterruptRequest()
-        self.last_step = -1  # of this session, where it is not the end of the training
+        self.last_step = -1  # stop after this step; -1: train to the end
         self.next_snapshot = time.monotonic() + _SECONDS_BETWEEN
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The ids of the data in the model's order, and which items it does not learn."""
+        """The ids of the data in the model's order, and the items that it was not trained on."""
         items = self.data.item_ids
         untrained = tuple(item for item, known in zip(items, self.trained[1:].tolist(), strict=True) if not known)
         users = self.data.user_ids if self.config.model.user_vector else ()
@@ -112,11 +112,11 @@ class Trainer:
     def fit(self, writer: RunWriter) -> Summary:
         """Train, write the run, and return the summary.
 
-        The first Ctrl-C (or another signal of `interrupts`) ends the training after the step in progress, but not the
-        run: a snapshot is taken, the best model tested. A second one stops at once, and the last snapshot remains.
+        The first Ctrl-C (or another signal of `interrupts`) ends the training after the step in progress; then a
+        snapshot is taken and the best model is tested. A second Ctrl-C stops at once, and the last snapshot remains.
 
         Raises:
-            NotFinite: a loss or a gradient is not finite; the step is kept, for `attnrec.training.run.replay`.
+            NotFinite: a loss or a gradient is not finite; the step is kept for `attnrec.training.run.replay`.
             RunError: a file cannot be written.
         """
         self.writer = writer
@@ -131,8 +131,8 @@ class Trainer:
                 keep_step(self, error)
                 raise
             interrupted = self.interrupt.requested and not self._finished()
-            if writer.manifest.snapshots[0].log_bytes < writer.log.end:  # a step or an evaluation came since
-                self._snapshot()  # before anything is tested or shown
+            if writer.manifest.snapshots[0].log_bytes < writer.log.end:  # steps or evaluations since the last snapshot
+                self._snapshot()  # save them before anything is tested or shown
             if interrupted and writer.has_result:
                 return self._earlier_result()
             self.observer.testing(self, interrupted)
@@ -152,7 +152,7 @@ class Trainer:
             self._snapshot_if_due()
 
     def train_until(self, step: int) -> None:
-        """Train on until ``step`` steps have been done since the beginning, or Ctrl-C; raises as `fit`."""
+        """Continue training until ``step`` steps in total, or until Ctrl-C; raises as `fit`."""
         self.last_step = step
         self._train_epochs()
 
@@ -166,7 +166,7 @@ class Trainer:
         return 0 < self.config.evaluation.patience <= self.progress.waited
 
     def _train_epoch(self) -> bool:
-        """The steps left of the current epoch; False when interrupted before its end."""
+        """Do the remaining steps of the current epoch; False if stopped before its end."""
         progress = self.progress
         first, done, seconds = progress.step, 0, 0.0
         pending: list[tuple[Tensor, bool]] = []
@@ -187,10 +187,10 @@ class Trainer:
             progress.positions_per_second = done / seconds
             self.observer.stepped(self)
             if self.interrupt.requested:
-                self._snapshot()  # at once: who asks for the end may not wait for a validation
+                self._snapshot()  # now: whoever sent the signal may not wait for a validation
             if stopping and not last:
                 return False
-            if not last:  # then the validation may still belong to it
+            if not last:  # after the last step, wait, so that the snapshot includes a validation
                 self._snapshot_if_due()
             mark = time.perf_counter()
         if first == 0:
@@ -198,9 +198,9 @@ class Trainer:
         return True
 
     def step(self, batch: SequenceBatch) -> tuple[Tensor, bool]:
-        """One optimiser step; the loss and the gradient norm, [2], and whether the step was skipped for them."""
+        """One optimiser step; returns loss and gradient norm, [2], and whether it was skipped as not finite."""
         values = self.backward(batch)
-        # to ask for each step's values is to wait for a GPU, so only where it was wanted
+        # reading the values of every step waits for the GPU, so do it only if steps may be skipped
         skipped = self.progress.skipped < self.config.training.skip_nonfinite and not bool(values.isfinite().all())
         if skipped:
             self.progress.skipped += 1
@@ -209,7 +209,7 @@ class Trainer:
         return values, skipped
 
     def backward(self, batch: SequenceBatch) -> Tensor:
-        """The gradients of a batch, clipped, in the parameters; the loss, and their norm before, [2]."""
+        """Compute the clipped gradients of a batch; returns the loss and the gradient norm before clipping, [2]."""
         config = self.config.training
         steps = config.epochs * len(self.batches)
         for group in self.optimizer.param_groups:
@@ -227,7 +227,7 @@ class Trainer:
         return torch.stack([loss.detach(), norm])
 
     def _read(self, pending: list[tuple[Tensor, bool]]) -> None:
-        """Log the losses and norms gathered since the last reading; NotFinite if one is not."""
+        """Log the losses and norms since the last reading; raises NotFinite if one is not finite."""
         progress = self.progress
         values = torch.stack([own for own, _ in pending]).tolist()
         skipped = [was for _, was in pending]
@@ -245,11 +245,11 @@ class Trainer:
                 self.last_batch_gradients.add(norm)
             self.writer.log.write({"step": step, "epoch": progress.epoch, "loss": loss, "grad_norm": norm})
             progress.loss, progress.grad_norm = loss, norm
-        self.writer.log.flush()  # for who reads it meanwhile
+        self.writer.log.flush()  # for other programs that read the log during the training
 
     @property
     def steps_done(self) -> int:
-        """Optimiser steps since the beginning."""
+        """Optimiser steps since the beginning of the training."""
         return (self.progress.epoch - 1) * len(self.batches) + self.progress.step
 
     def _diverged(self, what: str, step: int) -> NotFinite:
@@ -285,8 +285,8 @@ class Trainer:
         self.observer.evaluated(self, metrics)
 
     def _earlier_result(self) -> Summary:
-        """What the run has from before, for one that went on from a snapshot before its result and did not reach it."""
-        warnings.warn(f"{self.run} has not come as far as its result again, which stays as it is", RunWarning, 2)
+        """The existing result of a run that was resumed from before that result and interrupted before reaching it."""
+        warnings.warn(f"{self.run} was interrupted before the step of its earlier result, which is kept", RunWarning, 2)
         return {**RunDirectory.open(self.run.path).result(), "interrupted": True}
 
     def _finish(self, interrupted: bool) -> Summary:
@@ -313,7 +313,7 @@ class Trainer:
         self.next_snapshot = now + max(_SECONDS_BETWEEN, (now - begun) / _SNAPSHOT_SHARE)
 
     def start_from(self, run: RunDirectory) -> None:
-        """Begin with the best weights of another run; InputError where it has none, RunError where they do not fit."""
+        """Start from the best weights of another run; InputError if it has none, RunError if they do not fit."""
         weights = run.weights()
         try:
             self.model.load_state_dict(weights)
@@ -321,20 +321,20 @@ class Trainer:
             raise RunError(f"the weights of {run} do not fit its configuration") from error
 
     def restore(self, run: RunDirectory) -> Snapshot:
-        """Put the newest snapshot of a run that is whole back, or the oldest with that best model if the run diverged.
+        """Restore the newest whole snapshot; if the run diverged, rather the one before, if it has the same best model.
 
-        Returns which one it was.
+        Returns the restored snapshot.
 
         Raises:
-            InputError: the run is of other data.
+            InputError: the run was trained on other data.
             RunError: no snapshot is whole.
         """
         self.check_data(run)
         whole = run.snapshots()
         found = next(whole, None)
         if found is None:
-            raise RunError(f"{run} cannot be resumed: no snapshot of it is whole")
-        # the step that made a run diverge may lie before its newest snapshot, but no better model may be lost
+            raise RunError(f"{run} cannot be resumed: all of its snapshots are damaged")
+        # the step that made a run diverge may be before its newest snapshot; go back, unless a better model is lost
         older = next(whole, None) if run.manifest.diverged else None
         if older is not None and older[0].weights == found[0].weights:
             found = older
@@ -343,7 +343,7 @@ class Trainer:
         return snapshot
 
     def check_data(self, run: RunDirectory) -> None:
-        """Raise InputError where the data are not those that a run was started with."""
+        """Raise InputError if the data are not those that the run was started with."""
         own, known = self.vocabulary, run.vocabulary()
         ids_are_known = (own.items, own.users, own.untrained) == (known.items, known.users, known.untrained)
         if own.features != known.features:

@@ -10,9 +10,9 @@ mean over positions of
 | `ssm` | -log softmax(s)_+ over the true and K sampled items | sampled softmax, uncorrected: Jean et al., ACL 2015 |
 | `ce` | -log softmax(s)_+ over all items | full softmax cross-entropy |
 
-What a naive form keeps for the backward pass is as large as positions x items (`ce`) or positions x K x d.
-Here a chunk's scores are formed, turned into their share of both gradients, and overwritten by the next
-chunk, so memory is bounded whatever the catalogue.
+A naive form keeps positions x items (`ce`) or positions x K x d numbers for the backward pass. Here the scores of a
+chunk are computed, turned into their share of both gradients, and overwritten by the next chunk, so memory does not
+grow with the catalogue.
 
 Shape legend: N positions, d model width, I items, K negatives.
 """
@@ -28,13 +28,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 _CHUNK_ELEMENTS = 1 << 21
-_SAFE_EXPONENT = 60.0  # exp of scores within +-60 and sums of them stay inside float32
+_SAFE_EXPONENT = 60.0  # exp of scores within +-60, and sums of them, fit into float32
 
 _Gradients = tuple[Tensor, Tensor, Tensor]
 
 
 class _GradientsInForward(torch.autograd.Function):
-    """A scalar of (outputs, table) whose value and gradients one function computes together."""
+    """A scalar function of (outputs, table); ``compute`` returns its value and both gradients together."""
 
     @staticmethod
     def forward(ctx: Any, outputs: Tensor, table: Tensor, compute: Callable[[Tensor, Tensor], _Gradients]) -> Tensor:
@@ -47,7 +47,7 @@ class _GradientsInForward(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
         d_outputs, d_table = ctx.saved_tensors
         (factor,) = grad_outputs
-        if factor.device.type == "cpu" and factor == 1:  # as in every training step: spare a pass over the table
+        if factor.device.type == "cpu" and factor == 1:  # as in every training step; saves a pass over the table
             return d_outputs, d_table, None
         return d_outputs * factor, d_table * factor, None
 
@@ -80,7 +80,7 @@ def sampled_loss(
 
 
 def sampled_softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
-    """`ssm`; arguments and result as those of `sampled_loss`."""
+    """`ssm`; arguments and result as for `sampled_loss`."""
 
     def term(scores: Tensor) -> tuple[Tensor, Tensor]:
         log_shares = scores.log_softmax(1)
@@ -98,10 +98,10 @@ def _over_sampled(
     negatives: Tensor,
     term: Callable[[Tensor], tuple[Tensor, Tensor]],
 ) -> Tensor:
-    """Mean over positions of a loss of the scores of the true item and of the sampled ones.
+    """Mean over positions of a loss on the scores of the true item and the sampled ones.
 
-    ``term`` takes scores [n, 1 + K], the true item's first, which it may overwrite, and gives the sum of the
-    positions' losses and its derivative by the scores.
+    ``term`` takes scores [n, 1 + K], the true item's first; it may overwrite them. It returns the sum of the losses
+    over positions, and its derivative by the scores.
     """
 
     def compute(f: Tensor, e: Tensor) -> _Gradients:
@@ -142,7 +142,7 @@ def full_softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor) -> Tensor
         d_e = torch.zeros_like(e)
         size = max(1, _CHUNK_ELEMENTS // items)
         buffer = f.new_empty(min(size, count), items)
-        # |s| <= |f||e|: where that is small, exp needs no maximum taken off first, a pass saved
+        # |s| <= |f||e|: if that is small, exp is safe without subtracting the maximum, which saves a pass
         bounded = bool(f.norm(dim=1).max() * vectors.norm(dim=1).max() <= _SAFE_EXPONENT)
         log_sums = f.new_empty(count)
         d_f = torch.empty_like(f)
@@ -180,6 +180,6 @@ def gbce_beta(num_negatives: int, num_items: int, t: float) -> float:
 
 def _inner(rows: Tensor, f: Tensor) -> Tensor:
     """<rows[n, k], f[n]>: [n, k, d] with [n, d] to [n, k]."""
-    if rows.shape[1] <= 4:  # tiny products: two plain passes beat a batched matrix product
+    if rows.shape[1] <= 4:  # for so few rows, two plain passes are faster than a batched matrix product
         return (rows * f[:, None]).sum(-1)
     return torch.bmm(rows, f[..., None])[..., 0]

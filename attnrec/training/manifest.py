@@ -1,8 +1,8 @@
-"""`manifest.json`: which files make up a run, each with its SHA-256; written last, so that it never names what is not
-there. What it does not name is not part of the run.
+"""`manifest.json`: the files that make up a run, each with its SHA-256. It is written last, so that it never names a
+missing file. Files that it does not name are not part of the run.
 
-It has a checksum of itself, and a signature by which the user who wrote it knows it again (`attnrec.core.signing`). The
-one before it is kept as `manifest.previous.json`, for the day when the newer one is damaged.
+It holds its own checksum, and a signature that tells whether this user wrote it (`attnrec.core.signing`). The previous
+manifest is kept as `manifest.previous.json`, in case the newer one is damaged.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Snapshot:
     """One moment of a training, between two steps.
 
     Attributes:
-        number: counted up over the run.
+        number: number of the snapshot, counted over the run.
         step: optimiser steps done.
-        state: everything that going on from here needs.
-        weights: the best on validation so far; None before the first evaluation.
-        log_bytes, log_sha256: the part of `metrics.jsonl` written by then.
+        state: everything needed to continue from here.
+        weights: the best weights on validation so far; None before the first evaluation.
+        log_bytes, log_sha256: length and checksum of the part of `metrics.jsonl` written by then.
     """
 
     number: int
@@ -58,13 +58,13 @@ class Manifest:
 
     Attributes:
         data: checksum of the interactions that it is trained on, times included.
-        files: SHA-256 by name, of what was written at the start.
-        changing: a new SHA-256 by name, while such a file is being replaced.
-        snapshots: newest first, two at most.
-        result: SHA-256 by name, of what the end of a training wrote; empty while it goes on.
-        diverged: why the training ended, where a loss, gradient or score was not finite; "" otherwise.
-        failed: why it ended, where a component of one's own raised before the first evaluation; "" otherwise.
-        nonfinite: SHA-256 by name, of what was kept of that step; empty where nothing was.
+        files: SHA-256 by name of the files written at the start.
+        changing: new SHA-256 by name of files that are being replaced.
+        snapshots: at most two, newest first.
+        result: SHA-256 by name of the files written at the end of a training; empty while it runs.
+        diverged: why the training ended, if a loss, gradient or score was not finite; "" otherwise.
+        failed: why it ended, if the user's own component raised before the first evaluation; "" otherwise.
+        nonfinite: SHA-256 by name of the kept state before the step that was not finite; empty if none was kept.
         own: whether this user wrote it.
     """
 
@@ -80,7 +80,7 @@ class Manifest:
 
     @property
     def may_begin_again(self) -> bool:
-        """Whether the training ended by a fault of its own, so that another may take its folder."""
+        """Whether the training diverged or failed, so that a new one may begin in its folder."""
         return bool(self.diverged or self.failed)
 
     def sums(self, name: str) -> set[str]:
@@ -90,9 +90,9 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest, before: bytes | None, *, signed: bool) -> bytes:
-    """Make ``manifest`` that of the run, and keep the content of the one ``before``; its content.
+    """Write ``manifest`` as that of the run, and ``before`` as the previous one; returns the new content.
 
-    ``signed``: whether this user stands for what it names. Raises RunError when it cannot be written.
+    ``signed``: whether this user vouches for the files that it names. Raises RunError if it cannot be written.
     """
     body: dict[str, Any] = {"format": _FORMAT, **asdict(manifest)}
     del body["own"]
@@ -106,9 +106,9 @@ def write_manifest(folder: Path, manifest: Manifest, before: bytes | None, *, si
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
-    """The manifest of a run and its content; the previous one, with a `RunWarning`, where the last one is damaged.
+    """The manifest of a run and its content; the previous one, with a `RunWarning`, if the last one is damaged.
 
-    Raises RunError where neither can be used.
+    Raises RunError if neither can be used.
     """
     try:
         return _read(folder / MANIFEST)
@@ -116,9 +116,9 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
         try:
             found = _read(folder / PREVIOUS)
         except (OSError, ValueError):
-            raise RunError(f"{folder / MANIFEST} is {_state(error)}, and no earlier one can be used") from error
+            raise RunError(f"{folder / MANIFEST} is {_state(error)}, and so is the previous one") from error
         warnings.warn(
-            f"{folder / MANIFEST} is {_state(error)}: the one before it is used, and what came later is not seen",
+            f"{folder / MANIFEST} is {_state(error)}: using the previous one, without anything written after it",
             RunWarning,
             stacklevel=2,
         )
@@ -126,8 +126,8 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
 
 
 def is_run_of_another(folder: Path) -> bool:
-    """Whether a folder looks like a run, and not like one that this user wrote."""
-    # an incomplete copy has some of what a training leaves, and no manifest to say whose it is
+    """Whether a folder looks like a run that this user did not write."""
+    # an incomplete copy has some files of a run, but no manifest that says who wrote it
     names = (MANIFEST, PREVIOUS, "vocabulary.json", "metrics.jsonl", "weights.safetensors", "state", "variants")
     if not any((folder / name).exists() for name in names):
         return False
@@ -138,13 +138,13 @@ def is_run_of_another(folder: Path) -> bool:
 
 
 def problem_of_previous(folder: Path) -> str:
-    """What is wrong with the manifest that stands in for a damaged one, in a line; "" if it is whole or not there."""
+    """What is wrong with the previous manifest, in one line; "" if it is whole or there is none."""
     try:
         _read(folder / PREVIOUS)
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
-        return f"{folder / PREVIOUS} is {_state(error)}: it could not stand in for {MANIFEST}"
+        return f"{folder / PREVIOUS} is {_state(error)}: it could not replace a damaged {MANIFEST}"
     return ""
 
 
@@ -157,21 +157,21 @@ def _canonical(body: dict[str, Any]) -> bytes:
 
 
 def _read(path: Path) -> tuple[Manifest, bytes]:
-    """ValueError where the content is not a manifest."""
+    """The manifest and its content; ValueError if the content is not a manifest."""
     if other := instead_of_file(path):
         raise ValueError(f"it is {other}")
     content = path.read_bytes()
     try:
         body = json.loads(content)
     except RecursionError:
-        raise ValueError("it does not read") from None
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(body, dict):
         raise ValueError("not a JSON object")
     checksum, signed = body.pop("checksum", None), body.pop("signature", None)
     if not isinstance(signed, str) or checksum != sha256(_canonical(body)):
-        raise ValueError("its checksum is not that of its content")
+        raise ValueError("its checksum does not match its content")
     if body.pop("format", None) != _FORMAT:
-        raise ValueError("it is of another version of attnrec")
+        raise ValueError("it was written by another version of attnrec")
     try:
         snapshots = tuple(_snapshot(entry) for entry in body.pop("snapshots"))
         manifest = Manifest(**body, snapshots=snapshots, own=is_own(checksum, signed))
@@ -189,7 +189,7 @@ def _snapshot(entry: dict[str, Any]) -> Snapshot:
 
 
 def _check(manifest: Manifest) -> None:
-    """ValueError where a name is not one of its kind, or something is not of its type: anybody can write a manifest."""
+    """ValueError for an invalid name or type: anybody can write a manifest, so nothing in it is trusted."""
     stored = [file for one in manifest.snapshots for file in (one.state, one.weights) if file is not None]
     for pattern, names in (
         (r"config\.toml|vocabulary\.json|variants/[^/]+", manifest.files.items()),
@@ -200,7 +200,7 @@ def _check(manifest: Manifest) -> None:
     ):
         for name, checksum in names:
             if not re.fullmatch(pattern, name) or name.endswith(("/.", "/..")) or "\0" in name:
-                raise ValueError(f"{name!r} is not a name of such a file in a run")
+                raise ValueError(f"{name!r} is not a valid name for this file of a run")
             name.encode()
             if not _SUM.fullmatch(checksum):
                 raise ValueError(f"{name} has no checksum")

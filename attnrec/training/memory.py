@@ -1,8 +1,8 @@
-"""What a training needs in memory at least, so that one that cannot fit is refused before anything is built.
+"""The least memory that a training needs, so that one that cannot fit is refused before anything is built.
 
-Only what is there for certain is counted: the parameters with their gradients and Adam's two averages, what a batch of
-the mean size keeps for the backward pass, and sampled negatives. What an operator adds, and copies, are left out, so
-nothing that fits is refused.
+Only memory that is certainly needed is counted: the parameters with their gradients and Adam's two averages, what half
+a batch of average histories keeps for the backward pass, and sampled negatives. Copies, and what an operator adds, are
+not counted, so a training that fits is never refused.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from attnrec.training.config import TrainConfig
 
 _FLOAT, _LONG = 4, 8  # bytes
 _WITH_GRADIENT_AND_AVERAGES = 4
-_KEPT_BY_A_BLOCK = 5  # rows of width d: the input of attention, queries, keys, values, and what the ReLU gives
+_KEPT_BY_A_BLOCK = 5  # rows of width d: the input of attention, queries, keys, values, and the output of the ReLU
 _SIZES = ("dim", "blocks", "max_len", "negatives", "batch_size", "user_vector")
 
 
 @dataclass(frozen=True)
 class TrainingSize:
-    """How large the data of a training are.
+    """The size of a training's data.
 
     Attributes:
-        items, users: of the data.
-        trained: users with something to predict.
-        history: mean number of positions predicted for each of these, at most `max_len` each.
+        items, users: numbers of items and users in the data.
+        trained: number of users with something to predict.
+        history: mean number of positions predicted for each of them, at most `max_len` each.
     """
 
     items: int
@@ -43,15 +43,15 @@ class TrainingSize:
 
     @classmethod
     def of(cls, batches: TrainingBatches, data: Interactions) -> TrainingSize:
-        """Those of a training with these batches."""
+        """The size of a training with these batches."""
         users = len(batches.users)
         return cls(data.num_items, data.num_users, users, batches.positions / max(1, users))
 
 
 def least_parameters(config: TrainConfig, size: TrainingSize, **other: Any) -> int:
-    """Parameters of SASRec without its operators', 0 of another model; ``other``: options with another value."""
+    """Number of parameters of SASRec without its operators, 0 for other models; ``other``: options to override."""
     if config.model.model != ModelOptions().model:
-        return 0  # another model may have none
+        return 0  # other models may have no parameters
     value = _reader(config, other)
     d, blocks, bias = value("dim"), value("blocks"), int(value("bias"))
     tables = (size.items + 1) * (1 if value("shared_embedding") else 2)
@@ -63,7 +63,7 @@ def least_parameters(config: TrainConfig, size: TrainingSize, **other: Any) -> i
 
 
 def least_bytes(config: TrainConfig, size: TrainingSize, **other: Any) -> int:
-    """Bytes that a training needs at least; ``other``: options with another value."""
+    """Least number of bytes that a training needs; ``other``: options to override."""
     value = _reader(config, other)
     needed = least_parameters(config, size, **other) * _FLOAT * _WITH_GRADIENT_AND_AVERAGES
     histories = min(value("batch_size"), size.trained)
@@ -72,13 +72,13 @@ def least_bytes(config: TrainConfig, size: TrainingSize, **other: Any) -> int:
     needed += positions * value("dim") * _KEPT_BY_A_BLOCK * value("blocks") * width
     if value("loss") != "ce":
         ids = value("negatives") + 1
-        needed += 2 * positions * ids * _LONG  # the drawn ones, and beside the true items
-        needed += ids * value("dim") * _FLOAT  # the vectors for one position at least
+        needed += 2 * positions * ids * _LONG  # the drawn negatives, and their copy with the true items
+        needed += ids * value("dim") * _FLOAT  # the vectors for at least one position
     return int(needed)
 
 
 def check_memory(config: TrainConfig, size: TrainingSize, device: torch.device) -> None:
-    """InputError, with the option to lower, where a training cannot fit in the memory of the device."""
+    """InputError, naming the option to lower, if a training cannot fit in the memory of the device."""
     needed = least_bytes(config, size)
     usual = {name: TrainConfig().value(name) for name in _SIZES}
     with_usual = {name: least_bytes(config, size, **{name: value}) for name, value in usual.items()}

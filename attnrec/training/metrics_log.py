@@ -1,4 +1,4 @@
-"""`metrics.jsonl` as a training writes it: appended to, and known by its length and checksum at every snapshot."""
+"""Writing `metrics.jsonl`: lines are appended, and each snapshot records the file's length and checksum."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _BUFFER = 1 << 16  # bytes
 
 
 class MetricsLog:
-    """The file from ``size`` on; what stands behind that is of a training that got no further snapshot, and is cut.
+    """Appends to the file from ``size`` bytes on; anything after that was never part of a snapshot, and is cut off.
 
-    Raises RunError when it cannot be written, here and in every method.
+    All methods raise RunError if the file cannot be written.
     """
 
     def __init__(self, path: Path, size: int = 0) -> None:
@@ -27,7 +27,7 @@ class MetricsLog:
         try:
             content = path.read_bytes()[:size] if size else b""
             if size and path.stat().st_nlink > 1:
-                replace_file(path, content)  # a backup made of hard links keeps what it has
+                replace_file(path, content)  # write a new file: a backup with hard links must not change
             self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
             os.ftruncate(self.descriptor, size)
             os.lseek(self.descriptor, size, os.SEEK_SET)
@@ -36,13 +36,13 @@ class MetricsLog:
         self.checksum = hashlib.sha256(content)
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append a line; it is in the file at the next `flush`, or once much is waiting."""
+        """Append a line; it is written at the next `flush`, or when the buffer is full."""
         self.waiting += json.dumps(line).encode() + b"\n"
         if len(self.waiting) > _BUFFER:
             self.flush()
 
     def flush(self) -> None:
-        """Hand what is waiting to the system."""
+        """Write the buffered lines to the file."""
         content = bytes(self.waiting)
         try:
             write_all(self.descriptor, content)
@@ -53,7 +53,7 @@ class MetricsLog:
         self.waiting.clear()
 
     def sync(self) -> tuple[int, str]:
-        """Bring all of it to the disk; its length in bytes and its SHA-256."""
+        """Sync the file to the disk; returns its length in bytes and its SHA-256."""
         self.flush()
         try:
             os.fsync(self.descriptor)
@@ -63,11 +63,11 @@ class MetricsLog:
 
     @property
     def end(self) -> int:
-        """The length in bytes, with what is waiting."""
+        """The length in bytes, including buffered lines."""
         return self.size + len(self.waiting)
 
     def close(self) -> None:
-        """Close the file, with what is waiting as far as there is room for it."""
+        """Write the buffered lines, if possible, and close the file."""
         with contextlib.suppress(RunError):
             self.flush()
         os.close(self.descriptor)

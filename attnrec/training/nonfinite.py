@@ -1,7 +1,7 @@
-"""A step whose loss or gradient is not finite: the state before it is kept, and the step can be repeated and looked at.
+"""Keeping the state before a step whose loss or gradient is not finite, so that the step can be repeated and examined.
 
-Losses are read some steps late, so the step is found again by going on from the last snapshot, which leads through the
-same numbers.
+Losses are read some steps late, so the step is found by training again from the last snapshot, which repeats the same
+numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class NotFinite(RunError):
-    """A loss, a gradient or a score is not finite, at ``step``, counted from 1 over the whole training."""
+    """A loss, gradient or score is not finite at ``step``, counted from 1 over the whole training."""
 
     def __init__(self, message: str, step: int) -> None:
         super().__init__(message)
@@ -38,12 +38,12 @@ class NotFinite(RunError):
 
 @dataclass(frozen=True)
 class Figures:
-    """What some tensors hold.
+    """Figures of the values in some tensors.
 
     Attributes:
-        largest, rms: magnitude and root mean square of what is finite; NaN if nothing is.
-        not_finite: how many of the
-        elements: are not.
+        largest, rms: largest magnitude and root mean square of the finite values; NaN if there are none.
+        not_finite: number of values that are not finite.
+        elements: number of all values.
     """
 
     largest: float
@@ -57,10 +57,10 @@ class Layer:
     """One module of the model in a step.
 
     Attributes:
-        name: as in the model's `named_modules`; of a parameter's own module.
-        output: of its forward pass; None if it gave no tensor.
-        parameters: its own, before the step; None if it has none.
-        gradients: of these; None if there are none.
+        name: as in the model's `named_modules`.
+        output: the output of its forward pass; None if that is not a tensor.
+        parameters: its own parameters before the step, without those of submodules; None if it has none.
+        gradients: their gradients; None if there are none.
     """
 
     name: str
@@ -74,11 +74,11 @@ class Replay:
     """A step by layer, in the order of the forward pass.
 
     Attributes:
-        step, epoch: from 1.
-        loss, grad_norm: before clipping.
-        users: how many the batch holds.
-        first: where the first value that is not finite is met, in words; "" if all are finite.
-        layers: the figures.
+        step, epoch: counted from 1.
+        loss, grad_norm: the loss, and the gradient norm before clipping.
+        users: number of users in the batch.
+        first: where the first value that is not finite occurs, in words; "" if all are finite.
+        layers: the figures of each layer.
     """
 
     step: int
@@ -90,12 +90,12 @@ class Replay:
     layers: tuple[Layer, ...]
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values, None for those that are not finite numbers."""
+        """Plain values, with None for numbers that are not finite."""
         return _plain(asdict(self))
 
 
 def keep_step(trainer: Trainer, error: NotFinite) -> None:
-    """Keep the state before the step of ``error`` in the run, and add to its message where it goes wrong."""
+    """Keep the state before the step of ``error`` in the run, and add to its message where it first goes wrong."""
     writer = trainer.writer
     with suppress(RunError, InputError):  # a full disk must not hide the error itself
         writer.diverged(str(error))
@@ -103,7 +103,7 @@ def keep_step(trainer: Trainer, error: NotFinite) -> None:
 
 
 def _find_step(trainer: Trainer, error: NotFinite) -> None:
-    """Go on from the newest snapshot to the step before; keep that state, and look at the step."""
+    """Train again from the newest snapshot to just before the step; keep that state, and examine the step."""
     with _silenced(trainer) as writer:
         newest = next(RunDirectory.open(trainer.run.path).snapshots(), None)
         if newest is None:
@@ -111,7 +111,7 @@ def _find_step(trainer: Trainer, error: NotFinite) -> None:
         restore_state(trainer, newest[1])
         trainer.train_until(error.step - 1)
         if trainer.steps_done != error.step - 1:
-            return  # Ctrl-C, or the numbers are others this time, as they can be on a GPU
+            return  # stopped by Ctrl-C, or the numbers came out differently, which can happen on a GPU
         batch = _next_batch(trainer)
         own = {"items": batch.items, "users": batch.users, "lengths": torch.from_numpy(batch.lengths)}
         content = state_of(trainer, {f"batch/{name}": value for name, value in own.items()}, what=str(error))
@@ -122,14 +122,14 @@ def _find_step(trainer: Trainer, error: NotFinite) -> None:
 
 
 def replay_step(trainer: Trainer, state: bytes) -> Replay:
-    """Repeat the step that follows a kept state; RunError where the state is not of such a training."""
+    """Repeat the step that follows a kept state; RunError if the state does not fit the training."""
     restore_state(trainer, state)
     return _looked_at(trainer, _next_batch(trainer))
 
 
 def _next_batch(trainer: Trainer) -> SequenceBatch:
     progress = trainer.progress
-    if progress.step == len(trainer.batches):  # interrupted there, before the validation
+    if progress.step == len(trainer.batches):  # the state was taken at the end of an epoch, before the validation
         progress.epoch, progress.step = progress.epoch + 1, 0
     return next(trainer.batches.epoch(progress.epoch, progress.step)).to(trainer.device)
 
@@ -153,7 +153,7 @@ def _silenced(trainer: Trainer) -> Iterator[RunWriter]:
 
 
 def _looked_at(trainer: Trainer, batch: SequenceBatch) -> Replay:
-    """Forward and backward pass of a batch, with the figures of every module that takes part."""
+    """Run the forward and backward pass of a batch, and collect the figures of every module involved."""
     modules = {module: name or "model" for name, module in trainer.model.named_modules()}
     parameters = {name: _figures(list(module.parameters(recurse=False))) for module, name in modules.items()}
     outputs: dict[str, Figures | None] = {}
@@ -184,7 +184,7 @@ def _gradients(module: nn.Module) -> list[Tensor]:
 
 
 def _figures(tensors: list[Tensor]) -> Figures | None:
-    """Figures of some tensors together; None without an element."""
+    """Figures of some tensors together; None if they have no elements."""
     flat = [tensor.detach().double().reshape(-1) for tensor in tensors]
     values = torch.cat(flat) if flat else torch.empty(0)
     if not len(values):
@@ -197,7 +197,7 @@ def _figures(tensors: list[Tensor]) -> Figures | None:
 
 
 def _first(layers: tuple[Layer, ...], loss: float) -> str:
-    """Where a value that is not finite comes first: in the parameters, going forward, in the loss, or going back."""
+    """Where the first value that is not finite occurs: in parameters, forward pass, loss or backward pass."""
     for what, order in (("parameters", layers), ("output", layers), ("loss", ()), ("gradients", layers[::-1])):
         if what == "loss" and not math.isfinite(loss):
             return "the loss"

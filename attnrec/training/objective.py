@@ -1,4 +1,4 @@
-"""The training objective: draws negatives where the loss needs them and applies the loss to a batch."""
+"""The training objective: draws negatives if the loss needs them, and applies the loss to a batch."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Objective:
         """Mean loss over the positions of a batch, a scalar.
 
         Args:
-            outputs: of the model at each position, [N, d].
+            outputs: output of the model at each position, [N, d].
             table: item vectors [num_items + 1, d].
-            batch: with targets.
-            generator: draws the negatives.
+            batch: a batch with targets.
+            generator: random generator for the negatives.
         """
         assert batch.targets is not None
         if self.loss == "ce":

@@ -1,4 +1,4 @@
-"""What an observer of a training is told: where it stands, and what its evaluations gave."""
+"""Observers of a training, and the progress that they see."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass
 class Progress:
-    """Where a training stands; what an observer is shown.
+    """How far a training has got.
 
     Attributes:
-        epoch: the epoch in progress, from 1.
-        step: steps done in it.
-        loss: of the last step read.
-        grad_norm: of the last step read.
-        positions_per_second: of the current epoch.
-        seconds_per_epoch: of the epochs done in this session (training alone).
-        training_seconds: of all steps so far, sessions before a resume included; evaluations are not.
+        epoch: the epoch in progress, counted from 1.
+        step: steps done in this epoch.
+        loss: loss of the last step that was read.
+        grad_norm: gradient norm of the last step that was read.
+        positions_per_second: speed in the current epoch.
+        seconds_per_epoch: seconds of each complete epoch of this session, without evaluations.
+        training_seconds: seconds of all steps so far, including sessions before a resume, without evaluations.
         best_epoch: 0 before the first evaluation.
         best_score: validation NDCG@10 at the best epoch.
-        waited: evaluations since then.
-        falls: how often a stalled validation has lowered the learning rate.
-        skipped: steps left out because their loss or gradient was not finite.
+        waited: evaluations since the best one.
+        falls: how often the learning rate was lowered because validation stalled.
+        skipped: steps skipped because their loss or gradient was not finite.
     """
 
     epoch: int = 1
@@ -46,7 +46,7 @@ class Progress:
 
 
 class Observer:
-    """Is told what happens during a training; every method may be overridden, none has to be."""
+    """Called during a training. Override any of the methods; by default they do nothing."""
 
     def started(self, trainer: Trainer) -> None: ...
 

@@ -16,7 +16,7 @@ def build_optimizer(options: TrainingOptions, parameters: Iterable[nn.Parameter]
     optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     return optimizer(
-        trained or [nn.Parameter(torch.empty(0))],  # torch refuses none, as a model that only counts has
+        trained or [nn.Parameter(torch.empty(0))],  # a model that only counts has no parameters; torch needs one
         options.lr,
         betas=(0.9, options.beta2),
         weight_decay=options.weight_decay,
@@ -25,13 +25,13 @@ def build_optimizer(options: TrainingOptions, parameters: Iterable[nn.Parameter]
 
 
 def learning_rate(options: TrainingOptions, step: int, steps: int, falls: int) -> float:
-    """The rate of a step.
+    """The learning rate of a step.
 
     Args:
-        options: with the schedule.
-        step: counted from 0 over the whole training.
-        steps: of the whole training, as far as it may go.
-        falls: how often validation has stalled (``schedule='plateau'``).
+        options: the options, with the schedule.
+        step: number of the step, counted from 0 over the whole training.
+        steps: number of steps if the training runs for all its epochs.
+        falls: how often the rate was lowered because validation stalled (``schedule='plateau'``).
     """
     rate = options.lr * min(1.0, (step + 1) / max(1, options.warmup))
     if options.schedule == "plateau":

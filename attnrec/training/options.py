@@ -1,4 +1,4 @@
-"""How a model is trained, and on what machine."""
+"""Options for training a model, and for the machine to train it on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class TrainingOptions(Options):
     """Loss, optimiser, schedule and seed; InputError for a value outside its limits."""
 
     start_from: str = option(
-        "", "Data", "Run whose best model is trained further; its items and model options stay.", shown="none"
+        "", "Data", "Run whose best model to train further, with its items and model options.", shown="none"
     )
     loss: str = option(
         "ce",
@@ -21,11 +21,11 @@ class TrainingOptions(Options):
         "Loss: cross-entropy over all items (ce) or over sampled ones (ssm), or binary (bce, gbce).",
         choices=("ce", "ssm", "bce", "gbce"),
     )
-    negatives: int = option(1, "Training", "Sampled negatives a position (bce, gbce, ssm).", min=1, max=MOST)
+    negatives: int = option(1, "Training", "Sampled negatives per position (bce, gbce, ssm).", min=1, max=MOST)
     gbce_t: float = option(0.75, "Training", "Calibration t of gbce.", min=0.0, max=1.0)
-    epochs: int = option(100, "Training", "Epochs at most.", min=1, max=MOST)
+    epochs: int = option(100, "Training", "Maximum number of epochs.", min=1, max=MOST)
     batch_size: int = option(128, "Training", "Users in a batch.", min=1, max=MOST)
-    optimizer: str = option("adam", "Training", "Optimizer.", choices=("adam", "adamw"))
+    optimizer: str = option("adam", "Training", "Optimiser.", choices=("adam", "adamw"))
     beta2: float = option(
         0.999,
         "Training",
@@ -40,19 +40,19 @@ class TrainingOptions(Options):
     schedule: str = option(
         "constant",
         "Training",
-        "Learning rate over the run: constant, a half cosine to 0, or lower whenever validation stalls.",
+        "Learning rate over the run: constant, a half cosine to 0, or lowered when validation stalls (plateau).",
         choices=("constant", "cosine", "plateau"),
     )
     lr_patience: int = option(
-        3, "Training", "plateau: evaluations without a better NDCG@10 before the rate falls.", min=1, max=MOST
+        3, "Training", "With plateau: evaluations without a better NDCG@10 before the rate falls.", min=1, max=MOST
     )
-    lr_factor: float = option(0.3, "Training", "plateau: what the rate is multiplied by then.", above=0.0, below=1.0)
+    lr_factor: float = option(0.3, "Training", "With plateau: factor by which the rate falls.", above=0.0, below=1.0)
     warmup: int = option(0, "Training", "Steps of linear warm-up of the learning rate.", min=0, max=MOST)
     clip_norm: float = option(0.0, "Training", "Clip the global gradient norm to this; 0: never.", min=0.0)
     skip_nonfinite: int = option(
         0,
         "Training",
-        "Steps left out at most because loss or gradient is not finite; 0: such a step ends it.",
+        "Maximum number of steps to skip because loss or gradient is not finite; 0: the first one ends the training.",
         min=0,
         max=MOST,
     )

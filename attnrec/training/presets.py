@@ -1,4 +1,4 @@
-"""Named sets of options: `preset` gives all of them at once, and any of them can be overridden."""
+"""Named sets of options: `preset` sets all of them at once, and you can override any of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attnrec.core.errors import InputError, nearest
 
 @dataclass(frozen=True)
 class Preset:
-    """What a preset is for, in a line, and the options that it sets."""
+    """A line on what a preset is for, and the options that it sets."""
 
     text: str
     options: Mapping[str, Any]
@@ -49,7 +49,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "strong": Preset(
-        "The options found best, on validation, for short and sparse histories.",
+        "The best options that we found, on validation, for short and sparse histories.",
         {
             "max_len": 50,
             "dim": 128,
@@ -77,7 +77,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` without ``preset``, and the options of that preset that they leave open.
+    """``values`` without ``preset``, plus the options of that preset that ``values`` does not give.
 
     Raises InputError for an unknown preset.
     """

@@ -29,22 +29,22 @@ def train(
     overwrite: bool = False,
     trust_code: bool = False,
 ) -> Summary:
-    """Train a model and leave a run directory.
+    """Train a model and write a run directory.
 
     Args:
         config: all options.
         out: the run directory: new or empty, or with ``resume`` an existing run.
-        observer: is told of steps and evaluations.
+        observer: called at steps and evaluations.
         resume: continue the run at ``out`` to the same weights as if it had never stopped.
         overwrite: replace the run at ``out``, which is removed when the new one has its result.
-        trust_code: execute the variants of a run that somebody else wrote, where it is resumed or started from.
+        trust_code: execute the variants of a run that somebody else wrote, when resuming it or starting from it.
 
     Returns:
         the summary, as in the run's ``summary.json``.
 
     Raises:
         InputError: data, options or directory cannot be used, or the run is in use; nothing is written then.
-        RunError: the training failed (loss not finite, disk full), or what is to be resumed is damaged.
+        RunError: the training failed (loss not finite, disk full), or the run to resume is damaged.
     """
     data = load_interactions(config.data.dataset, config.data)
     config = config.changed(split=resolved_kind(config.data.split, data))
@@ -62,14 +62,14 @@ def train(
 
 
 def fit_new(trainer: Trainer, *, overwrite: bool = False) -> Summary:
-    """Begin a run where the trainer is to have it, and train; raises as `train`."""
+    """Create the trainer's run directory, and train; raises as `train`."""
     start = trainer.run.path, trainer.config, trainer.vocabulary, trainer.sources.files, trainer.split.checksum
     with RunWriter.create(*start, overwrite=overwrite) as writer:
         return _fit(trainer, writer)
 
 
 def _fit(trainer: Trainer, writer: RunWriter) -> Summary:
-    """`Trainer.fit`, with what a variant of one's own raises as a RunError, an exit of the program included."""
+    """`Trainer.fit`; anything that the user's own variant raises, even SystemExit, becomes a RunError."""
     try:
         return trainer.fit(writer)
     except (InputError, RunError, MemoryError, KeyboardInterrupt):
@@ -79,7 +79,7 @@ def _fit(trainer: Trainer, writer: RunWriter) -> Summary:
         if own is None:
             raise
         if writer.log.end and trainer.best_weights is None:
-            writer.failed(str(own))  # there is no model yet: once the file is mended, it begins again in this folder
+            writer.failed(str(own))  # there is no model yet, so a new training may begin here once the file is fixed
         raise own from error
 
 
@@ -87,8 +87,8 @@ def _resumed(
     config: TrainConfig, run: RunDirectory, data: Interactions, observer: Observer, trust_code: bool
 ) -> Summary:
     with FolderLock(run.path) as lock:
-        run = RunDirectory.open(run.path)  # nobody writes to it any more
-        run.config()  # what is damaged is refused here, and not only where its options are wanted
+        run = RunDirectory.open(run.path)  # read it again: with the lock, nobody else writes to it
+        run.config()  # refuse a damaged configuration now, even though it is not used here
         trainer = _trainer(config, run, data, observer, trust_code)
         snapshot = trainer.restore(run)
         with RunWriter.resume(run, snapshot, lock, signed=run.manifest.own or trust_code) as writer:
@@ -97,11 +97,11 @@ def _resumed(
 
 
 def replay(path: str | Path, *, trust_code: bool = False) -> Replay:
-    """Repeat the step of a run whose loss or gradient was not finite, and look at every layer; nothing is written.
+    """Repeat the step of a run whose loss or gradient was not finite, and examine every layer; writes nothing.
 
     Raises:
-        InputError: it is no run, it has no such step, or its data have changed.
-        RunError: a file of it is damaged.
+        InputError: it is not a run, it has no such step, or its data have changed.
+        RunError: one of its files is damaged.
     """
     run = RunDirectory.open(path)
     state = run.nonfinite()
@@ -114,7 +114,7 @@ def replay(path: str | Path, *, trust_code: bool = False) -> Replay:
 def _trainer(
     config: TrainConfig, run: RunDirectory, data: Interactions, observer: Observer, trust_code: bool
 ) -> Trainer:
-    """The trainer of an existing run, as at its beginning."""
+    """The trainer of an existing run, as it was at its beginning."""
     vocabulary = run.vocabulary() if config.training.start_from else None
     sources = kept_sources(run, config.model, trust_code=trust_code)
     return Trainer(config, run, data, observer, vocabulary, sources)

@@ -1,19 +1,19 @@
-"""A run directory: what a training leaves behind, and how it is read.
+"""A run directory: the files of a training, and how they are read.
 
 | file | content |
 |---|---|
 | `config.toml` | every option, resolved |
 | `vocabulary.json` | original ids (of users for user vectors) in the model's order; untrained items; titles |
-| `metrics.jsonl` | a line a step (loss, grad_norm) and a line an evaluation |
+| `metrics.jsonl` | one line per step (loss, grad_norm) and one per evaluation |
 | `state/` | the last two snapshots: what resuming needs, and the best weights by then |
 | `weights.safetensors` | the model at its best validation score; written when the training ends |
 | `test_ranks.safetensors` | the rank of every user's test item at the chosen epoch |
 | `summary.json` | the result |
-| `nonfinite.safetensors` | the state before a step whose loss or gradient was not finite, where there was one |
-| `variants/` | copies of the sources of one's own variants, where the run was trained with any |
+| `nonfinite.safetensors` | the state before a step whose loss or gradient was not finite, if there was one |
+| `variants/` | copies of the source files of the user's own variants, if there are any |
 | `manifest.json` | the checksum of every file and of the data; written last (`attnrec.training.manifest`) |
 
-Nothing is read that does not have the checksum that the manifest gives for it. `RunWriter` (`writer.py`) writes.
+A file is used only if its checksum matches the manifest. `RunWriter` (`writer.py`) writes the files.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ OWN_NAMES = frozenset(
 class Vocabulary:
     """Original ids: item i of the model is ``items[i - 1]``; ``users`` is empty unless the model knows users.
 
-    ``untrained`` are the items that occur in no training history; ``titles`` are those of the items, "" for one
-    without, and empty where the data bring none; ``features`` by name are the values of each item, and empty unless the
-    model uses them.
+    ``untrained`` are the items that occur in no training history. ``titles`` has the title of each item, "" for one
+    without, and is empty if the data have no titles. ``features`` has the values of each item by feature, and is empty
+    unless the model uses them.
     """
 
     items: tuple[str, ...]
@@ -75,7 +75,7 @@ class Vocabulary:
 
 
 class RunDirectory:
-    """Reads the files of a run as they were when it was opened; see the head of this file."""
+    """Reads the files of a run as they were when it was opened; see the top of this file."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -85,10 +85,10 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
-        """An existing run.
+        """Open an existing run.
 
         Raises:
-            InputError: there is none.
+            InputError: it is not a run.
             RunError: its manifest is damaged or missing.
         """
         run = cls(path)
@@ -98,7 +98,7 @@ class RunDirectory:
             if (run.path / CONFIG).is_file() and (run.path / VOCABULARY).is_file():
                 raise RunError(
                     f"{run} has no {MANIFEST}: its training was stopped before the first snapshot (start it again), "
-                    "or it is of an earlier version of attnrec, or the file is lost"
+                    "or it was written by an earlier version of attnrec, or the file is lost"
                 )
             if (run.path / "comparison.toml").is_file():
                 raise InputError(f"{run} is a comparison; give one of the runs under {run.path / 'runs'}")
@@ -114,7 +114,7 @@ class RunDirectory:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """Which files make up the run; RunError where it is damaged."""
+        """The files that make up the run; RunError if the manifest is damaged."""
         return read_manifest(self.path)[0]
 
     # -- what was written at the start -----------------------------------------------------------------
@@ -129,19 +129,19 @@ class RunDirectory:
             lists = {name: tuple(content[name]) for name in ("items", "users", "untrained", "titles")}
             return Vocabulary(**lists, features=dict(content["features"]))
         except (KeyError, TypeError) as error:
-            raise RunError(f"{self.path / VOCABULARY} is of another version of attnrec") from error
+            raise RunError(f"{self.path / VOCABULARY} was written by another version of attnrec") from error
 
     def variant_files(self) -> dict[str, bytes]:
-        """Name and content of the kept sources of one's own variants."""
+        """Name and content of the kept source files of the user's own variants."""
         names = [name for name in self.manifest.files if name.startswith(f"{VARIANTS}/")]
         return {name.partition("/")[2]: self._checked(name) for name in names}
 
-    # -- what the training has reached -----------------------------------------------------------------
+    # -- the progress of the training ------------------------------------------------------------------
 
     def snapshots(self) -> Iterator[tuple[Snapshot, bytes, bytes | None]]:
         """The snapshots that are whole, newest first, each with the content of its state and of its best weights.
 
-        Every damaged one is named in a `RunWarning`.
+        A `RunWarning` names each damaged one.
         """
         for snapshot in self.manifest.snapshots:
             try:
@@ -149,23 +149,23 @@ class RunDirectory:
                 state = self._stored(snapshot.state)
                 weights = None if snapshot.weights is None else self._stored(snapshot.weights)
             except RunError as error:
-                self._warn(f"{error}; the snapshot of step {snapshot.step} is passed over")
+                self._warn(f"{error}; skipping the snapshot of step {snapshot.step}")
                 continue
             yield snapshot, state, weights
 
     def weights(self) -> dict[str, Tensor]:
-        """The best weights; where they are damaged, with a `RunWarning`, their copy or those of the snapshot before.
+        """The best weights. If they are damaged, their copy or those of an earlier snapshot, with a `RunWarning`.
 
         Raises:
-            InputError: the run has none yet.
-            RunError: all are damaged.
+            InputError: the run has no weights yet.
+            RunError: all of them are damaged.
         """
         candidates = [one.weights for one in self.manifest.snapshots if one.weights is not None]
         if result := self.manifest.result.get(WEIGHTS):
             copies = [file for file in candidates if file.sha256 == result]
             candidates = [StoredFile(WEIGHTS, result), *copies, *(file for file in candidates if file not in copies)]
         if not candidates:
-            raise InputError(f"{self} has no weights yet: the run has not been evaluated once")
+            raise InputError(f"{self} has no weights yet: the run has not been evaluated")
         for place, file in enumerate(candidates):
             try:
                 return self._tensors(self.path / file.name, self._stored(file))
@@ -176,14 +176,14 @@ class RunDirectory:
                 if not others:
                     raise
                 same = others[0].sha256 == file.sha256
-                kind = "its copy" if same else "the best weights of the snapshot before"
-                self._warn(f"{error}; {kind}, {others[0].name}, {'is' if same else 'are'} used")
+                kind = "its copy" if same else "the best weights of an earlier snapshot"
+                self._warn(f"{error}; using {kind}, {others[0].name}")
         raise AssertionError("the last candidate returns or raises")
 
     def log(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, with those that a training in progress has written since its last snapshot.
+        """The lines of `metrics.jsonl`, including those that a running training wrote since its last snapshot.
 
-        RunError if what the manifest knows of it is damaged or missing.
+        RunError if the part that the manifest records is damaged or missing.
         """
         try:
             content = self._log_until(self.manifest.snapshots[0])
@@ -220,7 +220,7 @@ class RunDirectory:
         return summary
 
     def finished(self) -> bool:
-        """Whether there is a result, and not one of a training that was interrupted."""
+        """Whether there is a result, and the training was not interrupted."""
         summary = self.summary()
         return summary is not None and not summary["interrupted"]
 
@@ -233,16 +233,16 @@ class RunDirectory:
             full = Ranks(found["full_above"], found["full_tied"])
             return Evaluation(full, Ranks(found["sampled_above"], found["sampled_tied"]))
         except KeyError as error:
-            raise RunError(f"{self.path / TEST_RANKS} is of another version (it has no {error})") from error
+            raise RunError(f"{self.path / TEST_RANKS} was written by another version (it has no {error})") from error
 
     def nonfinite(self) -> bytes:
-        """The state before the step that was not finite; InputError where there was none."""
+        """The state before the step that was not finite; InputError if there was none."""
         if NONFINITE not in self.manifest.nonfinite:
-            raise InputError(f"{self} has no step to replay: no loss or gradient was other than finite")
+            raise InputError(f"{self} has no step to replay: every loss and gradient was finite")
         return self._checked(NONFINITE)
 
     def condition(self) -> dict[str, str]:
-        """What is wrong with each file of the run, in a line; "" for one that is whole."""
+        """What is wrong with each file of the run, in one line; "" for a file that is whole."""
         files = dict.fromkeys([*self.manifest.files, *self.manifest.result, *self.manifest.nonfinite])
         checks: dict[str, Callable[[], Any]] = {name: partial(self._checked, name) for name in files}
         for snapshot in self.manifest.snapshots:
@@ -253,7 +253,7 @@ class RunDirectory:
         return {name: _complaint(check) for name, check in checks.items()}
 
     def problems(self) -> list[str]:
-        """A line for every file that is missing or damaged; none for a run that is whole."""
+        """One line for every missing or damaged file; empty if the run is whole."""
         return [problem for problem in self.condition().values() if problem]
 
     # -- reading ---------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ class RunDirectory:
             raise RunError(f"cannot read {path}: {error.strerror or error}") from error
 
     def _has_moved_on(self) -> bool:
-        """Whether a training has written another manifest since this one was read, which is then read again."""
+        """Read the manifest again, and tell whether a training has changed it since it was last read."""
         before = self.__dict__.pop("manifest")
         return self.manifest != before
 
@@ -307,7 +307,7 @@ class RunDirectory:
 
 
 def _lines_of_log(content: bytes) -> list[dict[str, Any]]:
-    """The lines of a part that no checksum covers, as far as they are what a training writes."""
+    """The lines of a part that no checksum covers, up to the first one that a training would not write."""
     found: list[dict[str, Any]] = []
     for line in content[: content.rfind(b"\n") + 1].splitlines():
         try:

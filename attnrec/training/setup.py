@@ -1,4 +1,4 @@
-"""What a configuration stands for: the device, the split, and the untrained model; and what a training took."""
+"""From a configuration to the split and the untrained model; options of runs that are resumed or started from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from attnrec.training.kept_sources import Sources
 from attnrec.training.presets import with_preset
 from attnrec.training.run_directory import RunDirectory, Vocabulary
 
-_MAY_CHANGE = {"dataset", "epochs", "patience", "eval_every", "device", "skip_nonfinite"}  # on resuming
+_MAY_CHANGE = {"dataset", "epochs", "patience", "eval_every", "device", "skip_nonfinite"}  # when resuming
 _MAY_CHANGE_AFTER_DIVERGING = _MAY_CHANGE | {"lr", "clip_norm", "warmup"}
 
 
@@ -32,7 +32,7 @@ def build_for(config: TrainConfig, data: Interactions, device: torch.device, sou
 
 
 def resumed_config(run: str | Path, options: dict[str, Any]) -> TrainConfig:
-    """The options of a run that is to be resumed with some of them anew; InputError for one that may not change."""
+    """The options of a run to be resumed, with ``options`` changed; InputError for one that may not change."""
     if "preset" in options:
         raise InputError("`resume` takes its options from the run, so `preset` cannot be given")
     directory = RunDirectory.open(run)
@@ -51,9 +51,9 @@ def resumed_config(run: str | Path, options: dict[str, Any]) -> TrainConfig:
 
 
 def started_options(options: dict[str, Any]) -> dict[str, Any]:
-    """``options``, and where they name a run to start from, those of its model that they leave open.
+    """``options``; if they name a run to start from, its model options fill in those that are not given.
 
-    Raises InputError where there is no such run.
+    Raises InputError if there is no such run.
     """
     if not options.get("start_from"):
         return options
@@ -62,7 +62,7 @@ def started_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_start(config: TrainConfig, before: TrainConfig) -> None:
-    """Raise InputError where an option of the model is not that of the run that it starts from."""
+    """Raise InputError if an option of the model differs from the run that it starts from."""
     for name in _of_model():
         if config.value(name) != before.value(name):
             raise InputError(
@@ -81,10 +81,10 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 def split_of(
     config: TrainConfig, data: Interactions, vocabulary: Vocabulary | None = None, *, part: str | None = None
 ) -> Split:
-    """What the options hold out of ``data``; with ``vocabulary`` cut to what a model knows.
+    """The split of ``data`` that the options describe; with ``vocabulary``, cut to the items that a model knows.
 
-    ``part`` is the only part that will be evaluated, where nothing is trained. Raises InputError for data or options
-    that cannot be used.
+    ``part``: the only part that will be evaluated, if nothing is trained. Raises InputError for data or options that
+    cannot be used.
     """
     split = make_split(data, config.data.split, config.data.valid_from, config.data.test_from, part=part)
     return split if vocabulary is None else known_only(split, vocabulary.items, vocabulary.users, part=part)

@@ -1,4 +1,4 @@
-"""What resuming a training needs: made from a trainer, and put back into one."""
+"""The state that resuming a training needs: taken from a trainer, and restored into one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MODEL, _OPTIMIZER = "model/", "optimizer/"
 def state_of(trainer: Trainer, others: dict[str, Tensor] | None = None, **more: Any) -> bytes:
     """The state of a training between two steps, as the content of a file.
 
-    ``others`` and ``more`` are further tensors and values to keep. RunError where a part of it cannot be kept.
+    ``others`` and ``more`` are further tensors and values to keep. RunError if a part of the state cannot be saved.
     """
     tensors = (others or {}) | {_MODEL + name: tensor for name, tensor in trainer.model.state_dict().items()}
     for place, entries in trainer.optimizer.state_dict()["state"].items():
@@ -47,7 +47,7 @@ def state_of(trainer: Trainer, others: dict[str, Tensor] | None = None, **more: 
 
 
 def restore_state(trainer: Trainer, content: bytes) -> None:
-    """Put a state back; RunError where it is not the state of such a training."""
+    """Restore a state; RunError if it does not fit the training."""
     try:
         tensors, values = from_bytes(content)
         trainer.model.load_state_dict(_part(tensors, _MODEL))
@@ -66,11 +66,11 @@ def restore_state(trainer: Trainer, content: bytes) -> None:
             trainer.generator.set_state(tensors["generator"])
             if trainer.device.type == "cuda":
                 torch.cuda.set_rng_state(tensors["cuda_generator"], trainer.device)
-        else:  # generators of a GPU and of a CPU draw other numbers anyway
+        else:  # a GPU's generator draws other numbers than a CPU's, so its state is of no use
             trainer.generator.manual_seed(trainer.config.training.seed + trainer.steps_done)
             torch.manual_seed(trainer.config.training.seed + trainer.steps_done)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise RunError(f"the state of {trainer.run} is of another version ({error})") from error
+        raise RunError(f"the state of {trainer.run} was written by another version ({error})") from error
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a training gave, as plain values: the content of `summary.json`."""
+"""The result of a training as plain values: the content of `summary.json`."""
 
 from __future__ import annotations
 
@@ -21,30 +21,32 @@ if TYPE_CHECKING:
 
 
 class Summary(TargetsReport):
-    """What `summary.json` holds.
+    """The content of `summary.json`.
 
     It stays a mapping: notebooks and other tools read its keys, and a run of an earlier version may lack newer ones.
 
     Attributes:
         run: the run directory, as it was given.
-        model, attention: as specifications.
-        dataset: its name.
-        epochs, best_epoch: begun, and chosen by validation, counted from 1.
-        interrupted: whether the training was ended before its time.
+        model, attention: their specifications.
+        dataset: the data set's name.
+        epochs: number of epochs begun.
+        best_epoch: the epoch chosen by validation, counted from 1.
+        interrupted: whether the training was interrupted.
         stopped_early: whether it ran out of patience.
-        skipped_steps: left out because a loss or gradient was not finite.
+        skipped_steps: steps skipped because a loss or gradient was not finite.
         seconds_per_epoch: the median.
-        parameters: how many numbers are trained.
-        grad_norm: over all steps.
-        grad_norm_last_batch_of_epoch: over the last step of each epoch alone.
-        peak_memory_bytes: on a GPU its memory, else that of the process.
-        split: what was divided how (`Split.description`).
-        start_from: the run whose weights it began with; None for a training from the beginning.
-        left_out: what a vocabulary that was given left out (`attnrec.data.splits.Unknown`); None without one.
+        parameters: number of the model's parameters.
+        grad_norm: gradient norm over all steps.
+        grad_norm_last_batch_of_epoch: gradient norm over only the last step of each epoch.
+        peak_memory_bytes: peak memory on the GPU, or else of the process.
+        split: how the data were divided (`Split.description`).
+        start_from: the run whose weights it started from, or None.
+        left_out: what was left out because the run that it started from does not know it
+            (`attnrec.data.splits.Unknown`); None if it did not start from a run.
         valid, test: metrics at the best epoch, by protocol and name.
-        best_possible_ndcg10: what no model exceeds, where the data say so; else None.
-        data_fingerprint: of the interactions.
-        torch: its version.
+        best_possible_ndcg10: expected NDCG@10 of the best possible scorer, if the data set knows it, else None.
+        data_fingerprint: fingerprint of the interactions.
+        torch: version of torch.
         device: ``cpu`` or ``cuda``.
     """
 
@@ -77,10 +79,10 @@ def summarised(trainer: Trainer, evaluator: Evaluator, test: Evaluation, interru
     """The summary of a training.
 
     Args:
-        trainer: with the best model's metrics.
-        evaluator: of the test items.
-        test: what it found with the best model.
-        interrupted: whether the training was ended before its time.
+        trainer: the trainer, with the best model's metrics.
+        evaluator: the evaluator of the test items.
+        test: its ranks with the best model.
+        interrupted: whether the training was interrupted.
     """
     progress, config, split = trainer.progress, trainer.config, trainer.split
     return {

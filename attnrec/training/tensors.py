@@ -1,4 +1,4 @@
-"""Named tensors and plain values as the bytes of one safetensors file, and back; no pickle anywhere."""
+"""Named tensors and plain values as the bytes of one safetensors file, and back, without pickle."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-_VALUES = "values"  # JSON, as a tensor of bytes
+_VALUES = "values"  # name of the tensor that holds the plain values, as bytes of JSON
 
 
 def to_bytes(tensors: dict[str, Tensor], values: dict[str, Any] | None = None) -> bytes:
-    """``tensors`` of any device, and ``values`` that JSON can hold; ValueError for a name or entry that cannot be."""
+    """Pack ``tensors`` on any device, and ``values`` for JSON; ValueError for anything that cannot be packed."""
     on_host: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
@@ -22,7 +22,7 @@ def to_bytes(tensors: dict[str, Tensor], values: dict[str, Any] | None = None) -
             raise ValueError(f"{name} is a {type(tensor).__name__}, not a tensor")
         own = tensor.detach().cpu().contiguous()
         if own.untyped_storage().data_ptr() in seen:
-            own = own.clone()  # two names of one tensor: the format wants each with bytes of its own
+            own = own.clone()  # the format does not allow two names to share memory
         seen.add(own.untyped_storage().data_ptr())
         on_host[name] = own
     if values is not None:
@@ -31,7 +31,7 @@ def to_bytes(tensors: dict[str, Tensor], values: dict[str, Any] | None = None) -
 
 
 def from_bytes(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors on the host, and values; ValueError where the content is neither."""
+    """Unpack tensors, on the CPU, and values; ValueError if the content is not such a file."""
     try:
         tensors = load(content)
         values = json.loads(tensors.pop(_VALUES).numpy().tobytes()) if _VALUES in tensors else {}

@@ -1,8 +1,8 @@
-"""Writes a run directory, so that it is whole at every moment: also when the process is killed or the disk is full.
+"""Writes a run directory so that it is whole at every moment, even if the process is killed or the disk is full.
 
-A snapshot is written in this order, each step on the disk before the next: the log, the state and the best weights
-under names of their own, then the manifest that names them. Until the manifest is there, the snapshot before is the
-newest one. What no manifest names any more is removed last.
+A snapshot is written in this order, each step synced to the disk before the next: the log, the state and the best
+weights under new names, then the manifest that names them. Until the new manifest is there, the previous snapshot is
+the newest one. Files that no manifest names any more are removed last.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _KEPT = 2  # snapshots
 
 
 class RunWriter:
-    """The one writer of a run, which it keeps locked; made by `create` or `resume`, and a context manager."""
+    """The only writer of a run, which it locks; made by `create` or `resume`. Use it as a context manager."""
 
     def __init__(
         self,
@@ -69,10 +69,10 @@ class RunWriter:
     ) -> None:
         self.path, self.lock, self.manifest, self._content, self._signed = path, lock, manifest, content, signed
         self._is_new = content is None
-        self._replaced: Path | None = None  # where the run is that was here before
+        self._replaced: Path | None = None  # folder of the run that was here before
         self._result_step = max((one.step for one in manifest.snapshots), default=0) if manifest.result else 0
         self._best: tuple[bytes, StoredFile] | None = None
-        self._number = max((one.number for one in manifest.snapshots), default=-1)  # of the last snapshot
+        self._number = max((one.number for one in manifest.snapshots), default=-1)  # number of the last snapshot
         self.log = MetricsLog(path / METRICS, log_size)
 
     @classmethod
@@ -86,19 +86,19 @@ class RunWriter:
         *,
         overwrite: bool = False,
     ) -> RunWriter:
-        """Start a run, which becomes one with its first snapshot.
+        """Start a run; it counts as a run from its first snapshot on.
 
         Args:
-            path: the folder: new, empty, or with a run that diverged, which is moved into a folder of its own there.
+            path: the folder: new, empty, or with a run that diverged, which is moved into a subfolder.
             config: all options.
-            vocabulary: of the model.
-            sources: name and content of one's own variants' files.
+            vocabulary: the model's vocabulary.
+            sources: name and content of the source files of the user's own variants.
             data: checksum of the data.
-            overwrite: a run that is there is moved aside, and removed when this one has its result.
+            overwrite: move an existing run aside, and remove it when this one has its result.
 
         Raises:
             InputError: the folder holds something else, or is in use.
-            RunError: it cannot be written.
+            RunError: the folder cannot be written.
         """
         lock = claimed(path, overwrite=overwrite)
         try:
@@ -130,26 +130,26 @@ class RunWriter:
 
     @classmethod
     def resume(cls, run: RunDirectory, snapshot: Snapshot, lock: FolderLock, *, signed: bool) -> RunWriter:
-        """Go on from a snapshot of a run that is locked; what its log says later is cut off.
+        """Continue a locked run from a snapshot; lines of its log after the snapshot are cut off.
 
-        ``signed``: whether this user stands for the run from now on, because it is theirs or its code is trusted.
+        ``signed``: whether this user vouches for the run from now on, because it is theirs or its code is trusted.
         """
         manifest, content = read_manifest(run.path)
         writer = cls(run.path, lock, manifest, content, snapshot.log_bytes, signed=signed)
         earlier = tuple(one for one in manifest.snapshots if one.number <= snapshot.number)
-        config = sha256((run.path / CONFIG).read_bytes())  # it was being changed, perhaps
+        config = sha256((run.path / CONFIG).read_bytes())  # the process may have been killed while changing it
         writer.manifest = replace(manifest, snapshots=earlier, files=manifest.files | {CONFIG: config}, changing={})
         return writer
 
     # -- while it trains -------------------------------------------------------------------------------
 
     def snapshot(self, step: int, state: bytes, weights: bytes | None) -> None:
-        """Keep a moment of the training, and forget the last but one; RunError when it cannot be written.
+        """Save a snapshot, and remove all but the previous one; RunError if it cannot be written.
 
         Args:
             step: optimiser steps done.
-            state: what going on needs.
-            weights: the best so far.
+            state: the state to continue from.
+            weights: the best weights so far.
         """
         before = self.manifest.snapshots
         self._number = number = self._number + 1
@@ -167,11 +167,11 @@ class RunWriter:
 
     @property
     def has_result(self) -> bool:
-        """Whether a result is there from before, further on than the training has come again since its resumption."""
+        """Whether there is a result from an earlier session, at a step that the resumed run has not reached again."""
         return bool(self.manifest.result)
 
     def _stored_best(self, number: int, weights: bytes) -> StoredFile:
-        """Where these weights are, as long as they are the best ones."""
+        """The file with these best weights; written only if no snapshot has them yet."""
         if self._best is None or self._best[0] is not weights:
             checksum = sha256(weights)
             known = [one.weights for one in self.manifest.snapshots if one.weights and one.weights.sha256 == checksum]
@@ -180,7 +180,7 @@ class RunWriter:
         return self._best[1]
 
     def change_config(self, config: TrainConfig) -> None:
-        """Write other options; RunError when they cannot be written."""
+        """Replace the options; RunError if they cannot be written."""
         content = to_toml(config.to_mapping()).encode()
         checksum = sha256(content)
         if self.manifest.files[CONFIG] == checksum and not self.manifest.changing:
@@ -191,24 +191,24 @@ class RunWriter:
         self._commit(replace(self.manifest, files=changed, changing={}))
 
     def diverged(self, why: str) -> None:
-        """Note that a loss, gradient or score was not finite; RunError when it cannot be written."""
+        """Record that a loss, gradient or score was not finite; RunError if it cannot be written."""
         self.log.flush()
         self._commit(replace(self.manifest, diverged=why, nonfinite={}))
 
     def failed(self, why: str) -> None:
-        """Note that a component of one's own raised, before there was a model; RunError when it cannot be written."""
+        """Record that the user's own component raised before there was a model; RunError if it cannot be written."""
         self.log.flush()
         self._commit(replace(self.manifest, failed=why))
 
     def keep_nonfinite(self, content: bytes) -> None:
-        """Keep the state before that step, after `diverged`; RunError when it cannot be written."""
+        """After `diverged`, keep the state before that step; RunError if it cannot be written."""
         replace_file(self.path / NONFINITE, content)
         self._commit(replace(self.manifest, nonfinite={NONFINITE: sha256(content)}))
 
     # -- at the end ------------------------------------------------------------------------------------
 
     def finish(self, weights: bytes, test: Evaluation, summary: Mapping[str, object]) -> None:
-        """Write the result after the last snapshot; RunError when it cannot be written."""
+        """Write the result after the last snapshot; RunError if it cannot be written."""
         ranks: dict[str, Tensor] = {"full_above": test.full.above, "full_tied": test.full.tied}
         ranks |= {"sampled_above": test.sampled.above, "sampled_tied": test.sampled.tied}
         contents = {
@@ -217,7 +217,7 @@ class RunWriter:
             SUMMARY: (json.dumps(summary, indent=2) + "\n").encode(),
         }
         if self.manifest.result:
-            self._commit(replace(self.manifest, result={}))  # which is about to be overwritten
+            self._commit(replace(self.manifest, result={}))  # the old result is about to be overwritten
         for name, content in contents.items():
             replace_file(self.path / name, content)
         self._commit(replace(self.manifest, result={name: sha256(content) for name, content in contents.items()}))
@@ -227,12 +227,12 @@ class RunWriter:
             self._replaced = None
 
     def close(self) -> None:
-        """Close the log and give the folder free."""
+        """Close the log and release the folder."""
         self.log.close()
         self.lock.release()
         if self._content is None:
             with contextlib.suppress(OSError):
-                self.path.rmdir()  # unless there is something in it
+                self.path.rmdir()  # fails, as it should, if there is anything in it
 
     def __enter__(self) -> RunWriter:
         return self
@@ -249,7 +249,7 @@ class RunWriter:
                 self._replaced = None
         self.close()
         if self._replaced is not None:
-            warnings.warn(f"the run that was in {self.path} is in {self._replaced}", RunWarning, stacklevel=2)
+            warnings.warn(f"the earlier run in {self.path} is now in {self._replaced}", RunWarning, stacklevel=2)
 
     # -- parts -----------------------------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ class RunWriter:
         self.manifest = manifest
 
     def _clear(self) -> None:
-        """Remove snapshots that no manifest names, and what a killed process left half written."""
+        """Remove snapshots that the manifest does not name, and files that a killed process left half written."""
         named = {file.name for one in self.manifest.snapshots for file in (one.state, one.weights) if file}
         state = [path for path in (self.path / STATE).iterdir() if is_of_state(path.name)]
         useless = [path for path in state if f"{STATE}/{path.name}" not in named]
@@ -270,5 +270,5 @@ class RunWriter:
         if not self.manifest.nonfinite:
             useless.append(self.path / NONFINITE)
         for path in useless:
-            with contextlib.suppress(OSError):  # it is tried again after the next snapshot
+            with contextlib.suppress(OSError):  # the next snapshot will try again
                 os.unlink(path)

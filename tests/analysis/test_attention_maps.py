@@ -171,7 +171,7 @@ def test_items_files(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             read_categories(path, column, ["1"])
-    with pytest.raises(DataError, match="knows none of the items"):
+    with pytest.raises(DataError, match="has none of the data's items"):
         read_categories(table, "genres", ["9"])
     (tmp_path / "empty.tsv").write_text("")
     with pytest.raises(DataError, match="is empty"):

@@ -390,7 +390,7 @@ def test_compare_and_its_figures(attnrec: Any, small_file: Path) -> None:
     Path("items.tsv").write_text("item\tkind\ni1\ta\n")
     for wrong, message in (
         (("plot", "c", "--attention-map"), "c is a comparison; give one of the runs under c/runs"),
-        (("plot", run, "--items", "items.tsv"), "--items belongs to --attention-map"),
+        (("plot", run, "--items", "items.tsv"), "--items needs --attention-map"),
         (
             ("plot", run, "--attention-map", "--items", "items.tsv", "--category", "genre"),
             "items.tsv has no column 'genre'; known: kind",

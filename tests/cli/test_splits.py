@@ -79,8 +79,8 @@ def test_from_a_split_to_newer_data(attnrec: Any) -> None:  # noqa: F811
         (["train", "--dataset", "old.csv", "--split", "time", "--test-from", "soon"], "'soon' is neither an ISO date"),
         (["train", "--dataset", "old.csv", "--split", "given"], "old has none"),
         (["train", "--dataset", "old.csv", "--split", "random"], "--split 'random' is not one of auto, leave-one-out"),
-        (["evaluate", "run", "--split", "time"], "--split belongs to --newer"),
-        (["evaluate", "run", "--dataset", "newer.csv"], "newer data are evaluated with --newer"),
+        (["evaluate", "run", "--split", "time"], "--split needs --newer"),
+        (["evaluate", "run", "--dataset", "newer.csv"], "to evaluate it on newer data, give --newer"),
         (["evaluate", "run", "--newer", "--test-from", "2024-03-01"], "need --split time"),
         (["compare", "--attention", "sdpa", "--start-from", "run"], "No such option: --start-from"),
     ):

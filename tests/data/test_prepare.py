@@ -93,7 +93,7 @@ def test_training_on_a_frame(tmp_path: Path) -> None:
     [
         ({"user_id": [1.5] * 600}, "'user_id' holds fractions"),
         ({"item_id": [["a"]] * 600}, "'item_id' is of type"),
-        ({"timestamp": ["soon"] * 600}, "its values are no times"),
+        ({"timestamp": ["soon"] * 600}, "its values cannot be read as times"),
         ({"timestamp": [float("inf")] * 600}, "not finite"),
     ],
 )

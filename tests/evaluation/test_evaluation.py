@@ -189,7 +189,7 @@ def test_candidates_depend_on_part_and_seed_alone(small: Interactions, monkeypat
 
 def test_cutoffs() -> None:
     assert check_cutoffs([10, 1, 5, 10], 12) == (1, 5, 10)
-    with pytest.raises(InputError, match="no cut-off"):
+    with pytest.raises(InputError, match="at least one cut-off"):
         check_cutoffs([], 10)
     for bad in (0, -1, 11):
         with pytest.raises(InputError, match=f"N = {bad} is not between 1 and the number of items, 10"):

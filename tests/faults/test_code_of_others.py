@@ -125,7 +125,7 @@ def test_modules(config: TrainConfig, tmp_path: Path, trace: Path, monkeypatch: 
 @pytest.mark.parametrize("name", ["../mine.py", "variants/../../mine.py", "/etc/passwd", "state/x/y", "..", "a\x00b"])
 def test_names_that_lead_out_of_the_run(run: Path, name: str) -> None:
     forged(run, files={name: "0" * 64})
-    with pytest.raises(RunError, match=r"manifest\.json is damaged \(.* is not a name of such a file in a run\)"):
+    with pytest.raises(RunError, match=r"manifest\.json is damaged \(.* is not a valid name for this file of a run\)"):
         attnrec.load(run, trust_code=True)
 
 
@@ -183,7 +183,7 @@ def test_resuming_somebodys_run_does_not_make_it_ones_own(config: TrainConfig, t
 )
 def test_a_name_belongs_to_one_part(run: Path, part: str, name: str) -> None:
     forged(run, **{part: {name: "0" * 64}})
-    with pytest.raises(RunError, match=r"manifest\.json is damaged \(.* is not a name of such a file in a run\)"):
+    with pytest.raises(RunError, match=r"manifest\.json is damaged \(.* is not a valid name for this file of a run\)"):
         attnrec.load(run, trust_code=True)
 
 
@@ -283,7 +283,7 @@ def test_a_configuration_of_ones_own(config: TrainConfig, tmp_path: Path, trace:
     for folder in ("run", "alone"):
         options_of_file(tmp_path / folder / "config.toml")
     (tmp_path / "run/manifest.json").write_text("{}")
-    with pytest.raises(InputError, match="not written by you"):
+    with pytest.raises(InputError, match="a run that you did not write"):
         options_of_file(tmp_path / "run/config.toml")
 
 
@@ -294,7 +294,7 @@ def test_a_part_of_somebodys_run_is_known_for_one(run: Path, tmp_path: Path, kep
     shutil.copy(run / "config.toml", tmp_path / "part")
     options_of_file(tmp_path / "part/config.toml")
     (shutil.copytree if (run / kept).is_dir() else shutil.copy)(run / kept, tmp_path / "part" / kept)
-    with pytest.raises(InputError, match="not written by you"):
+    with pytest.raises(InputError, match="a run that you did not write"):
         options_of_file(tmp_path / "part/config.toml")
 
 

@@ -96,12 +96,12 @@ def test_missing(config: TrainConfig, run: Path, name: str) -> None:
     else:
         (run / name).unlink()
     if name == "manifest.json":
-        with pytest.warns(RunWarning, match=r"manifest\.json is missing: the one before it is used"):
+        with pytest.warns(RunWarning, match=r"manifest\.json is missing: using the previous one"):
             assert go_on(config, run) == whole
     else:
         with (
             warnings.catch_warnings(action="ignore", category=RunWarning),
-            pytest.raises(RunError, match=rf"{name} is missing|no snapshot of it is whole"),
+            pytest.raises(RunError, match=rf"{name} is missing|all of its snapshots are damaged"),
         ):
             train(config, run, resume=True)
         assert not (run / name).is_file()
@@ -146,7 +146,7 @@ def test_a_log_that_is_damaged_behind_its_snapshot(
 def test_the_weights_have_a_copy(config: TrainConfig, run: Path) -> None:
     expected = load(run).recommend(["i1"])
     (run / "weights.safetensors").unlink()
-    with pytest.warns(RunWarning, match=r"weights\.safetensors is missing; its copy, state/.*, is used"):
+    with pytest.warns(RunWarning, match=r"weights\.safetensors is missing; using its copy, state/"):
         assert load(run).recommend(["i1"]) == expected
     for path in (run / "state").glob("*-weights.safetensors"):
         path.unlink()
@@ -160,7 +160,7 @@ def test_the_snapshot_before_is_used(config: TrainConfig, run: Path) -> None:
     path = run / newest.state.name
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.warns(
-        RunWarning, match=rf"{newest.state.name} is damaged .*; the snapshot of step {newest.step} is pass"
+        RunWarning, match=rf"{newest.state.name} is damaged .*; skipping the snapshot of step {newest.step}"
     ):
         train(config, run, resume=True)
     assert Outcome.of(run) == whole
@@ -180,9 +180,7 @@ def test_a_result_stays_until_the_training_has_come_as_far_again(config: TrainCo
 
     with pytest.warns(RunWarning) as said:
         assert train(config, run, Stop(), resume=True)["interrupted"]
-    assert [str(line.message).partition(" has not ")[2] for line in said][-1] == (
-        "come as far as its result again, which stays as it is"
-    )
+    assert str(said[-1].message).endswith("was interrupted before the step of its earlier result, which is kept")
     assert {name: (run / name).read_bytes() for name in names} == kept
     assert RunDirectory.open(run).finished()
 

@@ -48,7 +48,7 @@ def usable(path: Path) -> bool:
     if any(snapshot.weights for snapshot in run.manifest.snapshots):
         assert run.weights()
     else:
-        with pytest.raises(InputError, match="has not been evaluated once"):
+        with pytest.raises(InputError, match="has not been evaluated"):
             run.weights()
     return True
 

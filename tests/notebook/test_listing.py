@@ -27,12 +27,12 @@ def test_every_option_is_listed_once(function: object, without: set[str]) -> Non
     assert set(names) == (declared().keys() | {"preset"}) - without
     defaults = dict(listed)
     assert (defaults["dim"], defaults["loss"], defaults["cutoffs"]) == ("64", "'ce'", "(1, 5, 10, 20)")
-    assert defaults["feed_forward_dropout"] == "that of dropout"
+    assert defaults["feed_forward_dropout"] == "as dropout"
 
 
 def test_options_are_spelled_as_in_python() -> None:
     text = " ".join((attnrec.train.__doc__ or "").split())
     assert "heads = 1: Attention heads; must divide `dim`." in text
     assert "--" not in text
-    assert "norm = 'original': Where LayerNorm goes" in text
+    assert "norm = 'original': Position of LayerNorm" in text
     assert "(one of 'original', 'pre', 'post')" in text

@@ -103,7 +103,7 @@ class FailingOS:
 
 def test_a_run_stays_where_the_new_one_has_no_result(run: dict[str, Any]) -> None:
     before = attnrec.load("run").recommend(["i1", "i2"])
-    told = pytest.warns(RunWarning, match="the run that was in run is in run/replaced-1")
+    told = pytest.warns(RunWarning, match="the earlier run in run is now in run/replaced-1")
     with told, pytest.raises(ZeroDivisionError):
         attnrec.train(out="run", overwrite=True, observer=Failing(at_start=False), **run)
     assert attnrec.load("run/replaced-1").recommend(["i1", "i2"]) == before

@@ -98,6 +98,6 @@ def test_a_file_may_be_mended_when_its_runs_have_failed(folder: Path) -> None:
 def test_two_files_of_one_name(folder: Path) -> None:
     (folder / "other").mkdir()
     (folder / "other/mine.py").write_text(OPERATOR)
-    with pytest.raises(InputError, match="two files of one name"):
+    with pytest.raises(InputError, match="two files have the same name"):
         train(TrainConfig.of(attention="mine.py+other/mine.py", **BASE), "run")
     assert not (folder / "run/config.toml").exists()

@@ -37,7 +37,7 @@ def test_from_python(small_file: Path, tmp_path: Path) -> None:
     small: dict[str, Any] = {"dataset": str(small_file), "epochs": 1, "eval_every": 1, "cutoffs": (1, 5)}
     attnrec.train(preset="sasrec-paper", out=tmp_path / "run", **small)
     assert 'norm = "original"' in (tmp_path / "run" / "config.toml").read_text()
-    with pytest.raises(InputError, match="`config` holds all options already"):
+    with pytest.raises(InputError, match="`config` already holds all options"):
         attnrec.train(TrainConfig(), preset="sasrec-paper", out=tmp_path / "other")
     with pytest.raises(InputError, match="`preset` cannot be given"):
         attnrec.train(resume=True, preset="sasrec-paper", out=tmp_path / "run")

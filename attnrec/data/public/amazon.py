@@ -99,6 +99,6 @@ Video_Games 2800000 137200 4600000
 """
 """Category, users, items and ratings, as rounded by the publisher.
 
-Ratings are those left after its removal of duplicates, except for Toys_and_Games, Unknown and Video_Games, where they
-are those before it.
+Ratings are counted after the publisher removed duplicates, except for Toys_and_Games, Unknown and Video_Games, where
+they are counted before.
 """

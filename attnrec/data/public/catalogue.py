@@ -1,4 +1,4 @@
-"""Public data sets that `attnrec data get` can bring, each from its publisher.
+"""Public data sets that `attnrec data get` can download, each from its publisher.
 
 Addresses, file layouts, counts and checksums were taken from the publishers' pages and readme files and from public
 code that reads these files. They were written down without a connection to the servers, so none was tried here. Sizes
@@ -28,7 +28,7 @@ class Source:
     """A file at the publisher.
 
     Attributes:
-        urls: where it is; the next is tried when one does not have it.
+        urls: its addresses; if one does not have it, the next is tried.
         size: bytes, rounded or estimated.
         checksum: ``algorithm:hexadecimal digits`` as the publisher gives it, or None.
     """
@@ -45,11 +45,11 @@ class Source:
 
 @dataclass(frozen=True)
 class File:
-    """A file of a data set once it is here: a source as it is, or a member of it.
+    """A file of a data set: a downloaded source, or a member of one.
 
     Attributes:
-        source: what is downloaded.
-        member: its path in the archive; None when the source itself is the file.
+        source: the source to download.
+        member: its path in the archive; None if the source itself is the file.
         reading: how a file of interactions is laid out.
     """
 
@@ -67,12 +67,12 @@ class Entry:
         family: data sets of one publisher and year, listed together.
         licence: in a few words.
         terms: the same in a sentence or two; the full terms are at ``page``.
-        page: the publisher's page, with the full terms where there are any.
+        page: the publisher's page, with the full terms if there are any.
         citation: what the publisher asks to cite.
-        interactions: the file of interactions; None where nothing can be downloaded directly (see ``by_hand``).
+        interactions: the file of interactions; None if nothing can be downloaded directly (see ``by_hand``).
         items: the file of the items' titles.
         counts: numbers of ``users``, ``items`` and ``interactions`` before any filter, where published.
-        by_hand: what to do when there is no direct download.
+        by_hand: what to do if there is no direct download.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Entry:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """What is downloaded for it, each once, interactions first."""
+        """The sources to download, each once, interactions first."""
         return tuple(dict.fromkeys(file.source for file in (self.interactions, self.items) if file))
 
     def members(self, source: Source) -> list[str]:
@@ -105,7 +105,7 @@ class Entry:
 
 @cache
 def catalogue() -> tuple[Entry, ...]:
-    """All data sets that can be got, family by family."""
+    """All available data sets, family by family."""
     return (*_movielens(), *_amazon_2014(), *_amazon_2018(), *_amazon_2023(), _steam(), _yelp())
 
 
@@ -113,7 +113,7 @@ def find(name: str) -> Entry:
     """The data set of that name.
 
     Raises:
-        InputError: there is none; near names are suggested.
+        InputError: there is none; the message suggests similar names.
     """
     known = {entry.name: entry for entry in catalogue()}
     if name in known:
@@ -298,5 +298,5 @@ def _yelp() -> Entry:
 
 
 def _counts(table: str) -> list[tuple[str, list[int]]]:
-    """A category and its published numbers a line."""
+    """One category and its published numbers per line."""
     return [(name, [int(number) for number in numbers]) for name, *numbers in map(str.split, table.splitlines())]

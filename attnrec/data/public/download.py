@@ -1,4 +1,4 @@
-"""Public data sets on this machine: where they lie, and bringing those that are not here yet."""
+"""Public data sets on this machine: finding them, and downloading those that are missing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Downloaded:
     """A public data set that is on this machine.
 
     Attributes:
-        entry: what the catalogue says of it.
+        entry: its entry in the catalogue.
         interactions: its file of interactions.
-        items: the file with the items' titles; None when it has none or it was left out.
+        items: the file with the items' titles; None if there is none or it was not downloaded.
     """
 
     entry: Entry
@@ -55,20 +55,20 @@ def get(
     titles: bool = True,
     observer: DownloadObserver | None = None,
 ) -> Downloaded:
-    """Bring a public data set from its publisher; what is here already is not brought again.
+    """Download a public data set from its publisher, except for files that are here already.
 
-    A download that was cut or interrupted goes on where it stopped when this is called again.
+    Called again, it continues a download that was cut off or interrupted.
 
     Args:
-        name: of the catalogue.
-        folder: where data sets are kept, each in a folder of its own; `cache_folder` if None.
-        max_size: bytes to download at most, all files together; if None, about four times the size in the catalogue.
-        titles: whether the file of the items' titles is wanted; those of some categories are large.
-        observer: shown the terms before anything is downloaded, then the progress.
+        name: name of the data set in the catalogue.
+        folder: folder for all data sets, with a subfolder for each; `cache_folder` if None.
+        max_size: most bytes to download, all files together; if None, about four times the size in the catalogue.
+        titles: whether to download the file of the items' titles too; those of some categories are large.
+        observer: called with the terms before anything is downloaded, then with the progress.
 
     Raises:
         InputError: an unknown name, no direct download, or files larger than ``max_size``.
-        RunError: the network, the server, the disk or a file failed; the message says what can be done.
+        RunError: the network, the server, the disk or a file failed; the message says what to do.
     """
     entry = find(name)
     observer = observer or DownloadObserver()
@@ -87,7 +87,7 @@ def get(
         with _locked(home, observer):
             _bring(entry, files, home, max_size, observer)
     found = downloaded(name, folder)
-    assert found is not None  # all its files were brought
+    assert found is not None  # all its files have been downloaded
     return found
 
 
@@ -102,7 +102,9 @@ def _bring(entry: Entry, files: list[File], home: Path, max_size: int | None, ob
             fetch(file.source, packed, _limit(file.source) if left is None else left, observer)
             left = None if left is None else left - packed.stat().st_size
         elif not verified(packed, file.source.checksum):
-            raise RunError(f"{packed} has not the publisher's checksum: delete it and run the same command again")
+            raise RunError(
+                f"{packed} does not match the publisher's checksum: delete it and run the same command again"
+            )
         if file.member is not None:
             observer.unpacking(packed)
             need_space(home, 4 * packed.stat().st_size)  # text packs to about a quarter
@@ -111,18 +113,18 @@ def _bring(entry: Entry, files: list[File], home: Path, max_size: int | None, ob
 
 
 def _limit(source: Source) -> int:
-    """Bytes allowed for a file whose size is known roughly."""
+    """Most bytes to allow for a file whose size is only roughly known."""
     return 4 * source.size + 64_000_000
 
 
 def home_of(entry: Entry, folder: Path | None = None) -> Path:
     """The folder of a data set."""
-    # no colon: Windows has none in names
+    # Windows does not allow colons in names
     return (folder or cache_folder() / "downloads") / entry.name.replace(":", "-")
 
 
 def _place(home: Path, file: File) -> Path:
-    """Where a file of a data set lies once it is here; members of an archive lie in a folder named after it."""
+    """The path of a downloaded file; members of an archive are in a folder named after it."""
     packed = home / file.source.filename
     if file.member is None:
         return packed
@@ -131,7 +133,7 @@ def _place(home: Path, file: File) -> Path:
 
 @contextmanager
 def _locked(folder: Path, observer: DownloadObserver) -> Iterator[None]:
-    """Hold a folder for this process, waiting while another has it; the system frees it if a process dies."""
+    """Lock a folder, waiting while another process holds it; the system releases it if the process dies."""
     with (folder / ".lock").open("a") as file:
         told = False
         while not _try_lock(file.fileno()):

@@ -1,4 +1,4 @@
-"""What an observer of a download is told; apart, so that the command line need not load an HTTP client to start."""
+"""Observers of a download; in their own module, so that the command line starts without loading an HTTP client."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from pathlib import Path
 
 
 class DownloadObserver:
-    """What is told during a download; every method may be left as it is. An exception from one ends the download."""
+    """Called during a download. Override any of the methods; an exception from one ends the download."""
 
     def terms(self, name: str) -> None:
-        """The data set of that name is about to be downloaded: its terms can be shown."""
+        """The data set of that name is about to be downloaded; now is the time to show its terms."""
 
     def waiting(self, folder: Path) -> None:
         """Another process is downloading into the same folder; this one waits for it."""
 
     def progress(self, filename: str, done: int, total: int | None) -> None:
-        """So many bytes of a file are here; ``total`` is None while the server has not said."""
+        """``done`` bytes of a file have arrived; ``total`` is None if the server does not say how many there are."""
 
     def retrying(self, reason: str) -> None:
         """An attempt failed and will be repeated."""
 
     def unpacking(self, archive: Path) -> None:
-        """An archive is here and checked; it is unpacked now."""
+        """An archive has been downloaded and checked, and is being unpacked."""

@@ -1,4 +1,4 @@
-"""Public data sets by name: brought from their publisher, prepared, and found again."""
+"""Public data sets by name: downloading them from their publisher, preparing them, and finding the result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attnrec.data.public.download import get, home_of
 from attnrec.data.public.download_observer import DownloadObserver
 
 RECIPE = "sasrec"
-"""How a public data set is prepared that is used by its name."""
+"""The recipe by which public data sets are prepared."""
 
 
 def is_public(name: str) -> bool:
@@ -26,7 +26,7 @@ def is_public(name: str) -> bool:
 
 
 def prepared_file(name: str, folder: Path | None = None) -> Path:
-    """Where the prepared data set lies, or would lie."""
+    """The path of the prepared data set, whether or not it exists yet."""
     entry = find(name)
     return home_of(entry, folder) / f"{entry.name.replace(':', '-')}.parquet"
 
@@ -39,9 +39,9 @@ def get_prepared(
     titles: bool = True,
     observer: DownloadObserver | None = None,
 ) -> tuple[Path, Prepared | None]:
-    """Bring a public data set and prepare it with `RECIPE`; arguments and errors are those of `download.get`.
+    """Download a public data set and prepare it with `RECIPE`; arguments and errors as for `download.get`.
 
-    Returns the prepared file, and what was done to make it, None where it was there already.
+    Returns the prepared file, and how it was prepared, or None if it existed already.
     """
     found = get(name, folder=folder, max_size=max_size, titles=titles, observer=observer)
     path = prepared_file(name, folder)

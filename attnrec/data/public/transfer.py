@@ -1,4 +1,4 @@
-"""Brings one file over HTTP: resumed where it was cut, checked, never larger than allowed, never seen half done."""
+"""Downloading one file over HTTP: resumed if it was cut off, checked, limited in size, and renamed when complete."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from attnrec.data.public.catalogue import Source
 from attnrec.data.public.download_observer import DownloadObserver
 
 TIMEOUT = 30.0
-"""Seconds to wait for a connection, and for any next bytes of an answer."""
+"""Seconds to wait for a connection, and for the next bytes of a response."""
 
 RETRIES = 5
-"""Attempts in a row that bring less than a mebibyte before an address is given up."""
+"""Successive attempts that bring less than a mebibyte before giving up on an address."""
 
 PAUSE = 1.0
-"""Seconds before the first retry; doubled for each that follows."""
+"""Seconds before the first retry; doubled for each further one."""
 
 _PROGRESS = 1 << 20
 _REDIRECTS = 5
@@ -32,27 +32,27 @@ _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 
 
 class _CutError(Exception):
-    """An attempt ended early, and another may do better."""
+    """An attempt ended early; trying again may help."""
 
 
 class _AbsentError(Exception):
-    """This address does not give the file."""
+    """The file is not available at this address."""
 
 
 def fetch(source: Source, target: Path, limit: int, observer: DownloadObserver) -> None:
-    """Bring a file to a path; a part that an earlier call left beside it is continued.
+    """Download a file to a path, continuing a part that an earlier call left next to it.
 
     Args:
         source: where the file is, and its checksum if known.
-        target: where it goes; its folder must exist and be held by the caller alone.
-        limit: bytes it may have at most, whatever the server announces.
-        observer: told of bytes and retries.
+        target: path to save it at; its folder must exist and be locked by the caller.
+        limit: most bytes to accept, regardless of what the server announces.
+        observer: called with bytes and retries.
 
     Raises:
         InputError: the file is larger than ``limit``.
-        RunError: it cannot be had, the disk is full, or the checksum differs.
+        RunError: the file is not available, the disk is full, or the checksum differs.
     """
-    by_hand = f"if this lasts, download {source.urls[0]} with a browser to {target} and run the same command again"
+    by_hand = f"if this persists, download {source.urls[0]} with a browser to {target} and run the same command again"
     reasons = []
     for url in source.urls:
         attempts = _Attempts(url, target, limit, observer)
@@ -60,7 +60,7 @@ def fetch(source: Source, target: Path, limit: int, observer: DownloadObserver) 
             attempts.run()
             if not verified(attempts.path, source.checksum):
                 attempts.discard()
-                raise RunError(f"what {url} gave had not the publisher's checksum and was deleted; {by_hand}")
+                raise RunError(f"the file from {url} did not match the publisher's checksum and was deleted; {by_hand}")
             attempts.finish()
             return
         except (_CutError, _AbsentError) as error:
@@ -84,7 +84,7 @@ _ROOM = "make room, or choose another folder with `folder` or ATTNREC_CACHE"
 
 
 def need_space(folder: Path, size: int) -> None:
-    """RunError if a folder has less free space than so many bytes."""
+    """RunError if a folder has less than ``size`` bytes of free space."""
     free = shutil.disk_usage(folder).free
     if free < size:
         raise RunError(f"{folder} has {free / 1e9:.1f} GB free and {size / 1e9:.1f} GB are needed: {_ROOM}")
@@ -92,15 +92,15 @@ def need_space(folder: Path, size: int) -> None:
 
 @dataclass
 class _Note:
-    """Written beside a part: where it comes from, and which version of the file it is."""
+    """Saved next to a part: its address, and which version of the file it is."""
 
     url: str
-    version: str  # for If-Range; empty when the server names none, and the part cannot be continued
+    version: str  # for If-Range; empty if the server names none, so that the part cannot be continued
     total: int | None
 
 
 class _Attempts:
-    """Downloads from one address into a part beside the target."""
+    """Downloads from one address into a part next to the target."""
 
     def __init__(self, url: str, target: Path, limit: int, observer: DownloadObserver) -> None:
         self.url, self.target, self.limit, self.observer = url, target, limit, observer
@@ -108,7 +108,7 @@ class _Attempts:
         self.notes = target.with_name(target.name + ".part.json")
 
     def run(self) -> None:
-        """Attempt after attempt until the part is complete; _CutError after too many that brought little."""
+        """Try until the part is complete; _CutError after too many attempts that brought little."""
         failures = 0
         while True:
             before = self._size()
@@ -126,15 +126,15 @@ class _Attempts:
             time.sleep(PAUSE * 2 ** max(failures - 1, 0))
 
     def discard(self) -> None:
-        """Forget the part."""
+        """Delete the part."""
         self.path.unlink(missing_ok=True)
         self.notes.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Give the complete part its name."""
+        """Rename the complete part to its final name."""
         os.replace(self.path, self.target)
         self.notes.unlink(missing_ok=True)
-        if os.name == "posix":  # the new name lasts only once the folder is on the disk, too
+        if os.name == "posix":  # sync the folder, so that the new name survives a power cut
             descriptor = os.open(self.target.parent, os.O_RDONLY)
             os.fsync(descriptor)
             os.close(descriptor)
@@ -145,7 +145,7 @@ class _Attempts:
         done = self._size() if note else 0
         if note and note.total == done:
             return
-        # identity: a packed file must come as it lies on the server, and ranges count those bytes
+        # identity: do not let the server compress again, because ranges count the bytes of its file
         headers = {"Accept-Encoding": "identity"}
         if note:
             headers |= {"Range": f"bytes={done}-", "If-Range": note.version}
@@ -165,18 +165,18 @@ class _Attempts:
             if total is not None:
                 need_space(self.target.parent, total - done)
             if not done:
-                self.discard()  # first, so that a note never stands beside a part of another version
+                self.discard()  # before writing the note, which must not be left with a part of another version
             self.notes.write_text(json.dumps(asdict(_Note(self.url, version, total))), encoding="utf-8")
             done = self._write(response, done, total)
         if total is not None and done != total:
-            raise _CutError(f"{done:,} bytes of {total:,} came")
+            raise _CutError(f"received {done:,} of {total:,} bytes")
 
     def _write(self, response: httpx.Response, done: int, total: int | None) -> int:
-        """Add what comes to the part; gives its size."""
+        """Append the response to the part; returns the part's size."""
         with self.path.open("r+b" if done else "wb") as file:
             file.seek(done)
             self.observer.progress(self.target.name, done, total)
-            for chunk in response.iter_raw():  # as it comes: pieces of a set size would lose what lies before a cut
+            for chunk in response.iter_raw():  # no chunk size: a cut would lose the bytes of an incomplete chunk
                 self._check_size(done + len(chunk))
                 file.write(chunk)
                 done += len(chunk)
@@ -193,35 +193,35 @@ class _Attempts:
             )
 
     def _check_range(self, response: httpx.Response, note: _Note, done: int) -> None:
-        """Whether what comes goes on where the part ends, in the same version of the file; else start again."""
+        """Check that the response continues the part, in the same version of the file; otherwise start again."""
         place = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         fits = (
             place is not None and int(place[1]) == done and (note.total is None or place[2] in ("*", str(note.total)))
         )
         if not fits or _version(response) not in ("", note.version):
             self.discard()
-            raise _CutError("the server had no continuation of the part that is here")
+            raise _CutError("the server did not continue the part that is here")
 
     def _check_way(self, response: httpx.Response) -> None:
-        """Whether it comes encrypted all the way, if the address promises so."""
+        """Check that an https address does not redirect to an unencrypted one."""
         if self.url.startswith("https:") and any(hop.url.scheme != "https" for hop in [*response.history, response]):
-            raise _AbsentError("it leads to an address without encryption")
+            raise _AbsentError("it redirects to an address without encryption")
 
     def _check_whole(self, response: httpx.Response) -> None:
-        """Whether a whole file comes, as it lies on the server."""
+        """Check that the response is the whole file, uncompressed by the server."""
         status = f"{response.status_code} {response.reason_phrase}".strip()
         if response.status_code in _TRY_AGAIN:
             raise _CutError(status)
         if response.status_code != 200:
             raise _AbsentError(status)
         if response.headers.get("Content-Encoding", "identity") != "identity" and not self.url.endswith("gz"):
-            raise _AbsentError("the server packs the file although asked not to")
+            raise _AbsentError("the server compresses the file although asked not to")
 
     def _note(self) -> _Note | None:
-        """What is known of a part that can be continued."""
+        """The note of a part that can be continued; None if there is none."""
         try:
             note = _Note(**json.loads(self.notes.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # there is none, or it was cut while written: start again
+        except (OSError, ValueError, TypeError):  # missing or half written: start again
             return None
         return note if note.version and note.url == self.url and self._size() else None
 
@@ -230,6 +230,6 @@ class _Attempts:
 
 
 def _version(response: httpx.Response) -> str:
-    """What If-Range takes: a strong ETag, else the date of the last change, else nothing."""
+    """A version for If-Range: a strong ETag, else the date of the last change, else ""."""
     tag: str = response.headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")

@@ -1,4 +1,4 @@
-"""Unpacks the members of an archive that are needed, and trusts nothing the archive says about itself."""
+"""Unpacking the needed members of an archive, without trusting anything the archive says about itself."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import IO, cast
 from attnrec.core.errors import RunError
 
 MAX_MEMBERS = 10_000
-MAX_RATIO = 100  # text packs to between a third and a twentieth
-_HARMLESS = 10_000_000  # bytes that may come out of any archive, whatever its size
+MAX_RATIO = 100  # text compresses to between a third and a twentieth
+_HARMLESS = 10_000_000  # bytes that any archive may unpack to, however small it is
 _CHUNK = 1 << 20
 _TEMPORARY = ".unpacking"
 
@@ -27,12 +27,12 @@ _TEMPORARY = ".unpacking"
 def unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
     """Unpack members of a zip, tar (also packed) or gz file into a folder, under the last part of their names.
 
-    The folder appears complete or not at all; one of that name that was there is replaced. The whole archive is refused
-    when any member has an absolute path, a path through ``..``, the name of another member, or is a link or a special
-    file, when more comes out of it than 100 times its size, or when it has more than 10,000 members.
+    The folder appears complete or not at all; an existing one is replaced. The whole archive is refused if any member
+    has an absolute path, a path through ``..``, or the name of another member, if one is a link or a special file, if
+    it unpacks to more than 100 times its size, or if it has more than 10,000 members.
 
     Args:
-        archive: its kind is told by the end of its name; a `.gz` file has one member, its name without `.gz`.
+        archive: the end of its name tells its kind; a `.gz` file has one member, named without `.gz`.
         members: paths in the archive.
         folder: its parent must exist. One process at a time may unpack into the same folder.
 
@@ -40,7 +40,7 @@ def unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
         RunError: the archive is damaged, malicious, or lacks a member, or the disk is full.
     """
     temporary = folder.parent / f"{_TEMPORARY}-{folder.name}"
-    shutil.rmtree(temporary, ignore_errors=True)  # what an ended process left
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
     temporary.mkdir()
     try:
         with _damage(archive):
@@ -59,7 +59,7 @@ def unpack(archive: Path, members: Sequence[str], folder: Path) -> None:
 
 @contextmanager
 def _damage(archive: Path) -> Iterator[None]:
-    """What the readers of archives raise, as one line."""
+    """Turn the errors of archive readers into a RunError of one line."""
     unreadable = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
     try:
         yield
@@ -78,7 +78,7 @@ def _write(archive: Path, members: Sequence[str], folder: Path) -> None:
             while chunk := packed.read(_CHUNK):
                 left -= len(chunk)
                 if left < 0:
-                    raise _refused(archive, f"more than {MAX_RATIO} times its size comes out of it")
+                    raise _refused(archive, f"it unpacks to more than {MAX_RATIO} times its size")
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
@@ -120,7 +120,7 @@ def _zip_contents(archive: Path) -> _Contents:
 
 
 def _tar_contents(archive: Path) -> _Contents:
-    # the headers are read in a first pass, so that nothing of an archive that is refused was written
+    # check all headers in a first pass, so that nothing is written from an archive that is refused
     with tarfile.open(archive) as opened:
         seen: set[str] = set()
         for info in opened:

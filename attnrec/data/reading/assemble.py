@@ -1,4 +1,4 @@
-"""Columns as they were read, made into numbered histories; what is incomplete is left out and counted."""
+"""Turning columns as read into numbered histories; incomplete lines are left out and counted."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _TEXT_ROLES = ("user", "item", "title", "categories", "part")
 NUMBER_ROLES = ("time", "rating")
 _WITH_POINT = re.compile(r"\d+\.0+", re.ASCII)
 _YEAR_ONE = -62_135_596_800.0  # in seconds since 1970
-_FARTHEST = 1e30  # of a time, so that sums and differences of times stay finite
+_FARTHEST = 1e30  # largest time, so that sums and differences of times stay finite
 MISSING = frozenset({"", "NaN", "nan", "NA", "N/A", "<NA>", "NULL", "null", "None", "NaT", "\\N"})
-"""What programs write for a value that is not there."""
+"""What programs write for a missing value."""
 MOST_DROPPED = 0.01
 PART_NAMES = {part: part for part in ALL_PARTS} | {"validation": "valid", "val": "valid", "dev": "valid"}
 """What a column of parts may say, and which of `ALL_PARTS` it means."""
@@ -30,10 +30,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """Texts by number.
+    """Texts coded by number.
 
     Attributes:
-        codes: int32 [n], the place of each value in ``names``.
+        codes: int32 [n], the index of each value in ``names``.
         names: the different values, in the order in which they first appear.
     """
 
@@ -41,7 +41,7 @@ class Column:
     names: tuple[str, ...]
 
     def __getitem__(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Column:
-        """Some of the rows, numbered anew."""
+        """Some of the rows, renumbered."""
         codes = self.codes[rows]
         present, first = np.unique(codes, return_index=True)
         order = present[np.argsort(first, kind="stable")]
@@ -52,13 +52,13 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """n interactions as they stand in a source.
+    """n interactions as a source has them.
 
     Attributes:
-        text: columns of the roles user and item, and of title, categories and part where there are any.
-        numbers: float64 [n] of the roles time and rating where there are any; NaN is missing.
-        dropped: how many records are not among the n, by reason.
-        notes: sentences on what was made of the values.
+        text: columns of the roles user and item, and of title, categories and part if there are any.
+        numbers: float64 [n], columns of the roles time and rating if there are any; NaN is missing.
+        dropped: number of records that were left out, by reason.
+        notes: sentences on how the values were interpreted.
     """
 
     text: Mapping[str, Column]
@@ -70,7 +70,7 @@ class Columns:
         return len(self.text["user"].codes)
 
     def keep(self, rows: npt.NDArray[np.bool_], reason: str) -> Columns:
-        """Those rows, in their order, the others counted under ``reason``."""
+        """Only the given rows, in their order; the others are counted under ``reason``."""
         left_out = len(rows) - int(rows.sum())
         if not left_out:
             return self
@@ -82,7 +82,7 @@ class Columns:
         )
 
     def in_order(self, rows: npt.NDArray[np.int64]) -> Columns:
-        """All rows in another order, numbered anew."""
+        """All rows in another order, renumbered."""
         return replace(
             self,
             text={role: column[rows] for role, column in self.text.items()},
@@ -90,16 +90,16 @@ class Columns:
         )
 
     def parts(self) -> npt.NDArray[np.int8] | None:
-        """Places in `ALL_PARTS`, where there is a column of them."""
+        """Indices into `ALL_PARTS`, or None if there is no column of parts."""
         column = self.text.get("part")
         if column is None:
             return None
         return np.array([ALL_PARTS.index(name) for name in column.names], dtype=np.int8)[column.codes]
 
     def with_parts(self, where: str) -> tuple[Columns, bool]:
-        """The same with `ALL_PARTS` as parts, or without parts where none of the values is one; and which it is.
+        """With parts named as in `ALL_PARTS`, and True; without parts, and False, if no value names a part.
 
-        Raises DataError where only some are.
+        Raises DataError if only some values do.
         """
         column = self.text["part"]
         named = [PART_NAMES.get(name.strip().lower()) for name in column.names]
@@ -113,9 +113,9 @@ class Columns:
         return replace(self, text={**rest, "part": in_first_order(Column(codes, ALL_PARTS))}), True
 
     def complete(self, where: str, *, forced: bool = False, tidy: bool = True) -> Columns:
-        """Without what has no user, item or time; DataError if that is more than 1 % and not ``forced``, or no moment.
+        """Without lines that lack a user, item or time; DataError for more than 1 % unless ``forced``, or a huge time.
 
-        ``tidy``: leave blanks around ids out, and the point of whole numbers.
+        ``tidy``: strip blanks around ids, and the decimal point of whole numbers.
         """
         tidied = {role: _tidied(self.text[role]) for role in ("user", "item")} if tidy else {}
         notes = tuple(f"{role}s: {note}" for role, (_, told) in tidied.items() for note in told)
@@ -129,7 +129,7 @@ class Columns:
         if "time" in found.numbers:
             found = found.keep(~np.isnan(found.numbers["time"]), "no time")
             if len(found) and (farthest := np.abs(found.numbers["time"]).max()) > _FARTHEST:
-                raise DataError(f"{where}: a time of {farthest:g} is no moment, in any unit")
+                raise DataError(f"{where}: {farthest:g} cannot be a time, in any unit")
         lost = len(self) - len(found)
         if lost > MOST_DROPPED * len(self) and not forced:
             why = ", ".join(f"{count:,} have {reason}" for reason, count in found.dropped.items())
@@ -138,11 +138,11 @@ class Columns:
 
 
 def _tidied(column: Column) -> tuple[Column, list[str]]:
-    """Ids without blanks around them, and whole numbers without a point; and what was done."""
+    """Ids without blanks around them, and whole numbers without a decimal point; and notes on what was done."""
     told = []
     names = [name.strip() for name in column.names]
     if names != list(column.names):
-        told.append("blanks around ids are left out")
+        told.append("blanks around ids are removed")
     real = [name for name in names if name not in MISSING]
     if real and all(_WITH_POINT.fullmatch(name) for name in real):
         names = [name if name in MISSING else name.split(".")[0] for name in names]
@@ -177,7 +177,7 @@ def coded(values: pa.ChunkedArray | pa.Array, *, ordered: bool = False) -> Colum
         names.validate(full=True)
     except pa.ArrowInvalid as error:
         raise DataError(f"the data hold text that is not UTF-8 ({str(error).splitlines()[0]})") from None
-    if len(names.unique()) < len(names):  # a dictionary may say the same twice
+    if len(names.unique()) < len(names):  # a dictionary may have duplicates
         return coded(values.cast(names.type))
     indices = [chunk.indices for chunk in values.chunks]
     if values.null_count:
@@ -191,7 +191,7 @@ def coded(values: pa.ChunkedArray | pa.Array, *, ordered: bool = False) -> Colum
 
 
 def in_first_order(column: Column) -> Column:
-    """The same, its names in the order of their first appearance and no others among them."""
+    """The same column, with names in the order of first appearance and without unused ones."""
     first = _first_places(column.codes, len(column.names))
     if (np.diff(first) > 0).all() and (first < len(column.codes)).all():
         return column
@@ -199,17 +199,17 @@ def in_first_order(column: Column) -> Column:
 
 
 def _first_places(codes: npt.NDArray[np.int32], count: int) -> npt.NDArray[Any]:
-    """Where each code first stands, [count]; the number of codes for one that is absent."""
+    """Index of the first occurrence of each code, [count]; ``len(codes)`` for a code that is absent."""
     kind = np.int32 if len(codes) < 2**31 else np.int64
     first = np.full(count, len(codes), dtype=kind)
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1, dtype=kind)  # of equal places the value written last stays
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1, dtype=kind)  # numpy keeps the last value written
     return first
 
 
 def moments(values: pa.ChunkedArray, *, last_way: bool = False) -> Floats | None:
-    """Seconds since 1970 of dates in text, NaN for ""; None where one of them is no date.
+    """Seconds since 1970 of dates in text, NaN for ""; None if one of them is not a date.
 
-    Unless it is the ``last_way``, also None where reading them one by one, as the plain reader does, is no slower.
+    Unless this is the ``last_way`` to read them, also None if the plain reader is as fast.
     """
     texts = pc.if_else(pc.equal(values, ""), None, values)
     if not pc.all(pc.match_substring_regex(texts, f"^({DATE_PATTERN})$")).as_py():
@@ -227,7 +227,7 @@ def moments(values: pa.ChunkedArray, *, last_way: bool = False) -> Floats | None
 def _moments_one_by_one(values: pa.ChunkedArray, last_way: bool) -> Floats | None:
     column = coded(values)
     if len(column.names) > len(column.codes) / 4 and not last_way:
-        return None  # nearly as many different texts as lines, so one by one is no slower
+        return None  # so many different texts that the plain reader is as fast
     try:
         by_name = np.array([parse_date(name) if name else np.nan for name in column.names])
     except ValueError:
@@ -236,7 +236,7 @@ def _moments_one_by_one(values: pa.ChunkedArray, last_way: bool) -> Floats | Non
 
 
 def from_arrow(found: Mapping[str, pa.ChunkedArray]) -> Columns | None:
-    """Columns by role as pyarrow read them from text; None where a value is no id, finite number or date."""
+    """Columns by role as pyarrow read them from text; None if a value is not an id, finite number or date."""
     text, numbers = {}, {}
     notes: tuple[str, ...] = ()
     for role, values in found.items():
@@ -265,7 +265,7 @@ DATES = "times are dates, read as seconds since 1970 in UTC"
 
 
 def values_of(found: Mapping[str, Sequence[str]], where: str, line_numbers: Sequence[int]) -> Columns:
-    """Columns from lists of texts by role; DataError that names the line of a value that is no number or date."""
+    """Columns from lists of texts by role; DataError, with the line, for a value that is not a number or date."""
     text = {role: coded(pa.array(values, pa.string())) for role, values in found.items() if role in _TEXT_ROLES}
     numbers = {}
     notes: tuple[str, ...] = ()
@@ -292,7 +292,7 @@ def _numbers(values: Sequence[str], role: str, where: str, line_numbers: Sequenc
         except ValueError:
             raise DataError(
                 f"{where}:{line_numbers[place]}: the {role} {value[:50]!r} is not a number"
-                + (f" or a date (as {DATE_EXAMPLE})" if role == "time" else "")
+                + (f" or a date (such as {DATE_EXAMPLE})" if role == "time" else "")
             ) from None
         kinds.add(number)
         if len(kinds) > 1:
@@ -325,7 +325,7 @@ def to_interactions(columns: Columns, name: str) -> Interactions:
 
 
 def _of_items(columns: Columns, role: str) -> tuple[str, ...] | None:
-    """What the first line of each item says, in the order of the items; None where there is no such column."""
+    """The value in the first line of each item, in the order of the items; None if there is no such column."""
     if role not in columns.text:
         return None
     first = _first_places(columns.text["item"].codes, len(columns.text["item"].names))

@@ -1,6 +1,6 @@
-"""Coded data by the hash of the file they were read from, so that the runs of a comparison do not read it again.
+"""A cache of coded data by the hash of the file, so that the runs of a comparison do not read it again.
 
-What is damaged or cannot be written is as good as absent. Small files are not kept: they read as fast.
+Damaged entries are ignored, and failures to write them too. Small files are not cached: reading them is as fast.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from attnrec.data.reading.form import Reading, ReadOptions
 from attnrec.data.reading.source import content_hash, is_parquet
 
 CACHE = "ATTNREC_CACHE"
-"""Variable of the environment that names the cache folder."""
+"""The environment variable that names the cache folder."""
 
 _DAMAGED = (
     tokenize.TokenError,
@@ -40,7 +40,7 @@ _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_VERSION = 2  # of what is kept and of how files are read; a change of either makes old entries unused
+_VERSION = 2  # version of the entries and of how files are read; raise it to make old entries unused
 _SMALLEST = 1 << 22
 _MOST = 8 << 30
 _ARRAYS = ("items", "offsets", "timestamps", "parts")
@@ -48,7 +48,7 @@ _TEXTS = ("user_ids", "item_ids", "item_titles")
 
 
 def cache_folder() -> Path:
-    """Where attnrec keeps what it can make or get again."""
+    """The folder for files that attnrec can make or download again."""
     named = os.environ.get(CACHE)
     return Path(named).expanduser() if named else platformdirs.user_cache_path("attnrec")
 
@@ -56,7 +56,7 @@ def cache_folder() -> Path:
 def cached(
     path: Path, options: ReadOptions, read: Callable[[Path, ReadOptions], Interactions], smallest: int = _SMALLEST
 ) -> Interactions:
-    """What ``read`` gives for a file, from the cache if the same content was read with the same options before."""
+    """The result of ``read`` for a file, from the cache if the same content was read with the same options before."""
     if not path.is_file() or path.stat().st_size < smallest or is_parquet(path):
         return read(path, options)
     said = {field.name: getattr(options, field.name) for field in dataclasses.fields(ReadOptions)}
@@ -115,7 +115,7 @@ def _texts(kept: Any, name: str) -> tuple[str, ...]:
 
 
 def _make_room(folder: Path) -> None:
-    """Remove what was not used for longest, until the rest is below the limit."""
+    """Remove the least recently used entries until the rest is below the limit."""
     entries = sorted(folder.glob("*.npz"), key=lambda entry: entry.stat().st_mtime, reverse=True)
     size = 0
     for entry in entries:

@@ -1,6 +1,6 @@
-"""Which column is what: by its name, and by what its values look like.
+"""Recognising columns by their names and by what their values look like.
 
-Names are compared without case, punctuation and a type behind a colon (`user_id:token`, a custom of RecBole).
+Names are compared without case, punctuation, or a type after a colon (`user_id:token`, as RecBole writes them).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ KNOWN = {
     "categories": ("itemcategories", "itemcategory", "itemgenres"),
     "part": ("part", "split"),
 }
-"""Names of the columns of each role, the one to prefer first."""
+"""Known column names of each role, the preferred one first."""
 
-# two names of one role that publishers use side by side, the one that identifies first
+# two names of one role that publishers use together; the order in `KNOWN` says which one is the id
 _SIDE_BY_SIDE = {frozenset({"parentasin", "asin"}), frozenset({"userid", "username"})}
 
 _AGAIN = re.compile(r" \(\d+\)$")  # as `unique` makes it
@@ -60,12 +60,12 @@ _REVIEWER = re.compile(r"A[0-9A-Z]{10,27}")
 
 
 def plain(name: str) -> str:
-    """A column's name as names are compared."""
+    """A column's name in the form in which names are compared."""
     return re.sub(r"[^a-z0-9]", "", _AGAIN.sub("", name).split(":")[0].lower())
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """Names of columns, those that an earlier column has too with their number behind."""
+    """Names of columns; a name that an earlier column has too gets its number appended."""
     return [f"{name} ({place})" if name in names[: place - 1] else name for place, name in enumerate(names, 1)]
 
 
@@ -90,7 +90,7 @@ def is_date(text: str) -> bool:
 
 
 def parse_date(text: str) -> float:
-    """Seconds since 1970 of an ISO 8601 date (in UTC unless it says otherwise), or of one as Amazon's ``09 13, 2009``.
+    """Seconds since 1970 of an ISO 8601 date (UTC unless it has a zone), or of a date such as Amazon's ``09 13, 2009``.
 
     Raises ValueError for any other text.
     """
@@ -124,7 +124,7 @@ class Looks:
 
 
 def looks(values: Sequence[str]) -> Looks:
-    """How a column's values look; "" is taken for missing."""
+    """What a column's values look like; "" counts as missing."""
     values = [value for value in values if value.strip()]
     if not values:
         return Looks(False, False, False)
@@ -146,9 +146,9 @@ def is_place(name: str) -> bool:
 
 
 def given_places(options: ReadOptions, columns: Sequence[str], where: str) -> dict[str, int | None]:
-    """The places of the columns that the user named; None for a role that the data are said not to have.
+    """The indices of the columns that the user named; None for a role that the user says is absent.
 
-    Raises DataError for a column that is not there, or that is given two roles.
+    Raises DataError for a column that does not exist, or that is given two roles.
     """
     found: dict[str, int | None] = {}
     for role in ROLES:
@@ -173,9 +173,9 @@ def given_places(options: ReadOptions, columns: Sequence[str], where: str) -> di
 def known_places(
     columns: Sequence[str], taken: Mapping[str, int | None], where: str
 ) -> tuple[dict[str, int], list[str]]:
-    """The places of columns with known names, but those of roles in ``taken``; and notes.
+    """The indices of columns with known names, except for roles in ``taken``; and notes.
 
-    Raises DataError when two columns may be the user or the item.
+    Raises DataError if two columns may be the user or the item.
     """
     names = [plain(name) for name in columns]
     where_named: dict[str, list[int]] = {}
@@ -192,7 +192,7 @@ def known_places(
         others = [names[place] for place in places[1:]]
         if others and role in ("user", "item") and frozenset({names[places[0]], *others}) not in _SIDE_BY_SIDE:
             shown = " and ".join(repr(short(columns[place])) for place in places)
-            raise DataError(f"{where}: {shown} may each be the {role}; say which, `{role}_column=NAME`")
+            raise DataError(f"{where}: {shown} may each be the {role}; say which with `{role}_column=NAME`")
         if others:
             rest = ", ".join(repr(short(columns[place])) for place in places[1:])
             notes.append(f"the {role} is {short(columns[places[0]])!r}; there is also {rest}")
@@ -201,10 +201,10 @@ def known_places(
 
 
 def near_known(columns: Sequence[str], role: str) -> str | None:
-    """A column whose name is nearly a known one of the role, or None."""
+    """A column whose name is similar to a known one of the role, or None."""
     for column in columns:
         if any(character.isdigit() for character in column):
-            continue  # rather an id than a name
+            continue  # more likely an id than a name
         close = difflib.get_close_matches(plain(column), KNOWN[role], n=1, cutoff=0.8)
         if close and plain(column) not in {name for names in KNOWN.values() for name in names}:
             return column

@@ -1,4 +1,4 @@
-"""How a file of interactions is laid out: what the user says of it, and what was made of it."""
+"""The layout of a file of interactions: as the user describes it, and as it was read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _column(text: str) -> str:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user says of a file; what is left at its default is recognised.
+    """What the user says about a file; options at their defaults are recognised from the file.
 
     A column is given by its name, or by its number counted from 1.
     """
@@ -30,12 +30,12 @@ class ReadOptions:
     item_column: str = _column("Column of items, by name or number.")
     time_column: str = _column(f"Column of times, by name or number; `{NO_COLUMN}`: file order.")
     rating_column: str = _column("Column of ratings, by name or number.")
-    separator: str = _column(f"What separates fields: {', '.join(SEPARATORS)} or any characters, such as `::`.")
+    separator: str = _column(f"Separator of fields: {', '.join(SEPARATORS)}, or any characters such as `::`.")
     header: bool = option(True, _GROUP, "Look for a header in the first line.")
-    trust_data: bool = option(False, _GROUP, "Use the data although they look misread.")
+    trust_data: bool = option(False, _GROUP, "Use the data even if they look misread.")
 
     def column(self, role: str) -> str:
-        """What was said of the column of a role; "" where nothing was."""
+        """The column that the user gave for a role; "" if none."""
         return getattr(self, f"{role}_column")
 
 
@@ -44,13 +44,13 @@ class Form:
     """The layout of a file.
 
     Attributes:
-        kind: ``table``, ``sequences``, ``json`` (an object a line), ``literals`` (a Python dict a line) or ``parquet``.
+        kind: ``table``, ``sequences``, ``json`` or ``literals`` (one object or Python dict per line), or ``parquet``.
         separator: between fields of a table or sequence; "" is any run of white space.
         header: whether the first line names the columns.
         quoted: whether a field may be in double quotes.
-        columns: names of the columns, ``column 1``, ... where the file names none.
-        roles: the name of the column of each role that there is; of `ROLES`.
-        notes: what a reader should know of how this was decided, a sentence each.
+        columns: names of the columns, or ``column 1``, ... if the file does not name them.
+        roles: the column name of each role that the file has.
+        notes: sentences on how this was decided, for the user.
     """
 
     kind: str
@@ -62,18 +62,18 @@ class Form:
     notes: tuple[str, ...] = ()
 
     def place(self, role: str) -> int:
-        """Which column, counted from 0."""
+        """Index of the column of a role, counted from 0."""
         return self.columns.index(self.roles[role])
 
     def __str__(self) -> str:
         if self.kind == "sequences":
-            return "a line a user, `user item item ...`"
+            return "one line per user, `user item item ...`"
         if self.kind == "table":
             between = separator_name(self.separator)
             return f"lines separated by {between}, " + ("with a header" if self.header else "without a header")
         return {
-            "json": "a JSON object a line",
-            "literals": "a Python literal a line",
+            "json": "one JSON object per line",
+            "literals": "one Python literal per line",
             "parquet": "Parquet",
             "frame": "a data frame",
         }[self.kind]
@@ -88,15 +88,15 @@ def separator_name(separator: str) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read of a source, and how: the account that is shown to the user.
+    """What was read from a source, and how, as shown to the user.
 
     Attributes:
         source: the file, or the kind of frame.
-        form: how it was understood.
-        lines: records that the source holds; of sequences: interactions.
-        dropped: how many of them were left out, by reason; the rest was kept.
+        form: the layout in which it was read.
+        lines: number of records in the source; for sequences, of interactions.
+        dropped: how many of them were left out, by reason.
         notes: further sentences, such as the unit of times.
-        hash: BLAKE2b of the file, in the account of prepared data; "" elsewhere.
+        hash: BLAKE2b of the file, for prepared data; "" otherwise.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""Tables in memory and Parquet files: pandas, polars, pyarrow and whatever else narwhals knows."""
+"""Tables in memory (pandas, polars, pyarrow and others that narwhals supports), and Parquet files."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _SAMPLE = 1000
 
 
 def is_frame(value: object) -> bool:
-    """Whether it is a table that `arrow_table` takes."""
+    """Whether `arrow_table` takes this value."""
     import narwhals as nw
 
     try:
         nw.from_native(value)  # type: ignore[call-overload]
     except nw.exceptions.DuplicateError:
-        return True  # refused when it is read
+        return True  # a table with two columns of one name, which reading refuses
     except TypeError:
         return False
     return True
 
 
 def arrow_table(frame: Any) -> pa.Table:
-    """A frame of pandas, polars, pyarrow or any kind that narwhals knows (lazy ones are collected)."""
+    """A frame of pandas, polars, pyarrow or another library that narwhals supports, as a pyarrow table."""
     import narwhals as nw
 
     try:
@@ -50,9 +50,9 @@ def arrow_table(frame: Any) -> pa.Table:
 
 
 def read_parquet(path: Path, options: ReadOptions, roles: Sequence[str]) -> tuple[Columns, Form]:
-    """The columns of ``roles`` of a Parquet file, and its layout, told by its first rows; no other column is read.
+    """The columns of ``roles`` of a Parquet file, and its layout, found from its first rows; reads no other column.
 
-    Raises DataError if it is damaged, names two columns alike, or as `table_form` and `read_columns`.
+    Raises DataError if it is damaged or has two columns of the same name, and as `table_form` and `read_columns`.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -65,13 +65,13 @@ def read_parquet(path: Path, options: ReadOptions, roles: Sequence[str]) -> tupl
         table = pq.read_table(path, columns=used, read_dictionary=used)
         return read_columns(table, form, roles, str(path)), form
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged: it does not read as Parquet ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path} is damaged: it cannot be read as Parquet ({str(error).splitlines()[0]})") from None
 
 
 def table_form(table: pa.Table, kind: str, where: str, options: ReadOptions) -> Form:
-    """Which column is what, by name.
+    """The roles of the columns, by name.
 
-    Raises DataError when user or item is not told, or a column cannot be what it is taken for.
+    Raises DataError if no column is known as user or item, or an unused column looks like times.
     """
     columns = table.column_names
     given = given_places(options, columns, where)
@@ -86,7 +86,7 @@ def table_form(table: pa.Table, kind: str, where: str, options: ReadOptions) -> 
             if place not in places.values() and (_is_moment(table[name].type) or _looks_timed(table[name]))
         ]
         refuse_unused_time(near_known(columns, "time"), timed, where)
-        notes.append("no times: histories stand in the order of the rows")
+        notes.append("no times: histories are in the order of the rows")
     roles = {role: columns[place] for role, place in places.items()}
     return Form(kind, columns=tuple(columns), roles=roles, notes=tuple(notes))
 
@@ -105,7 +105,7 @@ def _looks_timed(values: pa.ChunkedArray) -> bool:
 
 
 def read_columns(table: pa.Table, form: Form, roles: Sequence[str], where: str) -> Columns:
-    """The columns of ``roles`` that the form has; DataError for one of a type that it cannot have."""
+    """The columns of ``roles`` that the form has; DataError for a column whose type does not fit its role."""
     text, numbers = {}, {}
     notes: list[str] = []
     for role in roles:
@@ -180,4 +180,4 @@ def _as_numbers(values: pa.ChunkedArray, role: str, what: str) -> tuple[Floats, 
         read_dates = moments(texts, last_way=True) if role == "time" else None
         if read_dates is not None:
             return read_dates, True
-    raise DataError(f"{what} is of type {kind}, and its values are no {role}s that are understood")
+    raise DataError(f"{what} is of type {kind}, and its values cannot be read as {role}s")

@@ -1,8 +1,8 @@
 """Titles and categories of items, from a file of items: MovieLens, Amazon metadata, or any table with a header.
 
-The item's id is the column with a known name (`item_id`, `movieId`, `parent_asin`, ...), else the first; titles and
-categories are found by name too. Several categories are joined by `|`, or are a list in JSON. Of several rows of an
-item the first counts (publishers' files have such); a table of features with rows that differ is refused.
+The item's id is the column with a known name (`item_id`, `movieId`, `parent_asin`, ...), else the first one. Titles and
+categories are found by name too. Several categories are joined by `|`, or are a list in JSON. If an item has several
+rows, as in some publishers' files, the first counts; a table of features whose rows for an item differ is refused.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Row = tuple[int, Sequence[Any]]  # a line's number and its fields
 
 @dataclass(frozen=True)
 class Items:
-    """What a file says of items, by original id.
+    """Titles and categories from a file of items, by original id.
 
     Attributes:
         source: the file.
-        titles, categories: none where the file has no such column.
+        titles, categories: empty if the file has no such column.
     """
 
     source: str
@@ -44,7 +44,7 @@ class Items:
 
 
 def read_items(path: str | Path) -> Items:
-    """Read a file of items; DataError if it does not parse, or has neither titles nor categories."""
+    """Read a file of items; DataError if it cannot be parsed, or has neither titles nor categories."""
     path = Path(path)
     columns, rows = _table(path)
     names = [plain(name) for name in columns]
@@ -63,10 +63,10 @@ def read_items(path: str | Path) -> Items:
 
 
 def with_items(data: Interactions, items: Items) -> Interactions:
-    """The data with titles and categories, where the file has them; DataError when it knows none of the items."""
+    """The data with titles and categories, if the file has them; DataError if it has none of the data's items."""
     known = items.titles.keys() | items.categories.keys()
     if not known & set(data.item_ids):
-        raise DataError(f"{items.source} knows none of the items; its first column must hold their original ids")
+        raise DataError(f"{items.source} has none of the data's items; its first column must hold their original ids")
     if items.titles:
         data = replace(data, item_titles=tuple(items.titles.get(item, "") for item in data.item_ids))
     if items.categories:
@@ -83,18 +83,18 @@ def read_categories(path: str | Path, column: str, item_ids: Sequence[str]) -> l
         item_ids: original ids.
 
     Raises:
-        DataError: the file cannot be read, lacks the column, or knows none of the items.
+        DataError: the file cannot be read, lacks the column, or has none of the items.
     """
     found = read_columns(Path(path), [column])
     if not found.keys() & set(item_ids):
-        raise DataError(f"{path} knows none of the items; its first column must hold their original ids")
+        raise DataError(f"{path} has none of the data's items; its first column must hold their original ids")
     return [found[item][0] if item in found else () for item in item_ids]
 
 
 def read_columns(path: Path, wanted: Sequence[str]) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """The values of some columns by original item id; an item may have several in one, joined by ``|``.
+    """The values of some columns by original item id; a field may hold several, joined by ``|``.
 
-    Raises DataError where the file cannot be read, lacks a column, has it twice, or says two things of an item.
+    Raises DataError if the file cannot be read, lacks a column, has it twice, or has differing values for an item.
     """
     columns, rows = _table(path)
     for column in wanted:
@@ -114,7 +114,7 @@ def read_columns(path: Path, wanted: Sequence[str]) -> dict[str, tuple[tuple[str
 
 
 def category_column(path: Path) -> str:
-    """The column of a file of items that its name says holds their categories; DataError where there is none."""
+    """The column of a file of items whose name is known for categories; DataError if there is none."""
     columns, _ = _table(path)
     place = _place([plain(name) for name in columns], _CATEGORIES)
     if place is None:
@@ -130,7 +130,7 @@ def _place(names: Sequence[str], known: Sequence[str]) -> int | None:
 def _by_item(where: Path, names: Sequence[str], rows: Iterator[Row]) -> Iterator[tuple[str, Sequence[Any]]]:
     place = 0 if names[0] in _IDS else _place(names, _IDS) or 0
     if not names[place] or names[place].startswith("unnamed"):
-        raise DataError(f"{where}: no column has a known name of an item's id, and the first has no name")
+        raise DataError(f"{where}: no column has a name known for item ids, and the first has no name")
     for _, row in rows:
         item = "" if row[place] is None else _WHOLE.sub("", str(row[place]).strip())
         if item:
@@ -194,7 +194,7 @@ def _records(path: Path, first: str, lines: Iterator[tuple[int, str]]) -> tuple[
     ids = [name for name in columns if plain(name) in _IDS]
     if not ids:
         raise DataError(
-            f"{path}: no field has a known name of an item's id (it has {', '.join(map(short, columns[:12]))})"
+            f"{path}: no field has a name known for item ids (it has {', '.join(map(short, columns[:12]))})"
         )
     rows = ((number, [record.get(name) for name in columns]) for number, record in chain(sample, parsed))
     return columns, rows

@@ -1,13 +1,13 @@
-"""Interaction files and frames, read right or refused.
+"""Reading interaction files and frames; anything ambiguous is refused.
 
 | kind | what a line holds | order of a history |
 |---|---|---|
-| table | columns, named by a header or told by their values | by time, else as in the file |
+| table | columns, named by a header or recognised by their values | by time, else as in the file |
 | sequences | `user item item item ...` | as in the line |
 | JSON, Python literals | an object with named fields | as for tables |
 | Parquet, frames | columns with names | as for tables |
 
-Ids are text. Equal times keep the order of the file. What is read is told in `Interactions.reading`.
+Ids are text. Equal times keep the order of the file. `Interactions.reading` says what was read, and how.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_interactions(path: str | Path, options: ReadOptions = ReadOptions()) ->
 
     Args:
         path: a file of any of the kinds above, perhaps compressed (gzip, zstd, bz2, lz4, zip of one file).
-        options: what the user says of it.
+        options: what the user says about it.
 
     Raises:
         DataError: the file is missing, unreadable or empty, it is not clear how it is laid out, a line does not parse
@@ -47,12 +47,12 @@ def read_interactions(path: str | Path, options: ReadOptions = ReadOptions()) ->
     columns, reading, form = read_file(path, options, ROLES)
     data = to_interactions(columns, dataset_name(path))
     if form.kind == "parquet" and account_of(path) is not None:
-        return replace(data, reading=reading)  # judged when it was prepared
+        return replace(data, reading=reading)  # it was checked when it was prepared
     return judged(data, reading, form, options)
 
 
 def read_file(path: Path, options: ReadOptions, roles: Sequence[str]) -> tuple[Columns, Reading, Form]:
-    """The complete lines of a file as columns, the account of it, and its layout; raises as `read_interactions`."""
+    """The complete lines of a file as columns, how it was read, and its layout; raises as `read_interactions`."""
     if is_parquet(path):
         columns, form = read_parquet(path, options, roles)
     elif options.format == "parquet":
@@ -96,7 +96,7 @@ def _completed(columns: Columns, form: Form, where: str, options: ReadOptions) -
 
 
 def judged(data: Interactions, reading: Reading, form: Form, options: ReadOptions) -> Interactions:
-    """The data with the account of their reading; DataError when they look misread and are not trusted."""
+    """The data with notes on how they were read; DataError if they look misread, unless the user trusts them."""
     if not options.trust_data:
         by_name = form.header or form.kind not in ("table", "sequences") or bool(options.item_column)
         refuse_suspicious(data, reading.source, form, item_named=by_name, time_named=bool(options.time_column))

@@ -1,7 +1,7 @@
-"""How a text file is laid out, from its first lines: evidence first, and a refusal where two readings fit.
+"""Recognising the layout of a text file from its first lines; a file that fits two layouts is refused.
 
-A separator fits when it cuts all lines (or all but a few broken ones, which reading will name) into the same number of
-fields. Columns get their roles from the user, then from a header's names, then from what the values look like.
+A separator fits if it cuts all lines (or all but a few broken ones, which reading will report) into the same number of
+fields. Columns get their roles from the user, else from the names in a header, else from what the values look like.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TRIED = ("\t", "::", ",", ";", "|")
 def recognise(path: Path, options: ReadOptions) -> Form:
     """The layout of a text file.
 
-    Raises DataError when there is nothing in it, when no reading or more than one fits, or when an option does not fit.
+    Raises DataError if the file is empty, if no layout or more than one fits, or if an option does not fit.
     """
     numbered = list(islice(lines(path), _SAMPLE_LINES))
     if not numbered:
@@ -87,7 +87,7 @@ def split(line: str, separator: str, quoted: bool = True) -> list[str]:
 
 
 def words(line: str) -> list[str]:
-    """What stands between blanks and tabs; other white space of Unicode may be part of an id."""
+    """The words between blanks and tabs; other Unicode white space may be part of an id."""
     return _BLANKS.sub(" ", line).strip(" ").split(" ")
 
 
@@ -96,7 +96,7 @@ def _asked_separator(options: ReadOptions) -> str:
 
 
 def _fits(sample: Sequence[str], separator: str) -> bool:
-    """Whether a separator cuts (nearly) all lines into the same number of fields, two at least."""
+    """Whether a separator cuts (nearly) all lines into the same number of fields, at least two."""
     quoted = _is_quoted(sample, separator)
     rows = _rows(sample, separator, quoted)
     (width, often), *_ = Counter(map(len, rows)).most_common(1)
@@ -104,7 +104,7 @@ def _fits(sample: Sequence[str], separator: str) -> bool:
 
 
 def _rows(sample: Sequence[str], separator: str, quoted: bool) -> list[list[str]]:
-    """The fields of each record; one in quotes may go over several lines, of which the last may be cut."""
+    """The fields of each record. A quoted field may span lines, so the last record of a sample may be cut off."""
     if quoted and any('"' in line for line in sample):
         with contextlib.suppress(csv.Error):
             records = list(csv.reader((line + "\n" for line in sample), delimiter=separator))
@@ -143,7 +143,7 @@ def _table(sample: Sequence[str], separator: str, path: Path, options: ReadOptio
 
 
 def _is_quoted(sample: Sequence[str], separator: str) -> bool:
-    """Whether fields may be in double quotes: always between commas, else where most lines have such fields."""
+    """Whether fields may be in double quotes: always between commas, otherwise if most lines have such fields."""
     if separator == "," or len(separator) != 1:
         return separator == ","
     quoted = (any(len(f) > 1 and f[0] == f[-1] == '"' for f in line.split(separator)) for line in sample)
@@ -174,7 +174,7 @@ def _white_space(numbered: Sequence[tuple[int, str]], path: Path, options: ReadO
     width, often = widths.most_common(1)[0]
     named = any(options.column(role) for role in ("user", "item", "time", "rating"))
     if len(widths) == 1 and width > _WIDEST and not named:
-        return Form("sequences")  # no table is as wide
+        return Form("sequences")  # too wide for a table
     if len(widths) == 1 and width > 1:
         if width == 2 or named or _over_numbers(rows) or _has_known_header(sample, "", path, options):
             return _table(sample, "", path, options)
@@ -191,8 +191,8 @@ def _white_space(numbered: Sequence[tuple[int, str]], path: Path, options: ReadO
     if len(sample) >= 20 and width in (2, 3, 4) and often >= _MOSTLY * len(sample):
         broken = next(place for place, row in enumerate(rows) if len(row) != width)
         raise DataError(
-            f"{path}: either sequences, or lines of {width} fields of which line {numbered[broken][0]} is broken "
-            f"(it has {len(rows[broken])}); say `format='sequences'`, or mend the file"
+            f"{path}: either sequences, or lines of {width} fields with a broken line {numbered[broken][0]} "
+            f"(it has {len(rows[broken])}); say `format='sequences'`, or fix the file"
         )
     if min(widths) < 2:
         broken = next(number for (number, _), row in zip(numbered, rows, strict=True) if len(row) < 2)
@@ -201,15 +201,15 @@ def _white_space(numbered: Sequence[tuple[int, str]], path: Path, options: ReadO
 
 
 def _over_numbers(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first line has words where all others have numbers, as a header has."""
+    """Whether the first line has words where all others have numbers, like a header."""
     below = columns_of(rows[1:], len(rows[0]))
     return any(looks(column).number and not is_number(name) for name, column in zip(rows[0], below, strict=True))
 
 
 def _may_be_sequences(rows: Sequence[Sequence[str]], path: Path) -> bool:
-    """Whether lines of equally many fields are sequences: what stands in the later columns are the same items.
+    """Whether lines with equal numbers of fields are sequences, with items in all columns after the first.
 
-    Raises DataError where it may be both.
+    Raises DataError if they may be sequences or a table.
     """
     columns = columns_of(rows, len(rows[0]))
     found = [looks(column) for column in columns[1:]]
@@ -261,7 +261,7 @@ def _records(numbered: Sequence[tuple[int, str]], path: Path, options: ReadOptio
         texts = {name: [str(record.get(name, "")) for record in records] for name in columns}
         free = [name for place, name in enumerate(columns) if place not in places.values()]
         refuse_unused_time(near_known(columns, "time"), [name for name in free if looks(texts[name]).time], where)
-        notes.append("no times: histories stand in the order of the file")
+        notes.append("no times: histories are in the order of the file")
     roles = {role: columns[place] for role, place in places.items()}
     return Form(kind, "", False, False, tuple(columns), roles, tuple(notes))
 

@@ -1,4 +1,4 @@
-"""Files with an object a line: JSON, or Python literals as in the Steam reviews."""
+"""Files with one object per line: JSON, or Python literals as in the Steam reviews."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def parse_record(line: str, kind: str, where: str) -> dict[str, Any]:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         what = "JSON object" if kind == "json" else "Python literal"
         why = error.msg if isinstance(error, SyntaxError | json.JSONDecodeError) else type(error).__name__
-        hint = "; write one object a line, as `jq -c` does" if line.strip() in ("{", "[") else ""
+        hint = "; write one object per line, as `jq -c` does" if line.strip() in ("{", "[") else ""
         raise DataError(f"{where}: not a {what} ({why}){hint}") from None
     if not isinstance(record, dict) or not all(isinstance(name, str) for name in record):
         raise DataError(
-            f"{where}: not an object with named fields, but a {type(record).__name__}; write one object a line"
+            f"{where}: not an object with named fields, but a {type(record).__name__}; write one object per line"
         )
     return record
 
@@ -58,13 +58,13 @@ def _finite(text: str) -> float:
 
 
 def _no_constant(name: str) -> None:
-    """Python writes a missing number as NaN; no other name is taken."""
+    """Accept NaN, which Python writes for a missing number, but no other constant."""
     if name != "NaN":
-        raise ValueError(f"{name} is no JSON number")
+        raise ValueError(f"{name} is not a JSON number")
 
 
 def read_records(path: Path, form: Form, roles: Sequence[str]) -> Columns:
-    """The columns of some roles; DataError with file and line when a line does not parse."""
+    """The columns of some roles; DataError, with file and line, if a line cannot be parsed."""
     roles = [role for role in roles if role in form.roles]
     fast = _by_pyarrow(path, form, roles) if form.kind == "json" else None
     return _plainly(path, form, roles) if fast is None else fast
@@ -95,18 +95,18 @@ def _text(value: Any, name: str, where: str) -> str:
             value.encode()
             return value
         if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
-            return str(int(value))  # 3 and 3.0 are one number, and so one id
+            return str(int(value))  # 3 and 3.0 are the same id
         if isinstance(value, int | float) and not isinstance(value, bool):
             return repr(value)
     except ValueError:
         raise DataError(
-            f"{where}: {name!r} holds what is no text in Unicode, or a number of thousands of digits"
+            f"{where}: {name!r} holds text that is not valid Unicode, or a number with thousands of digits"
         ) from None
     raise DataError(f"{where}: {name!r} holds a {type(value).__name__}, not a text or number")
 
 
 def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
-    """As `read_records` of JSON; None where anything is unusual, so that the plain way may judge it."""
+    """As `read_records`, for JSON; None if anything is unusual, so that the plain reader decides."""
     first = parse_record(next(lines(path))[1], "json", str(path))
     kinds = {role: _kind(first.get(form.roles[role])) for role in roles}
     if None in kinds.values() or any(kinds.get(role) == pa.float64() for role in _IDS):

@@ -1,4 +1,4 @@
-"""Which column of a table is what: by the user's word, by a header's names, by what the values look like."""
+"""Finding the roles of a table's columns: from the user's options, a header's names, or what the values look like."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from attnrec.data.reading.form import ReadOptions
 
 
 def columns_of(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
-    """The values of each column, of rows that are ``width`` fields long."""
+    """The values of each column, for rows of ``width`` fields."""
     return [[row[place] for row in rows] for place in range(width)]
 
 
 def header_of(rows: Sequence[Sequence[str]], separator: str, path: Path, options: ReadOptions) -> list[str]:
-    """The names in the first line, stripped; none where it is data.
+    """The names in the first line, stripped; empty if the line is data.
 
-    Raises DataError where it may be either, or its names are not known.
+    Raises DataError if it may be either, or if its names are not known.
     """
     if not options.header:
         return []
@@ -58,9 +58,9 @@ def header_of(rows: Sequence[Sequence[str]], separator: str, path: Path, options
 def _names_unknown_columns(
     names: Sequence[str], rows: Sequence[Sequence[str]], separator: str, path: Path, *, by_place: bool
 ) -> bool:
-    """Whether a first line without known names is a header for a user who gives columns by number.
+    """Whether a first line without known names is a header, if the user gives columns by number.
 
-    Raises DataError where it looks like a header and the user does not, or where it may be either.
+    Raises DataError if it looks like a header but the user does not give columns by number, or if it may be either.
     """
     below = columns_of([row for row in rows[1:] if len(row) == len(names)], len(names))
     over_numbers = any(look.number or look.time for look in map(looks, below))
@@ -72,23 +72,23 @@ def _names_unknown_columns(
     recurs = any(name in column for name, column in zip(names, below, strict=True))
     if separator and len(rows) > 1 and not over_numbers and not recurs:
         raise DataError(
-            f"{path}:1: {shown_names(names)} may be a header or the first of the data; "
+            f"{path}:1: {shown_names(names)} may be a header or the first line of data; "
             "say `user_column=NAME` and `item_column=NAME`, or `header=False`"
         )
     return is_header
 
 
 def known_roles(names: Sequence[str]) -> list[str]:
-    """The roles that one of the names is known for."""
+    """The roles for which one of the names is known."""
     return [role for role, known in KNOWN.items() if any(plain(name) in known for name in names)]
 
 
 def refuse_names(names: Sequence[str], where: str) -> NoReturn:
-    """Raise the DataError that no user and item column is known by name."""
+    """Raise a DataError: the names do not tell which columns are the user and the item."""
     near = [(role, near_known(names, role)) for role in ("user", "item")]
     hints = [f"{short(name)!r} may be the {role}" for role, name in near if name]
     raise DataError(
-        f"{where}: no user and item column that is known (there is {shown_names(names)})"
+        f"{where}: no known user and item column (there is {shown_names(names)})"
         + (f"; {' and '.join(hints)}" if hints else "")
         + "; say `user_column=NAME` and `item_column=NAME`"
         + (", or `header=False` if this line is data" if where.endswith(":1") else "")
@@ -96,9 +96,9 @@ def refuse_names(names: Sequence[str], where: str) -> NoReturn:
 
 
 def refuse_unused_time(near: str | None, timed: Sequence[str], where: str) -> None:
-    """Raise DataError when a column is nearly called like a time, or looks like times, and none is taken for it."""
+    """Raise DataError if no column is used as time, but one has a similar name or looks like times."""
     for name in [near] if near else timed[:1]:
-        why = "is nearly the name of a time" if near else "looks like times"
+        why = "is named almost like a time" if near else "looks like times"
         raise DataError(
             f"{where}: the column {short(name)!r} {why}; say {named('time_column', short(name))} to order by it, "
             "or `time_column='none'` for the order of the file"
@@ -106,14 +106,14 @@ def refuse_unused_time(near: str | None, timed: Sequence[str], where: str) -> No
 
 
 def shown_names(names: Sequence[str]) -> str:
-    """Names for a message, the first dozen of them."""
+    """The first twelve names, for a message."""
     return ", ".join(map(short, names[:12])) + (", ..." if len(names) > 12 else "")
 
 
 def places_by_name(
     columns: Sequence[str], values: Sequence[Sequence[str]], path: Path, options: ReadOptions
 ) -> tuple[dict[str, int], list[str]]:
-    """Roles of columns with names, and notes; DataError where user or item is not known, or a time is left aside."""
+    """Roles of columns with names, and notes; DataError if user or item is not known, or a time column is unused."""
     where = f"{path}:1"
     given = given_places(options, columns, where)
     known, notes = known_places(columns, given, where)
@@ -131,16 +131,16 @@ def places_by_name(
         free = [place for place in range(len(columns)) if place not in places.values()]
         timed = [columns[place] for place in free if looks(values[place]).time]
         refuse_unused_time(near_known(columns, "time"), timed, where)
-        notes.append("no times: histories stand in the order of the file")
+        notes.append("no times: histories are in the order of the file")
     if "rating" not in places and "rating" not in given and (near := near_known(columns, "rating")):
-        notes.append(f"the column {short(near)!r} is nearly the name of a rating, and is not read; see `rating_column`")
+        notes.append(f"the column {short(near)!r} is named almost like a rating, but not read; see `rating_column`")
     return places, notes
 
 
 def places_by_looks(
     columns: Sequence[str], values: Sequence[Sequence[str]], path: Path, options: ReadOptions
 ) -> tuple[dict[str, int], list[str]]:
-    """Roles of columns without names; DataError where the values leave a choice."""
+    """Roles of columns without names; DataError if the values do not decide."""
     where = str(path)
     given = given_places(options, columns, where)
     places = {role: place for role, place in given.items() if place is not None}
@@ -167,10 +167,10 @@ def places_by_looks(
     if len(needed) == 2 and items_first(values[free[0]], values[free[1]]):
         needed.reverse()
     places |= dict(zip(needed, free, strict=False))
-    how = "by what its values look like" if len(columns) > 2 else "user first"
-    notes = [f"without a header, columns are told {how}"] if needed else []
+    how = "by their values" if len(columns) > 2 else "by their order, user first"
+    notes = [f"without a header, columns are recognised {how}"] if needed else []
     if "time" not in places:
-        notes.append("no times: histories stand in the order of the file")
+        notes.append("no times: histories are in the order of the file")
     return places, notes
 
 

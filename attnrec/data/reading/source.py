@@ -1,6 +1,6 @@
-"""A file as whole lines of text, whatever it is compressed with, and an account of the lines.
+"""Reading a file, compressed or not, as whole lines of text, and counting the lines.
 
-The compression is told by the first bytes and not by the name. A zip archive must hold one file.
+The first bytes tell the compression, not the name. A zip archive must hold one file.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def is_parquet(path: Path) -> bool:
 def blocks(path: Path) -> Generator[bytes, None, None]:
     """The unpacked content in blocks of some megabytes that end with a line, without a byte order mark.
 
-    Raises DataError when the file cannot be read or unpacked, or holds a line of more than 64 MB.
+    Raises DataError if the file cannot be read or unpacked, or holds a line of more than 64 MB.
     """
     with _reading(path), _unpacked(path) as file:
         rest = b""
@@ -89,11 +89,11 @@ def _reading(path: Path) -> Iterator[None]:
     except (zlib.error, zipfile.BadZipFile, EOFError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} is damaged or cut off: it does not unpack ({_one_line(error)})") from error
     except OSError as error:
-        if error.errno is None:  # of pyarrow's decompression
+        if error.errno is None:  # from pyarrow's decompression
             raise DataError(f"{path} is damaged or cut off: it does not unpack ({_one_line(error)})") from error
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (NotImplementedError, RuntimeError) as error:  # of zipfile, for encrypted or unknown methods
-        raise DataError(f"{path} does not unpack: {_one_line(error)}") from error
+    except (NotImplementedError, RuntimeError) as error:  # from zipfile, for encryption or unknown methods
+        raise DataError(f"cannot unpack {path}: {_one_line(error)}") from error
 
 
 def _one_line(error: Exception) -> str:
@@ -115,7 +115,7 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
                 raise DataError(f"{path} is a spreadsheet; save it as CSV")
             if len(names) != 1:
                 shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-                raise DataError(f"{path} holds {len(names)} files ({shown}); unpack it and give the one that is meant")
+                raise DataError(f"{path} holds {len(names)} files ({shown}); unpack it and give the one you mean")
             with archive.open(names[0]) as member:
                 yield member
         return
@@ -126,13 +126,13 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
 
 @dataclass
 class Account:
-    """What has passed by of a text.
+    """Counts over the part of a text that has been read.
 
     Attributes:
-        of_objects: whether its lines are objects, in which quotes are usual.
+        of_objects: whether its lines are objects, in which quotes are normal.
         header: whether the next line names the columns.
-        lines: all of them, blank ones too.
-        objects: lines from a brace to a brace, where they are to be counted.
+        lines: number of lines, including blank ones.
+        objects: number of lines from a brace to a brace, if ``of_objects``.
         unusual: whether there was a NUL byte, a carriage return or a double quote.
         blank_start: whether the line that should name the columns is blank.
     """
@@ -159,10 +159,10 @@ class Account:
 
 
 def is_regular(path: Path, separator: str, quoted: bool, lines: int) -> bool:
-    """Whether a file has so many lines that are not blank, and none with something that readers differ on.
+    """Whether a file has this many lines that are not blank, and nothing that readers treat differently.
 
-    That is a NUL byte, a carriage return inside a line, or, where fields may be quoted, a double quote at a wrong place
-    or not closed in its line.
+    That would be a NUL byte, a carriage return inside a line, or, if fields may be quoted, a double quote that is
+    misplaced or not closed in its line.
     """
     found = 0
     for block in blocks(path):
@@ -184,12 +184,12 @@ def is_regular(path: Path, separator: str, quoted: bool, lines: int) -> bool:
 
 
 class TextStream:
-    """The blocks of a file as pyarrow reads a file, counted as they pass.
+    """A file object for pyarrow over the blocks of a file, which it counts.
 
     Args:
         path: the file.
-        account: is told of every block.
-        change: applied to each block after it was counted; lines must stay lines.
+        account: counts every block.
+        change: applied to each block after it was counted; must keep line breaks.
     """
 
     closed = False
@@ -246,5 +246,5 @@ def decode(line: bytes, path: Path, number: int) -> str:
     except UnicodeDecodeError as error:
         byte = f"{line[error.start]:#x}"
         raise DataError(
-            f"{path}:{number}: not text in UTF-8 (byte {byte}); convert it, as by `iconv -f latin1 -t utf-8`"
+            f"{path}:{number}: not text in UTF-8 (byte {byte}); convert it, for example by `iconv -f latin1 -t utf-8`"
         ) from None

@@ -1,4 +1,4 @@
-"""Signs that data were not what they were read as; each is refused unless the user trusts the data."""
+"""Signs that data were misread; such data are refused unless the user trusts them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from attnrec.data.interactions import DataError, Interactions
 from attnrec.data.reading.columns import is_number, looks
 from attnrec.data.reading.form import Form
 
-_FEW = 50  # interactions below which shares say nothing
+_FEW = 50  # with fewer interactions, shares mean nothing
 _SAMPLE = 5000
-_DATES = 1e8  # what is larger is a date, in seconds or a finer unit
-_APART = 200  # a time and its thousandfold, in the next finer unit, are farther apart; the dates of this age are not
+_DATES = 1e8  # larger times are dates, in seconds or a finer unit
+_APART = 200  # times in different units differ by a factor of 1000; dates of our age in one unit by less than this
 
 
 def refuse_suspicious(data: Interactions, where: str, form: Form, *, item_named: bool, time_named: bool) -> None:
-    """Raise DataError when the data look misread.
+    """Raise DataError if the data look misread.
 
     Args:
-        data: as read.
+        data: the data as read.
         where: the source, for the message.
-        form: how it was read.
-        item_named: whether a name, or the user, says which column holds the items.
-        time_named: whether the user said which column holds the time, so that few small numbers may be times.
+        form: the layout in which it was read.
+        item_named: whether a header or the user names the column of items.
+        time_named: whether the user names the column of times; then small numbers may be times.
     """
     if data.num_interactions < _FEW:
         return
-    sequences = form.kind == "sequences"  # so that anything else in a line would have become an item
+    sequences = form.kind == "sequences"  # in sequences, anything else in a line would have become an item
     for sign in (_shape(data), _items(data, sequences, item_named), _times(data, named=time_named)):
         if sign:
             raise DataError(
@@ -37,15 +37,15 @@ def refuse_suspicious(data: Interactions, where: str, form: Form, *, item_named:
 
 
 def odd_times(data: Interactions) -> str:
-    """A sentence on times, too few to refuse the data, that are far from all others; "" where there are none."""
+    """A sentence on times that are far from all others but too few to refuse the data; "" if there are none."""
     if data.timestamps is None or (middle := float(np.median(data.timestamps))) <= _DATES:
         return ""
     far = data.timestamps[(data.timestamps > _APART * middle) | (data.timestamps < middle / _APART)]
     if not len(far):
         return ""
     return (
-        f"{len(far):,} of {data.num_interactions:,} times cannot be right beside the others, perhaps in another unit "
-        f"or missing ({far[0]:g}, where most are about {middle:g})"
+        f"{len(far):,} of {data.num_interactions:,} times do not fit the others; they may be missing or in another "
+        f"unit ({far[0]:g}, while most are about {middle:g})"
     )
 
 
@@ -64,14 +64,14 @@ def _shape(data: Interactions) -> str:
 
 
 def _items(data: Interactions, sequences: bool, named: bool) -> str:
-    """Times and ratings among the items."""
+    """A sign of times or ratings among the items; "" for none."""
     step = max(1, data.num_items // _SAMPLE)
     sample = data.item_ids[::step]
     numbers = [name for name in sample if is_number(name)]
     timed = looks(numbers).time if numbers else False
     found = sum(looks([name]).time for name in sample) / len(sample)
     if any(len(name) > 1 and name[0] == name[-1] == '"' for name in sample):
-        return "some items stand in double quotes, so fields may be quoted after all"
+        return "some items are in double quotes, so fields may be quoted after all"
     if timed and found > 0.9 and not sequences and not (named and data.timestamps is not None):
         return f"the items look like times ({numbers[0]}, ...)"
     if sequences and 0.02 < found < 0.98:
@@ -84,7 +84,7 @@ def _items(data: Interactions, sequences: bool, named: bool) -> str:
 
 
 def _rating_place(data: Interactions) -> int | None:
-    """The place in all histories, of equal length, that holds few small numbers while others hold many items."""
+    """The position in histories of equal length that holds few small numbers, while others hold many items, or None."""
     width = int(data.lengths[0])
     if not 2 <= width <= 8 or (data.lengths != width).any() or data.num_users < _FEW:
         return None

@@ -1,8 +1,7 @@
 """Text files of lines: tables with a separator, and sequences.
 
-Tables go through pyarrow's reader. What it meets that is unusual (lines of another width, loose quotes, carriage
-returns, values that do not parse) is judged by a plain reader, which is the measure of what is right: it reads the
-file, or names the line that is wrong.
+Tables go through pyarrow's reader. If a file has anything unusual (lines of another width, stray quotes, carriage
+returns, values that cannot be parsed), a plain reader decides: it reads the file, or names the line that is wrong.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ from attnrec.data.reading.source import Account, TextStream, blocks, decode, is_
 
 _BLOCK = 1 << 22
 _FEW_AGAIN = 0.05
-_STAND_IN = "\x1f"  # for separators that are no single character
+_STAND_IN = "\x1f"  # replaces separators of more than one character
 _RUNS = re.compile(rb" {2,}")
 
 
 def read_table(path: Path, form: Form, roles: Sequence[str], *, forced: bool = False) -> Columns:
     """The columns of ``roles`` that the form has.
 
-    Raises DataError with file and line for a line of another width, and a value or text that does not parse; and,
-    unless ``forced``, where a double quote seems to swallow lines.
+    Raises DataError, with file and line, for a line of another width or a value that cannot be parsed; and, unless
+    ``forced``, if a double quote seems to swallow lines.
     """
     roles = [role for role in roles if role in form.roles]
     fast = _by_pyarrow(path, form, roles)
@@ -54,7 +53,7 @@ def read_table(path: Path, form: Form, roles: Sequence[str], *, forced: bool = F
 
 
 def _by_pyarrow(path: Path, form: Form, roles: Sequence[str]) -> Columns | None:
-    """As `read_table`; None where anything is unusual."""
+    """As `read_table`; None if anything is unusual."""
     delimiter, change = _delimiter(form)
     places = {role: form.place(role) for role in roles}
     names = [str(place) for place in range(len(form.columns))]
@@ -87,7 +86,7 @@ def _kind(role: str) -> pa.DataType:
 
 
 def _delimiter(form: Form) -> tuple[str, Callable[[bytes], bytes] | None]:
-    """One character that separates fields, and what to do to the text first so that it does."""
+    """A single-character separator, and the change to make to the text first, if any."""
     if len(form.separator) == 1 and form.separator.isascii():
         return form.separator, None
     if form.separator:
@@ -126,7 +125,7 @@ def _plainly(path: Path, form: Form, roles: Sequence[str], forced: bool) -> Colu
     columns = values_of(found, str(path), numbers)
     over = (numbers[-1] if numbers else 0) - form.header - len(numbers) if form.quoted else 0
     if over > 0:
-        note = f"{over:,} lines are blank, or go on in quotes from the line before"
+        note = f"{over:,} lines are blank, or continue a quoted field from the line before"
         columns = replace(columns, notes=(*columns.notes, note))
     return columns
 
@@ -167,13 +166,13 @@ def _quoted_rows(path: Path, form: Form, forced: bool) -> Iterator[tuple[int, li
         raise DataError(f"{path}:{rows.line_num}: {error}") from None
     if swallowed > MOST_DROPPED * numbers and not forced:
         raise DataError(
-            f"{path}:{first}: a double quote makes this and the next lines one, though each looks like one of its own "
-            f"({swallowed:,} of {numbers:,} are lost so); mend the file, or say `trust_data=True`"
+            f"{path}:{first}: a double quote joins this line and the next ones, though each looks complete "
+            f"({swallowed:,} of {numbers:,} lines are lost this way); fix the file, or say `trust_data=True`"
         )
 
 
 def _may_be_row(line: str, form: Form) -> bool:
-    """Whether a line, taken without regard to quotes, has all columns and a time where one belongs."""
+    """Whether a line, ignoring quotes, has all columns and a valid time, if there is a column of times."""
     fields = line.split(form.separator)
     if len(fields) != len(form.columns):
         return False
@@ -210,7 +209,7 @@ def read_sequences(path: Path, form: Form, *, forced: bool = False) -> Columns:
     again = len(users) - len(by_line.names)
     if again > _FEW_AGAIN * len(users) and not forced:
         raise DataError(
-            f"{path}: {again:,} of {len(users):,} lines have a user that an earlier line has, so these are hardly "
+            f"{path}: {again:,} of {len(users):,} lines repeat the user of an earlier line, so these are probably not "
             "sequences; see `format`, or say `trust_data=True`"
         )
     text = {"user": Column(np.repeat(by_line.codes, counts), by_line.names), "item": coded(pa.chunked_array(chunks))}

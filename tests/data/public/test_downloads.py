@@ -84,7 +84,7 @@ def test_file_put_by_hand(known: tuple[Entry, Entry], web: Web, tmp_path: Path) 
     home = tmp_path / "here" / "z"
     home.mkdir(parents=True)
     (home / "z.zip").write_bytes(b"something else")
-    with pytest.raises(RunError, match="has not the publisher's checksum: delete it"):
+    with pytest.raises(RunError, match="does not match the publisher's checksum: delete it"):
         download.get("z", folder=home.parent)
     (home / "z.zip").write_bytes(web.files["/z.zip"].content)
     assert download.get("z", folder=home.parent).interactions.is_file()

@@ -131,7 +131,7 @@ def test_length_that_is_not_kept(web: Web, tmp_path: Path) -> None:
 
 
 def test_not_found_and_the_next_address(web: Web, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"404 Not Found.*if this lasts, download .* with a browser"):
+    with pytest.raises(RunError, match=r"404 Not Found.*if this persists, download .* with a browser"):
         fetch(web.source("a.csv"), tmp_path)
     web.serve("b.csv")
     both = replace(web.source("a.csv"), urls=(f"{web.address}/a.csv", f"{web.address}/b.csv"))

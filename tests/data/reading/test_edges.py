@@ -134,14 +134,14 @@ def test_a_single_time_that_cannot_be_right_is_told(tmp_path: Path, wrong: int) 
     lines = [f"{r.user},{r.item},{time}" for r, time in zip(ROWS, times, strict=True)]
     path = tmp_path / "in.csv"
     path.write_text("\n".join(["user,item,timestamp", *lines]))
-    told = f"1 of {len(ROWS):,} times cannot be right beside the others"
+    told = f"1 of {len(ROWS):,} times do not fit the others"
     for reading in (read_interactions(path).reading, attnrec.prepare(path).readings[0]):
         assert reading is not None
         assert any(told in note for note in reading.notes)
     path.write_text("\n".join(["user,item,timestamp", *lines[:7], *lines[8:]]))
     whole = read_interactions(path).reading
     assert whole is not None
-    assert not any("cannot be right" in note for note in whole.notes)
+    assert not any("do not fit the others" in note for note in whole.notes)
 
 
 def test_ratings_in_place_of_items(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_the_first_of_each_item_is_of_the_first_part(tmp_path: Path) -> None:
     files: dict[str, Any] = {name: tmp_path / f"{name}.csv" for name in ("valid", "test")}
     found = attnrec.prepare(tmp_path / "train.csv", repeats="first", **files)
     assert read_histories(found.data) == {"a": ["x", "y", "z"]}
-    with pytest.raises(InputError, match="needs both `valid` and `test`"):
+    with pytest.raises(InputError, match="give both `valid` and `test`, or neither"):
         attnrec.prepare(tmp_path / "train.csv", test=files["test"])
 
 
@@ -203,7 +203,7 @@ def test_sources_in_other_units(tmp_path: Path) -> None:
         (frame(user_id=[1e300, 1, 2]), "holds fractions, NaN or huge numbers"),
         (pd.concat([frame(), frame()], axis=1), "two columns of the same name|expected unique"),
         (pa.table({"user": pa.array([b"\xff"] * 3).view(pa.string()), "item": ["x", "y", "z"]}), "not UTF-8"),
-        (frame(timestamp=["1300000000", "inf", "1300000001"]), "no times that are understood"),
+        (frame(timestamp=["1300000000", "inf", "1300000001"]), "its values cannot be read as times"),
     ],
 )
 def test_what_is_no_source_is_one_line(given: Any, message: str) -> None:
@@ -288,7 +288,7 @@ def test_lines_that_go_on_in_quotes_are_told(tmp_path: Path) -> None:
     data = read_interactions(path)
     assert read_histories(data) == histories(ROWS)
     assert data.reading is not None
-    assert "300 lines are blank, or go on in quotes from the line before" in data.reading.notes
+    assert "300 lines are blank, or continue a quoted field from the line before" in data.reading.notes
 
 
 def test_articles_whose_numbers_look_like_times(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_compression_is_told_by_the_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("# made today\n" + csv_of(), "# made today may be a header or the first of the data"),
+        ("# made today\n" + csv_of(), "# made today may be a header or the first line of data"),
         (csv_of().replace("\n", "\n# noted\n", 1), "data.txt:2: expected 4 fields, found 1"),
         ("# made\n" + csv_of().split("\n", 1)[1].replace(",", " "), "either sequences, or lines of 4 fields"),
         (csv_of()[:-14], "data.txt:201: expected 4 fields, found "),
@@ -126,7 +126,7 @@ def test_a_missing_time_leaves_the_line_out(tmp_path: Path, value: str) -> None:
 @pytest.mark.parametrize("value", ["1e308", "-1e31"])
 def test_a_time_beyond_any_moment(tmp_path: Path, value: str) -> None:
     """Its difference to another one may be infinite, which ended the training of a variant that uses times."""
-    with pytest.raises(DataError, match=r"data.txt: a time of 1e\+3.* is no moment"):
+    with pytest.raises(DataError, match=r"data.txt: 1e\+3.* cannot be a time"):
         read(tmp_path, of_row(9, str(ROWS[8].time), value))
 
 
@@ -149,7 +149,7 @@ def test_a_quote_that_swallows_lines(tmp_path: Path) -> None:
     lines = of_row(8, f",{ROWS[7].item},", f',"{ROWS[7].item},').splitlines(keepends=True)
     lines[151] = lines[151].replace(f",{ROWS[150].item},", f',{ROWS[150].item}",')
     content = "".join(lines)
-    with pytest.raises(DataError, match=r"data.txt:9: a double quote makes .* \(143 of 201 are lost so\)"):
+    with pytest.raises(DataError, match=r"data.txt:9: a double quote joins .* \(143 of 201 lines are lost this way\)"):
         read(tmp_path, content)
     assert read(tmp_path, content, trust=True).num_interactions == 57
 

@@ -34,7 +34,7 @@ def refusal(path: Path, options: ReadOptions = ReadOptions()) -> str:  # noqa: B
 
 def test_a_header_with_one_wrong_letter(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: f"{r.user},{r.item},{r.time}", "user,item,timesamp")
-    assert "'timesamp' is nearly the name of a time; say `time_column='timesamp'`" in refusal(path)
+    assert "'timesamp' is named almost like a time; say `time_column='timesamp'`" in refusal(path)
     assert read_histories(read_interactions(path, ReadOptions(time_column="timesamp"))) == histories(ROWS)
     without = read_interactions(path, ReadOptions(time_column="none"))
     assert without.timestamps is None
@@ -61,7 +61,7 @@ def test_a_third_number_may_be_a_time_a_rating_or_an_item(tmp_path: Path) -> Non
     assert "say `format='sequences'`, or `time_column='3'` or `rating_column='3'`" in message
     assert read_interactions(path, ReadOptions(rating_column="3")).timestamps is None
     assert "look like ratings" in refusal(path, ReadOptions("pairs"))
-    assert "270 of 300 lines have a user that an earlier line has" in refusal(path, ReadOptions("sequences"))
+    assert "270 of 300 lines repeat the user of an earlier line" in refusal(path, ReadOptions("sequences"))
     assert read_interactions(path, ReadOptions("sequences", trust_data=True)).num_interactions == 600
     path = file(tmp_path, lambda r: f"{r.user},{r.item},{r.time % 1000}")
     assert "column 3 may hold times, ratings or items" in refusal(path)
@@ -77,22 +77,22 @@ def test_two_separators(tmp_path: Path) -> None:
 
 def test_names_that_two_columns_have(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: f"{r.user},{r.item},{r.item}0,{r.time}", "user,movie_id,product_id,timestamp")
-    assert "'movie_id' and 'product_id' may each be the item; say which, `item_column=NAME`" in refusal(path)
+    assert "'movie_id' and 'product_id' may each be the item; say which with `item_column=NAME`" in refusal(path)
     assert read_interactions(path, ReadOptions(item_column="movie_id")).item_ids[0] == ROWS[0].item
 
 
 def test_a_first_line_that_may_be_a_header(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: f"a{r.user},b{r.item}", "who,what")
-    assert "who, what may be a header or the first of the data" in refusal(path)
+    assert "who, what may be a header or the first line of data" in refusal(path)
     assert read_interactions(path, ReadOptions(user_column="who", item_column="what")).num_interactions == 300
     assert read_interactions(path, ReadOptions(header=False)).num_interactions == 301
     path = file(tmp_path, lambda r: f"{r.user} {r.item}", "who what")
-    assert "no user and item column that is known (there is who, what)" in refusal(path)
+    assert "no known user and item column (there is who, what)" in refusal(path)
 
 
 def test_sequences_or_pairs_of_which_one_is_broken(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: f"{r.user} {r.item}" + (" 7 8" if r is ROWS[41] else ""))
-    assert "either sequences, or lines of 2 fields of which line 42 is broken (it has 4)" in refusal(path)
+    assert "either sequences, or lines of 2 fields with a broken line 42 (it has 4)" in refusal(path)
     assert read_interactions(path, ReadOptions("sequences", trust_data=True)).num_interactions == 302
     assert refusal(path, ReadOptions("pairs")).endswith("data.txt:42: expected 2 fields, found 4")
 
@@ -101,7 +101,7 @@ def test_a_header_over_white_space(tmp_path: Path) -> None:
     path = file(tmp_path, lambda r: f"u{r.user} i{r.item} {r.time % 1000}", "user item time")
     assert read_interactions(path).num_interactions == 300
     path = file(tmp_path, lambda r: f"u{r.user} i{r.item} {r.time % 1000}", "who what when")
-    assert "no user and item column that is known (there is who, what, when)" in refusal(path)
+    assert "no known user and item column (there is who, what, when)" in refusal(path)
 
 
 def test_histories_in_one_field(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_histories_in_one_field(tmp_path: Path) -> None:
     assert "'item' holds lists; a line must hold one interaction, not a history" in refusal(path)
     path = tmp_path / "data.txt"
     path.write_text(json.dumps([{"user": "a", "item": "b"}], indent=1))
-    assert "write one object a line, as `jq -c` does" in refusal(path)
+    assert "write one object per line, as `jq -c` does" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_numbers_and_names_of_columns_mean_the_same(tmp_path: Path, name: str) -
     [
         (b"\xfd7zXZ\x00abc", "is xz-compressed; unpack it first"),
         (b"\x1f\x8b\x08\x00cut", "is damaged or cut off: it does not unpack"),
-        (b"PAR1 and nothing else", "is damaged: it does not read as Parquet"),
+        (b"PAR1 and nothing else", "is damaged: it cannot be read as Parquet"),
         (b"a b\n\xff\xfe c\n", r"data.txt:2: not text in UTF-8"),
         (b"a b\nc\x00 d\n", r"data.txt:2: a NUL byte; this is not a text file"),
         (b"\x80\x04\x95", "is a Python pickle, which attnrec does not open"),
