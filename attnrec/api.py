@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnrec.analysis.style import Figures
 from attnrec.core.arguments import listed, path, refuse, text, truth, whole_number
-from attnrec.core.errors import InputError, nearest
+from attnrec.core.errors import InputError
 from attnrec.data.load import load_interactions
 from attnrec.data.preparation import split_options
 from attnrec.data.prepare import Prepared, described, kept_frame, prepare_sources
@@ -31,8 +31,9 @@ from attnrec.experiments.report import build_result, write_result
 from attnrec.results import ComparisonResult, TrainingResult
 from attnrec.speed.bench import BenchmarkResult
 from attnrec.speed.bench import run as run_benchmark
-from attnrec.speed.plan import BenchmarkPlan
+from attnrec.speed.plan import BenchmarkPlan, plan_of
 from attnrec.training.config import TrainConfig
+from attnrec.training.given import attention_of
 from attnrec.training.listing import listing_options
 from attnrec.training.observer import Metrics, Observer
 from attnrec.training.presets import with_preset
@@ -182,6 +183,8 @@ def _configured(config: TrainConfig | None, options: dict[str, Any]) -> TrainCon
     if config is not None and "preset" in options:
         raise InputError("`config` already holds all options, so `preset` cannot be given with it")
     before = {} if config is None else config.to_mapping()
+    if not isinstance(options.get("start_from", ""), str | os.PathLike):
+        refuse("start_from", "a path", options["start_from"])
     if options.get("start_from", before.get("start_from")):
         defaults = TrainConfig().to_mapping()  # an option at its default counts as not given
         before = {name: value for name, value in before.items() if value != defaults[name]}
@@ -252,7 +255,7 @@ def compare(
 
 
 def bench(
-    attention: Sequence[str] = BenchmarkPlan.attention,
+    attention: Sequence[Any] = BenchmarkPlan.attention,
     out: str | Path | None = None,
     *,
     device: str = "auto",
@@ -261,7 +264,7 @@ def bench(
     """Measure operators and mixers: time, memory, how both grow with n and d, and how close to the machine's limits.
 
     Args:
-        attention: each as ``NAME[:option=value,...]``, or one of torch's own such as ``torch:flash``.
+        attention: each as ``NAME[:option=value,...]``, a class, or one of torch's own such as ``torch:flash``.
         out: a folder, new or empty, for the table (`bench.csv`); if None, nothing is written.
         device: ``auto``, ``cpu`` or ``cuda``.
         options: fields of `BenchmarkPlan`: seq_lens, dims, heads, batch, lengths, precision, passes, seconds, seed.
@@ -269,14 +272,11 @@ def bench(
     Raises:
         InputError: an operator, an option, the device or the folder cannot be used.
     """
-    names = [own.name for own in fields(BenchmarkPlan)]
-    for name in options:
-        if name not in names:
-            raise InputError(f"unknown option {name!r}{nearest(name, names)}")
-    values: dict[str, Any] = {"attention": attention} | options
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    plan = BenchmarkPlan(**values)
-    return run_benchmark(plan, device, None if out is None else Path(out))
+    operators = [
+        own if isinstance(own, str) else str(attention_of(own)) for own in listed("attention", attention, "names")
+    ]
+    plan = plan_of(options | {"attention": operators})
+    return run_benchmark(plan, device, None if out is None else path("out", out))
 
 
 @listing_options(without=("dataset",))

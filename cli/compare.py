@@ -116,7 +116,7 @@ def compare(
         again = "the same command without --overwrite" if overwrite else "the same command"
         console.print(f"interrupted: run {again} to continue")
         raise typer.Exit(130)
-    if result.outcome.failures:
+    if result.outcome.failures or any(variant.missing for variant in result.found.variants):
         raise typer.Exit(1)
 
 

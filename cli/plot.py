@@ -9,6 +9,7 @@ import typer
 
 from attnrec.cli.options import trust_code_option
 from attnrec.cli.output import console, print_json
+from attnrec.cli.terminal import one_line
 
 
 def plot(
@@ -44,6 +45,6 @@ def plot(
     )
     paths = [path for name, figure in figures.items() for path in save_figure(figure, run / "figures", name)]
     for path in paths:
-        console.print(str(path), soft_wrap=True)
+        console.print(one_line(str(path)), soft_wrap=True)
     if json:
         print_json({"figures": [str(path) for path in paths]})

@@ -10,7 +10,7 @@ import typer
 from attnrec.cli.options import given_options, with_config_options
 from attnrec.cli.spelling import flag
 from attnrec.core.errors import InputError
-from attnrec.experiments.variants import Variant
+from attnrec.experiments.variants import Variant, check_label
 
 _parser = typer.Typer(add_completion=False)
 
@@ -36,8 +36,11 @@ def parse_variant(option: str, text: str) -> Variant:
         raise InputError(f"{where}: {' '.join(error.format_message().split())}") from None
     label = given.pop("label")
     own = given_options(given)
-    if label is not None and not any(map(str.isalnum, label)):
-        raise InputError(f"{where}: --label {label!r} has neither letters nor digits")
+    if label is not None:
+        try:
+            check_label(label)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
     if name.strip() or not bar:
         if option in own:
             raise InputError(f"{where} names two: {name.strip()} and {own[option]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,68 @@ def test_checks_and_devices() -> None:
     refused(call.check_operator, "torch knows no device 'gpu'", "sdpa", device="gpu")
     missing = f"cuda:{torch.cuda.device_count()}"
     refused(call.check_operator, f"device {missing}: torch finds no such CUDA GPU", "sdpa", device=missing)
+
+
+TOO_LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "tried",
+    [
+        lambda: call.train(attention=TOO_LONG),
+        lambda: call.train(model=f"{TOO_LONG}.py"),
+        lambda: call.train(start_from=TOO_LONG),
+        lambda: call.train(out=TOO_LONG, **SMALL),
+        lambda: call.load(TOO_LONG),
+        lambda: call.history(TOO_LONG),
+        lambda: call.plot(TOO_LONG),
+        lambda: call.check(f"{TOO_LONG}.py"),
+        lambda: call.compare(TWO, out=TOO_LONG, **SMALL),
+        lambda: call.compare(["sdpa", attnrec.Variant("alibi", label=TOO_LONG)], **SMALL),
+    ],
+)
+def test_names_too_long_for_a_file_system(tried: Callable[[], object]) -> None:
+    before = sorted(Path().iterdir())
+    with pytest.raises(InputError) as refused:
+        tried()
+    assert "\n" not in str(refused.value)
+    assert sorted(Path().iterdir()) == before
+
+
+NO_PLANS: list[dict[str, Any]] = [
+    {"attention": None},
+    {"attention": [3]},
+    {"attention": [np.array([1, 2])]},
+    {"attention": []},
+    {"seq_lens": 16},
+    {"seq_lens": ["x"]},
+    {"seq_lens": [1.5]},
+    {"seq_lens": []},
+    {"heads": True},
+    {"passes": 3},
+    {"precision": []},
+    {"seconds": "x"},
+    {"out": 3},
+    {"colour": 3},
+]
+
+
+@pytest.mark.parametrize(
+    "tried",
+    [
+        lambda: call.train(attention=np.int64(8)),
+        lambda: call.train(attention=np.array([1, 2])),
+        lambda: call.train(model=np.array(3)),
+        lambda: call.train(start_from=np.array([1, 2])),
+        lambda: call.history(3),
+        lambda: call.Variant("alibi", label=3),
+        lambda: call.Variant("alibi", label="\ud800"),
+        lambda: call.Variant("alibi", label=".."),
+        lambda: call.compare([None, "sdpa"]),
+        *(partial(call.bench, **options) for options in NO_PLANS),
+    ],
+)
+def test_wrong_kinds_elsewhere(tried: Callable[[], object]) -> None:
+    with pytest.raises(InputError) as refused:
+        tried()
+    assert "\n" not in str(refused.value)

@@ -65,10 +65,10 @@ def check(declared: dataclasses.Field[Any], value: Any) -> None:
     if usual is not None and type(value) is not wanted and not (wanted is float and type(value) is int):
         raise InputError(f"{name} must be of type {wanted.__name__}, not {shown(value)}")
     if isinstance(value, str | Spec | Specs):
-        _check_text(name, str(value))
+        check_text(name, str(value))
     if isinstance(value, tuple):
         for own in value:
-            _check_text(name, str(own))
+            check_text(name, str(own))
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{name} must be a finite number, not {value}")
     if "choices" in limits and value not in limits["choices"]:
@@ -83,7 +83,7 @@ def check(declared: dataclasses.Field[Any], value: Any) -> None:
             raise InputError(f"{name} must be {words} {limits[limit]}, not {shown(value)}")
 
 
-def _check_text(name: str, value: str) -> None:
+def check_text(name: str, value: str) -> None:
     """InputError for text that UTF-8 cannot encode or that holds a NUL: it may name files, and runs store it."""
     try:
         value.encode()

@@ -14,11 +14,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -151,7 +151,7 @@ class Registry(Generic[T]):
 
     def _hint(self, name: str) -> str:
         """What the user may have meant: a file of that name, a class in a file of this folder, or a similar name."""
-        if Path(f"{name}.py").is_file():
+        if os.path.isfile(f"{name}.py"):  # false for a name that is too long, where Path.is_file raises
             return f"; did you mean {name}.py?"
         parents = {parent.__name__ for cls in (self.base, *self._registered.values()) for parent in cls.__mro__}
         here = list(defined_here(parents - {"object", "Module", "ABC"}))

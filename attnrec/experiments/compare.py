@@ -15,6 +15,7 @@ those that the folder already has stay in it and in its result.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,12 +31,12 @@ from attnrec.core.spec import Spec, Specs
 from attnrec.data.load import load_interactions
 from attnrec.data.splits import Split, resolved_kind
 from attnrec.evaluation.metrics import check_cutoffs
-from attnrec.experiments.variants import folder_name, in_words, labelled, own_options, plain
+from attnrec.experiments.variants import check_label, folder_name, in_words, labelled, own_options, plain
 from attnrec.training.claiming import is_aside
 from attnrec.training.config import TrainConfig, read_toml, to_toml
 from attnrec.training.kept_sources import changed_sources, mended, named_sources
 from attnrec.training.run_directory import RunDirectory
-from attnrec.training.setup import build_for, split_of
+from attnrec.training.setup import MAY_CHANGE_AFTER_DIVERGING, build_for, split_of
 
 PLAN, RUNS = "comparison.toml", "runs"
 PROTOCOLS = {"full": "full ranking", "sampled": "sampled-100"}
@@ -199,26 +200,29 @@ def claimed(comparison: Comparison) -> Iterator[Comparison]:
 def open_comparison(path: str | Path) -> Comparison:
     """The comparison in a folder; InputError if there is none."""
     file = Path(path) / PLAN
-    if not file.is_file():
+    if not is_comparison(path):
         raise InputError(f"{path} is not a comparison (it has no {PLAN})")
     values = read_toml(file)
     try:
-        variants = {str(own.pop("label")): own for own in map(dict, values.pop("variants"))}
-        seeds = tuple(map(int, values.pop("seeds")))
+        listed = [(own.pop("label"), own) for own in map(dict, values.pop("variants"))]
+        seeds = tuple(values.pop("seeds"))
+        for label, _ in listed:
+            check_label(label)
+        readable = all(type(seed) is int for seed in seeds) and all(label for label, _ in listed)
+        if not readable or len({*seeds}) < len(seeds) or len(dict(listed)) < len(listed):
+            raise ValueError("a label or a seed is missing, twice there, or of another type")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} has no readable list of variants and seeds") from error
     usual = TrainConfig()
     of_one_run = {name: usual.value(name) for name in OF_ONE_RUN}
     config = TrainConfig.from_run(of_one_run | values, str(file))
-    comparison = Comparison(
-        Path(path), config, {label: own_options(config, own) for label, own in variants.items()}, seeds
-    )
+    comparison = Comparison(Path(path), config, {label: own_options(config, own) for label, own in listed}, seeds)
     check_places(comparison)
     return comparison
 
 
 def is_comparison(path: str | Path) -> bool:
-    return (Path(path) / PLAN).is_file()
+    return os.path.isfile(Path(path) / PLAN)
 
 
 def _shared_options(config: TrainConfig) -> dict[str, Any]:
@@ -228,9 +232,9 @@ def _shared_options(config: TrainConfig) -> dict[str, Any]:
 def check_plan(comparison: Comparison) -> None:
     """InputError if the folder holds something else, or a comparison with other options."""
     path = comparison.path
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not path.is_dir():
         raise InputError(f"{path} is not a directory")
-    if not path.is_dir() or all(entry.name == LOCK or is_aside(entry.name) for entry in path.iterdir()):
+    if not os.path.isdir(path) or all(entry.name == LOCK or is_aside(entry.name) for entry in path.iterdir()):
         return
     if not is_comparison(path):
         raise InputError(f"{path} holds other files, but no {PLAN}; choose another `out`")
@@ -253,9 +257,11 @@ def check_places(comparison: Comparison) -> None:
         if len(data) > 1:
             raise InputError(f"{run} was not trained on the same data as {next(iter(data.values()))}")
         found, wanted = run.config(), comparison.run_config(variant, seed)
+        # those that may change on resuming are warned of
+        passed_over = MAY_DIFFER | MAY_CHANGE_AFTER_DIVERGING - comparison.variants[variant].keys()
         for name in wanted.to_mapping():
             before, expected = found.value(name), wanted.value(name)
-            if name not in MAY_DIFFER and before != expected:
+            if name not in passed_over and before != expected:
                 same = isinstance(expected, Spec | Specs) and before.label == expected.label
                 other = f"another version of {before.label}; choose another `out`" if same else ""
                 raise InputError(f"{run} is a run with {other or f'{named(name, before)}, not {expected}'}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnrec.core.files import write_atomically
-from attnrec.experiments.compare import PROTOCOLS, Comparison
+from attnrec.experiments.compare import PROTOCOLS, Comparison, check_places
 from attnrec.experiments.cost import at_equal_time, time_curve
 from attnrec.experiments.differences import differences_from_first, headline_metric
 from attnrec.experiments.result import (
@@ -37,8 +37,9 @@ def build_result(comparison: Comparison, failures: Mapping[tuple[str, int], str]
         comparison: the comparison; its runs are read as they are now.
         failures: by variant and seed, why a run failed.
 
-    Raises RunError when a file of a run is corrupt.
+    Raises InputError if a run is not that of its variant and seed, RunError if a file of one is corrupt.
     """
+    check_places(comparison)  # another training may have replaced a run meanwhile
     config, metric, shown = comparison.config, headline_metric(comparison), comparison.shown()
     seeds = {name: comparison.finished_seeds(name) for name in shown}
     runs = {name: {seed: comparison.run(name, seed) for seed in of} for name, of in seeds.items()}

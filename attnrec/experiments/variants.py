@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from attnrec.core.arguments import text
 from attnrec.core.errors import InputError
-from attnrec.core.options import named
+from attnrec.core.options import check_text, named, shown
 from attnrec.core.spec import Spec, Specs
 from attnrec.models.base import MODELS
 from attnrec.training.config import TrainConfig, declared
@@ -16,6 +17,7 @@ from attnrec.training.given import attention_of, model_of
 from attnrec.training.kept_sources import asked_for
 from attnrec.training.presets import with_preset
 
+_LONGEST_LABEL = 200
 NAMING = ("model", "attention")
 """The options that name a variant; the others are its further options."""
 _READING = ("features", "feature_columns")  # data options that do not change interactions or split
@@ -39,6 +41,7 @@ class Variant:
     label: str
 
     def __init__(self, attention: Any = None, *, label: str = "", **options: Any) -> None:
+        check_label(label)
         named = ({} if attention is None else {"attention": attention}) | options
         for name, read in (("attention", attention_of), ("model", model_of)):
             if not isinstance(named.get(name, ""), str):  # a class, or a partial of one
@@ -57,6 +60,15 @@ class Variant:
 
 def _label(value: str | Spec | Specs) -> str:
     return value if isinstance(value, str) else value.label
+
+
+def check_label(label: object) -> None:
+    """InputError for a label that no folder can be named after; "" stands for none."""
+    check_text("the label", text("label", label))
+    if len(str(label).encode()) > _LONGEST_LABEL:
+        raise InputError(f"the label must have at most {_LONGEST_LABEL} bytes, because a folder is named after it")
+    if label and not any(map(str.isalnum, str(label))):
+        raise InputError(f"the label {shown(label)} has neither letters nor digits")
 
 
 def labelled(config: TrainConfig, variants: Sequence[Any]) -> dict[str, dict[str, Any]]:
@@ -136,7 +148,8 @@ def _with_implied(config: TrainConfig, variant: Variant) -> dict[str, Any]:
             raise InputError(f"{variant.name}: {named(name)} must be the same for all variants; set it for all")
     given = with_preset(variant.options)
     if not given.keys() & set(NAMING):
-        raise InputError(f"a variant needs an attention or a model, but {in_words(given) or variant.label} has neither")
+        which = in_words(given) or variant.label or "one of them"
+        raise InputError(f"a variant needs an attention or a model, but {which} has neither")
     for name, one in declared().items():
         source = one.field.metadata.get("like")
         if source not in given or name in given or one.field.default is not None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
 from math import isfinite
+from typing import Any
 
-from attnrec.core.errors import InputError
+from attnrec.core.arguments import listed, number, text, whole_number
+from attnrec.core.errors import InputError, nearest
 from attnrec.core.options import named
 
 FORWARD, BOTH = "forward", "both"
@@ -52,10 +56,10 @@ class BenchmarkPlan:
             ("heads", (self.heads,)),
             ("batch", (self.batch,)),
         ):
-            for number in numbers:
-                if number < 1:
-                    raise InputError(f"{named(name)} must be at least 1, not {number}")
-                if number > _MOST:
+            for size in numbers:
+                if size < 1:
+                    raise InputError(f"{named(name)} must be at least 1, not {size}")
+                if size > _MOST:
                     raise InputError(f"{named(name)} must be at most {_MOST}")
         for name, values, known in (
             ("lengths", (self.lengths,), LENGTHS),
@@ -88,3 +92,26 @@ class BenchmarkPlan:
     def sizes(self) -> list[tuple[int, int]]:
         """Every (n, d), the small ones first."""
         return [(n, d) for d in sorted(self.dims) for n in sorted(self.seq_lens)]
+
+
+def plan_of(options: Mapping[str, Any]) -> BenchmarkPlan:
+    """The plan with these fields; InputError for an unknown one, or a value of the wrong type or outside its limits."""
+    names = [own.name for own in fields(BenchmarkPlan)]
+    several: dict[str, Callable[[Any], Any]] = {
+        "attention": partial(text, "attention"),
+        "seq_lens": partial(whole_number, "seq_lens"),
+        "dims": partial(whole_number, "dims"),
+        "passes": partial(text, "passes"),
+    }
+    one: dict[str, Callable[[str, Any], Any]] = {"lengths": text, "precision": text, "seconds": number}
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in names:
+            raise InputError(f"unknown option {name!r}{nearest(name, names)}")
+        if name not in several:
+            found[name] = one.get(name, whole_number)(name, value)
+            continue
+        found[name] = tuple(map(several[name], listed(name, value, "values")))
+        if not found[name]:
+            raise InputError(f"{named(name)} must not be empty")
+    return BenchmarkPlan(**found)

@@ -29,7 +29,7 @@ def claimed(path: Path, *, overwrite: bool = False) -> FolderLock:
 
     Raises InputError if the folder holds anything else, or is in use.
     """
-    if path.exists() and not path.is_dir():
+    if os.path.exists(path) and not path.is_dir():  # false for a name that is too long, which make_folders refuses
         raise InputError(f"{path} is not a directory")
     _check_free(path, overwrite)  # check before anything is written there
     make_folders(path)
@@ -44,7 +44,7 @@ def claimed(path: Path, *, overwrite: bool = False) -> FolderLock:
 
 def _check_free(path: Path, overwrite: bool) -> None:
     """InputError unless the folder is empty, or its training diverged, failed or never began."""
-    found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    found = {entry.name for entry in path.iterdir()} if os.path.isdir(path) else set()
     run = RunDirectory(path)
     if not found or (run.is_run() and (overwrite or run.manifest.may_begin_again)):
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -169,7 +170,7 @@ def _convert(key: str, value: Any, wanted: Any, source: str) -> Any:
 
 def _of_classes(source: str, key: str, value: Any) -> Spec | Specs:
     """The specification that stands for a class or a list of classes."""
-    if isinstance(value, int | float | dict | None) or value == []:
+    if isinstance(value, int | float | dict | None) or (isinstance(value, Sequence) and not value):
         raise InputError(f"{source}: {key} must be a string, not {shown(value)}")
     from attnrec.training.given import attention_of, model_of  # here, because it imports torch, which is slow
 

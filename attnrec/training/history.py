@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from attnrec.core.arguments import path
 from attnrec.training.run_directory import RunDirectory
 
 Column = npt.NDArray[np.int64] | npt.NDArray[np.float64]
@@ -37,7 +38,7 @@ def history(run: str | Path) -> History:
         InputError: it is not a run directory.
         RunError: the log is damaged.
     """
-    return history_of(RunDirectory.open(run))
+    return history_of(RunDirectory.open(path("run", run)))
 
 
 def history_of(run: RunDirectory) -> History:

@@ -340,6 +340,8 @@ class Trainer:
             found = older
         snapshot, state, self.best_weights = found
         restore_state(self, state)
+        if self.progress.best_epoch and self.best_weights is None:
+            raise RunError(f"the manifest of {run} is damaged: it names no weights of a run that has been validated")
         return snapshot
 
     def check_data(self, run: RunDirectory) -> None:

@@ -19,6 +19,7 @@ A file is used only if its checksum matches the manifest. `RunWriter` (`writer.p
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ class RunDirectory:
             RunError: its manifest is damaged or missing.
         """
         run = cls(path)
-        if not run.path.is_dir():
+        if not os.path.isdir(run.path):  # false for a name that is too long, where Path.is_dir raises
             raise InputError(f"there is no run directory {run}")
         if not run.is_run():
             if (run.path / CONFIG).is_file() and (run.path / VOCABULARY).is_file():
@@ -110,7 +111,7 @@ class RunDirectory:
         return run
 
     def is_run(self) -> bool:
-        return (self.path / MANIFEST).is_file() or (self.path / PREVIOUS).is_file()
+        return any(os.path.isfile(self.path / name) for name in (MANIFEST, PREVIOUS))
 
     @cached_property
     def manifest(self) -> Manifest:

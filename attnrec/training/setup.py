@@ -22,8 +22,8 @@ from attnrec.training.kept_sources import Sources
 from attnrec.training.presets import with_preset
 from attnrec.training.run_directory import RunDirectory, Vocabulary
 
-_MAY_CHANGE = {"dataset", "epochs", "patience", "eval_every", "device", "skip_nonfinite"}  # when resuming
-_MAY_CHANGE_AFTER_DIVERGING = _MAY_CHANGE | {"lr", "clip_norm", "warmup"}
+MAY_CHANGE = {"dataset", "epochs", "patience", "eval_every", "device", "skip_nonfinite"}  # when resuming
+MAY_CHANGE_AFTER_DIVERGING = MAY_CHANGE | {"lr", "clip_norm", "warmup"}
 
 
 def build_for(config: TrainConfig, data: Interactions, device: torch.device, sources: Sources) -> SequentialModel:
@@ -37,7 +37,7 @@ def resumed_config(run: str | Path, options: dict[str, Any]) -> TrainConfig:
         raise InputError("`resume` takes its options from the run, so `preset` cannot be given")
     directory = RunDirectory.open(run)
     before = directory.config()
-    may_change = _MAY_CHANGE_AFTER_DIVERGING if directory.manifest.diverged else _MAY_CHANGE
+    may_change = MAY_CHANGE_AFTER_DIVERGING if directory.manifest.diverged else MAY_CHANGE
     asked = TrainConfig.from_mapping(before.to_mapping() | options, "options")
     for name in options:
         if name not in may_change and asked.value(name) != before.value(name):

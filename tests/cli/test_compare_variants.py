@@ -53,7 +53,7 @@ def test_the_text_of_a_variant() -> None:
         ("rotary | --lr", "Option '--lr' requires an argument."),
         ("rotary | 5e-4", "unexpected extra argument"),
         ("rotary | --label '", "No closing quotation"),
-        ("rotary | --label ..", "--label '..' has neither letters nor digits"),
+        ("rotary | --label ..", "the label '..' has neither letters nor digits"),
         ("rotary | --attention awr", "names two: rotary and awr"),
         ("rotary | --cutoffs 1,x", "--cutoffs '1,x' is not a list of whole numbers"),
     ],

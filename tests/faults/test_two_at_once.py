@@ -18,6 +18,7 @@ from attnrec import train as train_from_python
 from attnrec.analysis.style import save_figure
 from attnrec.core.errors import InputError, RunError, RunWarning
 from attnrec.core.locks import LOCK, FolderLock
+from attnrec.experiments.pool import ComparisonObserver
 from attnrec.training.config import TrainConfig
 from attnrec.training.observer import Observer
 from attnrec.training.run import train
@@ -90,6 +91,19 @@ def test_a_comparison_is_trained_once(config: TrainConfig, tmp_path: Path, holde
     with pytest.raises(InputError, match="compared is in use by another process"):
         compare(["sdpa", "alibi", "rotary"], config, folder, seeds=2)
     assert (folder / "comparison.toml").read_bytes() == plan
+
+
+@pytest.mark.slow
+def test_a_run_that_is_replaced_meanwhile_is_not_counted(config: TrainConfig, tmp_path: Path) -> None:
+    class Replacing(ComparisonObserver):
+        def run_ended(self, variant: str, seed: int, kind: str, message: str) -> None:
+            if variant == "sdpa":
+                other = config.changed(attention="rotary", seed=7)
+                train(other, tmp_path / "compared/runs/sdpa/seed-0", overwrite=True)
+
+    with pytest.raises(InputError, match="is a run with"):
+        compare(["sdpa", "alibi"], config, tmp_path / "compared", seeds=1, observer=Replacing())
+    assert not (tmp_path / "compared" / "comparison.json").exists()
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOTSUP])
