@@ -67,12 +67,33 @@ _HOMES = {
 }
 
 
+_ROOMS = frozenset(
+    [
+        "analysis",
+        "attention",
+        "contract",
+        "core",
+        "data",
+        "doctor",
+        "evaluation",
+        "experiments",
+        "kernels",
+        "mixers",
+        "models",
+        "speed",
+        "training",
+    ]
+)
+
+
 def __getattr__(name: str) -> object:
-    # torch is imported by the first use of something that needs it, not by `import attnrec`
-    if name not in _HOMES:
+    # lazy, so that `import attnrec` does not import torch
+    if name not in _HOMES and name not in _ROOMS:
         raise AttributeError(f"module 'attnrec' has no attribute {name!r}")
     import importlib
 
+    if name in _ROOMS:
+        return importlib.import_module(f"attnrec.{name}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

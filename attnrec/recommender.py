@@ -107,7 +107,7 @@ class Recommender:
         if timestamps is not None:
             times = [[number("a timestamp", time) for time in listed("timestamps", timestamps, "numbers")]]
         batch = batch_from_histories([numbers], self.config.model.max_len, times)
-        if self.config.model.user_vector:
+        if self.model.knows_users:
             batch = batch.of_user(self._user(user))
         output = self.model.last_output(batch.to(self.device)).float()
         states, vectors = with_bias(output, self.model.item_vectors, self.model.item_bias)
@@ -263,7 +263,7 @@ class Recommender:
 
     def _user(self, user: str | None) -> int:
         if user is None:
-            raise InputError("the model was trained with user vectors: give a user id as `user`")
+            raise InputError("the model knows users: give a user id as `user`")
         if user not in self.vocabulary.users:
             raise InputError(f"the model does not know the user {user!r}")
         return self.vocabulary.users.index(user)

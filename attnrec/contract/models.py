@@ -55,6 +55,7 @@ class ModelSubject(Subject):
     ) -> None:
         named = replace(options, model=factory.source) if isinstance(factory.source, Spec) else options
         self.options = named
+        self.knows_users = factory.declared("knows_users", False)
         self.uses = factory.declared("uses", SequentialModel.uses)
         declared = [ATTENTION.find(part.name) for part in options.attention.parts] if "attention" in self.uses else []
         self.with_features = factory.declared("needs_features", False) or any(cls.needs_features for cls in declared)
@@ -76,7 +77,8 @@ class ModelSubject(Subject):
         sizes: dict[str, Any] = {"dim": case.heads * case.dim, "heads": case.heads, "max_len": case.max_len}
         sizes |= dict.fromkeys(_DROPOUTS, dropout)
         config = replace(self.options, **{name: value for name, value in sizes.items() if name in self.uses})
-        return Catalogue(NUM_ITEMS, NUM_USERS, True, FEATURES if self.with_features else None), config
+        users = NUM_USERS if self.knows_users else 0
+        return Catalogue(NUM_ITEMS, users, True, FEATURES if self.with_features else None), config
 
     def example(self, case: Case) -> Component:
         shared = self._shared(case, 0.0)

@@ -60,7 +60,7 @@ class Catalogue:
     """The sizes of a data set.
 
     Attributes:
-        num_items, num_users: numbered from 1 (items) and from 0 (users).
+        num_items, num_users: numbered from 1 (items) and from 0 (users); a model gets the users only if it knows users.
         timestamps: whether interactions have times.
         features: of the items, or None.
     """

@@ -40,10 +40,15 @@ class SequentialModel(Component, ABC):
     uses: ClassVar[frozenset[str]] = frozenset({"max_len", "dim", "dropout"})
     """The options of `ModelOptions` that the model uses; setting any other is an error."""
 
+    knows_users: bool = False
+    """Whether the model has parameters per user: the run then keeps their ids, and `recommend` asks for one."""
+
     def __init__(self, catalogue: Catalogue, config: ModelOptions) -> None:
         super().__init__()
         self.catalogue, self.config = catalogue, config
         self.keeps_features = False
+        if self.needs_features:
+            self.keep_features()
 
     @abstractmethod
     def forward(self, batch: SequenceBatch) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ def build_model(config: ModelOptions, catalogue: Catalogue, device: torch.device
     """
     _check_used(config)
     _check_needs(MODELS.find(config.model.name), named("model", config.model), catalogue, dataset)
+    if not MODELS.find(config.model.name).knows_users:
+        catalogue = replace(catalogue, num_users=0)  # as it will be when the run is loaded
     built = MODELS.build(config.model, catalogue, config, called_with="(catalogue, config)")
     for part in (built, *built.components()):
         own = "model" if part is built else "attention"

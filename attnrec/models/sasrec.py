@@ -133,6 +133,7 @@ class SASRec(SequentialModel):
 
     paper = "Kang & McAuley, Self-Attentive Sequential Recommendation, ICDM 2018"
     uses = frozenset(field.name for field in fields(ModelOptions)) - {"model"}
+    knows_users = True  # with `user_vector`
 
     def __init__(self, catalogue: Catalogue, config: ModelOptions) -> None:
         super().__init__(catalogue, config)
@@ -141,6 +142,7 @@ class SASRec(SequentialModel):
         self.item_embedding = item_table(catalogue, d)
         self.output_embedding = None if config.shared_embedding else item_table(catalogue, d)
         self.position_embedding: nn.Embedding | None = nn.Embedding(config.max_len, d) if config.position else None
+        self.knows_users = config.user_vector
         self.user_embedding = nn.Embedding(catalogue.num_users, d) if config.user_vector else None
         features = {} if catalogue.features is None else catalogue.features.sizes
         seed = int(torch.randint(2**62, ()))

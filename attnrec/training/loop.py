@@ -104,7 +104,7 @@ class Trainer:
         """The ids of the data in the model's order, and the items that it was not trained on."""
         items = self.data.item_ids
         untrained = tuple(item for item, known in zip(items, self.trained[1:].tolist(), strict=True) if not known)
-        users = self.data.user_ids if self.config.model.user_vector else ()
+        users = self.data.user_ids if self.model.knows_users else ()
         return Vocabulary(items, users, untrained, self.data.item_titles or (), self.model.kept_features())
 
     # -- the run ---------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ class DetachedItems(RightModel):
 class UnusedParameter(RightModel):
     def __init__(self, catalogue: Catalogue, config: ModelOptions) -> None:
         super().__init__(catalogue, config)
-        self.users = nn.Embedding(catalogue.num_users, config.dim)
+        self.users = nn.Embedding(8, config.dim)
 
 
 class LossOfEachState(RightModel):

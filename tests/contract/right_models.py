@@ -90,6 +90,8 @@ class Popularity(SequentialModel):
 class LastItemAndUser(RightModel):
     """As FPMC: of the last item and the user, with biases, and more than item vectors to be trained."""
 
+    knows_users = True
+
     def __init__(self, catalogue: Catalogue, config: ModelOptions) -> None:
         super().__init__(catalogue, config)
         self.users = nn.Embedding(catalogue.num_users, config.dim)
@@ -114,7 +116,6 @@ class Told(RightModel):
         self.values = nn.ModuleDict(
             {name: nn.Embedding(size + 1, config.dim, padding_idx=0) for name, size in catalogue.features.sizes.items()}
         )
-        self.keep_features()
 
     def embedded(self, batch: SequenceBatch) -> Tensor:
         assert batch.timestamps is not None

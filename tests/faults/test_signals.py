@@ -214,7 +214,7 @@ def test_a_signal_is_neither_lost_nor_cuts_an_import_in_two(tmp_path: Path, body
     found = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": ROOT},
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
         capture_output=True,
         text=True,
     )

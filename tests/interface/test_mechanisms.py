@@ -153,6 +153,13 @@ def test_mechanisms_say_what_they_are() -> None:
         assert inspect.getdoc(cls)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [*SUBLAYERS, STOSA], ids=lambda path: path.stem)
+def test_mechanisms_keep_the_contract(path: Path) -> None:
+    report = attnrec.check(str(path))
+    assert report.holds, str(report)
+
+
 def test_an_operator_adds_a_loss_of_its_own(tmp_path: Path) -> None:
     source = (FOLDER / "sinks.py").read_text() + "\n    def own_loss(self):\n        return -10 * self.sink.sum()\n"
     (tmp_path / "pushed.py").write_text(source)

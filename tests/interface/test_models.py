@@ -166,6 +166,45 @@ def test_with_bias_is_the_sum() -> None:
     assert with_bias(states, vectors, None) == (states, vectors)
 
 
+# -- users -------------------------------------------------------------------------------------------------
+
+WITH_USERS = """
+from torch import nn
+from attnrec.models.base import SequentialModel, item_table
+
+class LastItemAndUser(SequentialModel):
+    knows_users = True
+
+    def __init__(self, catalogue, config):
+        super().__init__(catalogue, config)
+        self.items = item_table(catalogue, config.dim)
+        self.users = nn.Embedding(catalogue.num_users, config.dim)
+
+    def forward(self, batch):
+        return self.items(batch.items) + self.users(batch.users)
+
+    @property
+    def item_vectors(self):
+        return self.items.weight
+"""
+
+
+def test_a_model_that_knows_users(folder: Path) -> None:
+    (folder / "users.py").write_text(WITH_USERS)
+    pairs = ((user, (3 * user + place) % 12) for user in range(40) for place in range(6))
+    (folder / "data.txt").write_text("".join(f"u{user} i{item}\n" for user, item in pairs))
+    given = QUICK | {"model": "users.py", "dataset": "data.txt", "cutoffs": [5]}
+    summary = attnrec.train(out="run", **given)
+    model = attnrec.load("run")
+    assert model.evaluate(cutoffs=(5,))["full"]["NDCG@5"] == pytest.approx(summary["test"]["full"]["NDCG@5"])
+    assert model.recommend(["i1"], user="u3") != model.recommend(["i1"], user="u4")
+    with pytest.raises(InputError, match="give a user id as `user`"):
+        model.recommend(["i1"])
+    (folder / "users.py").write_text(WITH_USERS.replace("knows_users = True", "pass"))
+    with pytest.raises(RunError, match=r"users\.py, line 14, in forward"):  # for it has no users then
+        attnrec.train(out="other", **given)
+
+
 # -- features ----------------------------------------------------------------------------------------------
 
 WITH_FEATURES = """
@@ -177,7 +216,6 @@ class Genres(SequentialModel):
 
     def __init__(self, catalogue, config):
         super().__init__(catalogue, config)
-        self.keep_features()
         self.items = item_table(catalogue, config.dim)
         self.tables = nn.ModuleDict(
             {name: nn.Embedding(n + 1, config.dim, padding_idx=0) for name, n in catalogue.features.sizes.items()}
@@ -235,7 +273,7 @@ def test_the_categories_of_the_data_are_a_feature(folder: Path, tabled: dict[str
         ({"feature_columns": ["colour"]}, "has no column 'colour'"),
         ({"features": "", "feature_columns": ["genre"]}, "`feature_columns` needs `features`"),
         ({"features": "few.csv"}, "few.csv has no row for 11 of the 12 items of data, such as 'i1'"),
-        ({"feature_columns": "genre"}, "feature_columns must be a list of texts"),
+        ({"feature_columns": "genre"}, "feature_columns must be a list of strings"),
         ({"features": "twice.csv", "feature_columns": ["genre"]}, "twice.csv has 2 columns 'genre'"),
         ({"features": "none.csv"}, "none.csv has no value of 'genre' for any item of data"),
         ({"features": "two.csv"}, "two.csv has two rows of item 'i0', whose genre differs: 'a' and 'b|c'"),

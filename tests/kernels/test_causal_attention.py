@@ -234,7 +234,7 @@ def test_autocast() -> None:
     [
         ({"q": torch.zeros(2, 4, 16)}, ValueError, "must have 4 axes"),
         ({"k": torch.zeros(2, 1, 5, 16)}, ValueError, "q and k must have the same shape"),
-        ({"v": torch.zeros(2, 2, 4, 16)}, ValueError, "v the same but for its last axis"),
+        ({"v": torch.zeros(2, 2, 4, 16)}, ValueError, "v the same except for its last axis"),
         ({"q": torch.zeros(2, 1, 4, 16).double()}, TypeError, "must all be float32, float16 or bfloat16"),
         ({"v": torch.zeros(2, 1, 4, 129)}, ValueError, "the width of v must be 1 to 128, not 129"),
         ({"lengths": torch.tensor([1])}, ValueError, r"lengths must be whole numbers of shape \[2\]"),
