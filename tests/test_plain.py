@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -49,6 +50,15 @@ def test_what_is_empty_has_no_key() -> None:
     bare = Outer("x", None, {}, "a", None, None)
     assert as_plain(bare) == {"name": "x", "kind": "a", "count": None, "anything": None}
     assert from_plain(Outer, as_plain(bare)) == bare
+
+
+def test_what_json_has_no_word_for_is_null() -> None:
+    @dataclass(frozen=True)
+    class Ratio:
+        value: float
+
+    assert as_plain([math.nan, math.inf, 1.0]) == [None, None, 1.0]
+    assert math.isnan(from_plain(Ratio, {"value": None}).value)
 
 
 def test_whole_numbers_are_numbers_and_keys_of_later_versions_are_passed_over() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class Component(nn.Module):
     """A part of a model that a researcher writes, and its declarations.
 
-    A class, or an object in its constructor, declares what it needs. Anything that is not declared is not passed on.
+    A class, or an object in its constructor, declares what it needs. Only times are passed on undeclared.
     """
 
     needs_timestamps: bool = False

@@ -6,6 +6,7 @@ A field becomes a key of the same name. Metadata marks two exceptions: the field
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
@@ -19,7 +20,7 @@ T = TypeVar("T")
 
 
 def as_plain(value: object) -> Any:
-    """Dataclasses and mappings as dicts, tuples and lists as lists; anything else unchanged."""
+    """Dataclasses and mappings as dicts, tuples as lists, NaN and infinities as None; anything else unchanged."""
     if is_dataclass(value):
         found: dict[str, Any] = {}
         for own in fields(value):
@@ -31,6 +32,8 @@ def as_plain(value: object) -> Any:
         return found
     if isinstance(value, Mapping):
         return {name: as_plain(inner) for name, inner in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
     return [as_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
@@ -63,6 +66,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         if is_dataclass(kind):
             return _dataclass(kind, value, where)
         return {name: _read(inner[1], one, _inside(where, name)) for name, one in value.items()}
+    if kind is float and value is None:
+        return math.nan
     accepted = (int, float) if kind is float else (kind,)
     return kind(value) if type(value) in accepted else _refuse(where, _WORDS[kind])
 
