@@ -15,11 +15,11 @@ from attnrec.cli.spelling import spelled
 from attnrec.core.errors import InputError
 
 if TYPE_CHECKING:
+    from attnrec.core.spec import Spec
     from attnrec.experiments.tables import ReportTable
     from attnrec.experiments.variants import Variant
     from attnrec.results import ComparisonResult
 
-_QUICK_CHECKS = ("shape", "finite", "no future leak", "padding", "batch independence")
 _ORDER = "attnrec.variants"  # key in a context for the options that name variants, in the order given
 
 
@@ -131,26 +131,15 @@ def _variants(given: dict[str, list[str]], order: list[str]) -> list[Variant]:
 
 def _check(variants: list[Variant]) -> None:
     """Warn about each variant that is not built in and fails a quick check of the contract; only warn."""
-    from attnrec.attention import ATTENTION
-    from attnrec.contract import check, check_names
-    from attnrec.contract.kinds import kind_of
+    from attnrec.contract.quick import quick_failures
     from attnrec.core.spec import Specs
-    from attnrec.models.build import MODELS
 
-    found: dict[Any, Any] = {}
-    for option, registry in (("attention", ATTENTION), ("model", MODELS)):
+    def named(option: str) -> list[Spec]:
         texts = [str(variant.options[option]) for variant in variants if option in variant.options]
-        found |= {spec: registry for text in texts for spec in Specs.parse(text).parts}
-    for spec, registry in found.items():
-        try:
-            if registry.find(spec.name).__module__.startswith("attnrec."):
-                continue
-            known = check_names(kind_of(spec))
-            report = check(spec, only=[name for name in _QUICK_CHECKS if name in known])
-        except (InputError, ValueError):
-            continue  # the training will refuse it, or it does not take the sizes of the checks
-        if report.failures:
-            show_warnings([f"{report.summary()}; `attnrec check {spec}` says more"])
+        return [spec for text in texts for spec in Specs.parse(text).parts]
+
+    for spec, report in quick_failures(named("attention"), named("model")):
+        show_warnings([f"{report.summary()}; `attnrec check {spec}` says more"])
 
 
 def _show(table: ReportTable) -> None:

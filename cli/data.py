@@ -16,7 +16,6 @@ from attnrec.core.errors import InputError
 from attnrec.data.reading.form import ReadOptions
 
 if TYPE_CHECKING:
-    from attnrec.data.interactions import Interactions
     from attnrec.evaluation.significance import Difference
     from attnrec.experiments.shuffle_test import ShuffleTest
 
@@ -69,10 +68,11 @@ def show(
         if value is not None and not shuffle_test:
             raise InputError(f"--{name} needs --shuffle-test")
     from attnrec.data.load import load_interactions
+    from attnrec.data.statistics import overview
 
     found = load_interactions(dataset, options_of(ReadOptions, given))
-    show_reading(found.reading)
-    figures = _figures(found)
+    show_reading(found.reading, results)
+    figures = asdict(overview(found))
     rows = [
         (name.replace("_", " "), f"{value:,}" if not isinstance(value, bool) else "yes" if value else "no")
         for name, value in figures.items()
@@ -104,7 +104,7 @@ def stats(
     from attnrec.data.statistics import statistics
 
     found = load_interactions(dataset, options_of(ReadOptions, given))
-    show_reading(found.reading)
+    show_reading(found.reading, results)
     figures = statistics(found)
     rows = [
         ("users", f"{figures.users:,}"),
@@ -130,28 +130,6 @@ def stats(
         )
     if json:
         print_json({"dataset": found.name, **asdict(figures)})
-
-
-def _figures(found: Interactions) -> dict[str, Any]:
-    import numpy as np
-
-    from attnrec.data.interactions import DataError
-    from attnrec.data.splits import make_split, resolved_kind
-
-    lengths = found.lengths
-    try:
-        evaluated = len(make_split(found, resolved_kind("auto", found)).users("test"))
-    except DataError:  # too few interactions to hold any out
-        evaluated = 0
-    return {
-        "users": found.num_users,
-        "items": found.num_items,
-        "interactions": found.num_interactions,
-        "median_length": float(np.median(lengths)),
-        "max_length": int(lengths.max()),
-        "evaluated_users": evaluated,
-        "timestamps": found.timestamps is not None,
-    }
 
 
 def _test(

@@ -89,7 +89,7 @@ def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numbers: 
     return table
 
 
-def show_reading(reading: Reading | None) -> None:
+def show_reading(reading: Reading | None, to: SafeConsole = console) -> None:
     """Show how a file was read: its layout, the role of each column, how many lines were kept."""
     if reading is None:
         return
@@ -97,16 +97,16 @@ def show_reading(reading: Reading | None) -> None:
     roles = ", ".join(f"{role}: {column}" for role, column in named)
     line = f"{Path(reading.source).name}: {reading.form}" + (f"; {roles}" if roles else "")
     dropped = ", ".join(f"{count:,} dropped ({reason})" for reason, count in reading.dropped.items())
-    console.print(line)
-    console.print(f"{reading.lines:,} interaction{'s' * (reading.lines != 1)} read, {dropped or 'none dropped'}")
+    to.print(line)
+    to.print(f"{reading.lines:,} interaction{'s' * (reading.lines != 1)} read, {dropped or 'none dropped'}")
     for note in reading.notes:
-        console.print(spelled(note), style="dim")
+        to.print(spelled(note), style="dim")
 
 
 def show_prepared(prepared: Prepared) -> None:
     """Show how raw files were read, and what each filter left."""
     for reading in prepared.readings:
-        show_reading(reading)
+        show_reading(reading, results)
     rows = [(step, *(f"{count:,}" for count in counts)) for step, *counts in prepared.steps]
     results.print(plain_table(("step", "interactions", "users", "items"), rows, numbers=(1, 2, 3)))
     if prepared.part_sizes is not None:

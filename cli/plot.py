@@ -8,7 +8,7 @@ from typing import Optional
 import typer
 
 from attnrec.cli.options import trust_code_option
-from attnrec.cli.output import console, print_json
+from attnrec.cli.output import print_json, results
 from attnrec.cli.terminal import one_line
 
 
@@ -45,6 +45,6 @@ def plot(
     )
     paths = [path for name, figure in figures.items() for path in save_figure(figure, run / "figures", name)]
     for path in paths:
-        console.print(one_line(str(path)), soft_wrap=True)
+        results.print(one_line(str(path)), soft_wrap=True)
     if json:
         print_json({"figures": [str(path) for path in paths]})

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from attnrec.data.interactions import Interactions
+from attnrec.data.interactions import DataError, Interactions
 from attnrec.data.moments import shown_moment
+from attnrec.data.splits import make_split, resolved_kind
 
 _EDGES = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 100_000, 1_000_000)
 
@@ -38,6 +39,42 @@ class Statistics:
     tied: int | None = None
     first: str | None = None
     last: str | None = None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The first figures of a data set.
+
+    Attributes:
+        median_length, max_length: of the histories, in interactions.
+        evaluated_users: users that have a test item under the split ``auto``; 0 if none can be held out.
+        timestamps: whether interactions have times.
+    """
+
+    users: int
+    items: int
+    interactions: int
+    median_length: float
+    max_length: int
+    evaluated_users: int
+    timestamps: bool
+
+
+def overview(data: Interactions) -> Overview:
+    """The first figures of a data set."""
+    try:
+        evaluated = len(make_split(data, resolved_kind("auto", data)).users("test"))
+    except DataError:  # too few interactions to hold any out
+        evaluated = 0
+    return Overview(
+        data.num_users,
+        data.num_items,
+        data.num_interactions,
+        float(np.median(data.lengths)),
+        int(data.lengths.max()),
+        evaluated,
+        data.timestamps is not None,
+    )
 
 
 def statistics(data: Interactions) -> Statistics:
