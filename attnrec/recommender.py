@@ -224,7 +224,8 @@ class Recommender:
         data = self._load(dataset)
         own = self.vocabulary if self.config.training.start_from else None
         # compare ids first: other data may not even allow this split
-        if own is None and data.item_ids != self.vocabulary.items:
+        other_users = bool(self.vocabulary.users) and data.user_ids != self.vocabulary.users
+        if own is None and (data.item_ids != self.vocabulary.items or other_users):
             raise self._other_data(dataset)
         split = split_of(self.config, data, own)
         if self.run.manifest.data != split.checksum:

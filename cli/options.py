@@ -16,7 +16,7 @@ from attnrec.core.errors import InputError
 from attnrec.core.options import check, shown
 from attnrec.core.spec import Spec, Specs
 from attnrec.training.config import TrainConfig, declared, read_toml
-from attnrec.training.manifest import is_run_of_another
+from attnrec.training.manifest import belongs_to_another
 from attnrec.training.presets import PRESETS
 
 T = TypeVar("T")
@@ -143,7 +143,7 @@ def options_of_file(file: Path, *, trust_code: bool = False, but: Collection[str
     if {"variants", "seeds"} <= values.keys():
         raise InputError(f"{file} is the plan of a comparison, not of a training: give the config.toml of a run in it")
     code = [str(spec) for spec in _specs(values) if spec.is_source]
-    if code and not trust_code and is_run_of_another(file.resolve().parent):
+    if code and not trust_code and belongs_to_another(file):
         raise InputError(
             f"{file} belongs to a run that you did not write, and names code ({' and '.join(code)}): look at it first, "
             "and give --trust-code to let it be executed"

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from attnrec.core.options import named
-from attnrec.experiments.compare import MAY_DIFFER, OF_ONE_RUN, PROTOCOLS, Comparison
+from attnrec.experiments.compare import MAY_DIFFER, OF_ONE_RUN, PLAN, PROTOCOLS, Comparison
 from attnrec.experiments.known_rows import NEAR, known_row
 from attnrec.training.run_directory import RunDirectory
 
@@ -89,12 +89,15 @@ def _differing_options(comparison: Comparison, runs: Sequence[tuple[str, int]]) 
         options["device"] = run.result()["device"]
         for name, value in options.items():
             found.setdefault(name, {}).setdefault(str(value), {}).setdefault(variant, []).append(seed)
-    return [
+    differing = [
         f"the runs compared differ in {named(name)}: "
         + "; ".join(f"{value} for {_listed(of_value)}" for value, of_value in values.items())
         for name, values in found.items()
         if len(values) > 1
     ]
+    planned = comparison.config.to_mapping()
+    edited = [name for name, values in found.items() if name != "device" and str(planned[name]) not in values]
+    return differing + [f"{PLAN} says {named(name, planned[name])}, but no run was trained with it" for name in edited]
 
 
 def _below_known_rows(

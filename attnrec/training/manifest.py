@@ -125,16 +125,30 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
         return found
 
 
+_SURELY = (MANIFEST, PREVIOUS, "vocabulary.json", "metrics.jsonl", "weights.safetensors")  # files that only runs have
+
+
 def is_run_of_another(folder: Path) -> bool:
     """Whether a folder looks like a run that this user did not write."""
     # an incomplete copy has some files of a run, but no manifest that says who wrote it
-    names = (MANIFEST, PREVIOUS, "vocabulary.json", "metrics.jsonl", "weights.safetensors", "state", "variants")
-    if not any((folder / name).exists() for name in names):
+    if not any((folder / name).exists() for name in (*_SURELY, "state", "variants")):
         return False
     try:
         return not _read(folder / MANIFEST)[0].own
     except (OSError, ValueError):
         return True
+
+
+def belongs_to_another(file: Path) -> bool:
+    """Whether a file is in a run, or in a comparison with a run, that this user did not write."""
+    folder, *above = file.resolve().parents
+    if is_run_of_another(folder):
+        return True
+    runs = [one for one in above if any((one / name).exists() for name in _SURELY)]
+    for one in (folder, *above):
+        if (one / "comparison.toml").exists():
+            runs += one.glob("runs/*/*")
+    return any(map(is_run_of_another, runs))
 
 
 def problem_of_previous(folder: Path) -> str:

@@ -86,7 +86,7 @@ def test_evaluate_by_segment(attnrec: Any, run: Path) -> None:
         assert sum(segment["users"] for segment in division) == 38
     assert [lists["cutoff"] for lists in result["segments"]["top_lists"]] == [1, 5, 10, 20]
     for words in ("by items in the history", "never saw", "coverage", "catalogue", "random order", "Hit@10"):
-        assert words in found.out
+        assert words in found.out + found.err
     assert "time since" not in found.out
     assert "Hit@3" in attnrec("evaluate", run, "--segments", "--cutoffs", "1,3").out
 
@@ -267,7 +267,7 @@ def test_shuffle_test(attnrec: Any, small_file: Path) -> None:
         for metric in ("NDCG@10", "Hit@10")
     ]
     for words in ("small, shuffled: 40 users", "shuffled throughout", "none, by popularity", "users and seeds"):
-        assert words in found.out
+        assert words in found.out + found.err
     for arguments, message in (
         (("--epochs", "2"), "--epochs needs --shuffle-test"),
         (("--shuffle-test", "--seeds", "0"), "--seeds must be at least 1, not 0"),

@@ -30,6 +30,7 @@ def test_the_file_passes_the_contract() -> None:
     assert report.holds, str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "base", "options"),
     [("mixer", "AttentionMixer", "operator=alibi,start=0.9"), ("model", "SequentialModel", "layers=2")],

@@ -250,6 +250,19 @@ def test_modules_of_the_current_folder_are_not_taken_for_pythons(
     )
 
 
+@pytest.mark.parametrize("place", ["state", "variants", "a/b/c"])
+def test_a_configuration_below_somebodys_run(run: Path, trace: Path, place: str) -> None:
+    folder = run / place
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "other.toml").write_bytes((run / "config.toml").read_bytes())
+    arguments = ["train", "--out", str(run.parent / "new"), "--config", str(folder / "other.toml"), "--epochs", "1"]
+    said = subprocess.run(
+        [sys.executable, "-m", "attnrec", *arguments], capture_output=True, text=True, check=False, cwd=run.parent
+    )
+    assert (said.returncode, trace.exists()) == (2, False)
+    assert "belongs to a run that you did not write, and names code" in said.stderr
+
+
 @pytest.mark.parametrize(
     "command", [["train", "--out", "new"], ["compare", "--attention", "sdpa"], ["data", "small.txt", "--shuffle-test"]]
 )

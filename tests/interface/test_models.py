@@ -200,6 +200,10 @@ def test_a_model_that_knows_users(folder: Path) -> None:
     assert model.recommend(["i1"], user="u3") != model.recommend(["i1"], user="u4")
     with pytest.raises(InputError, match="give a user id as `user`"):
         model.recommend(["i1"])
+    content = (folder / "data.txt").read_text()
+    (folder / "data.txt").write_text(content.replace("u1 ", "x ").replace("u2 ", "u1 ").replace("x ", "u2 "))
+    with pytest.raises(InputError, match=r"data\.txt"):  # two users have changed places
+        model.evaluate(cutoffs=(5,))
     (folder / "users.py").write_text(WITH_USERS.replace("knows_users = True", "pass"))
     with pytest.raises(RunError, match=r"users\.py, line 14, in forward"):  # for it has no users then
         attnrec.train(out="other", **given)
@@ -276,6 +280,7 @@ def test_the_categories_of_the_data_are_a_feature(folder: Path, tabled: dict[str
         ({"feature_columns": "genre"}, "feature_columns must be a list of strings"),
         ({"features": "twice.csv", "feature_columns": ["genre"]}, "twice.csv has 2 columns 'genre'"),
         ({"features": "none.csv"}, "none.csv has no value of 'genre' for any item of data"),
+        ({"features": "ids.csv"}, "the columns id and itemid may each hold the ids of the items"),
         ({"features": "two.csv"}, "two.csv has two rows of item 'i0', whose genre differs: 'a' and 'b|c'"),
     ],
 )
@@ -284,6 +289,7 @@ def test_features_that_cannot_be_used(
 ) -> None:
     (folder / "few.csv").write_text("item,genre\ni0,a\n")
     (folder / "twice.csv").write_text("item,genre,genre\ni0,a,b\n")
+    (folder / "ids.csv").write_text("id,item_id,genre\n" + "".join(f"i{item},i{11 - item},a\n" for item in range(12)))
     (folder / "none.csv").write_text("item,genre\n" + "".join(f"i{item},\n" for item in range(12)))
     (folder / "two.csv").write_text("item,genre\ni0,a\ni0, a |a\ni0,b|c\n")
     with pytest.raises(InputError, match=message):

@@ -37,7 +37,7 @@ KNOWN = {
 """Known column names of each role, the preferred one first."""
 
 # two names of one role that publishers use together; the order in `KNOWN` says which one is the id
-_SIDE_BY_SIDE = {frozenset({"parentasin", "asin"}), frozenset({"userid", "username"})}
+SIDE_BY_SIDE = {frozenset({"parentasin", "asin"}), frozenset({"userid", "username"})}
 
 _AGAIN = re.compile(r" \(\d+\)$")  # as `unique` makes it
 _LONGEST = 40  # characters of a name in a message
@@ -190,7 +190,7 @@ def known_places(
         if not places:
             continue
         others = [names[place] for place in places[1:]]
-        if others and role in ("user", "item") and frozenset({names[places[0]], *others}) not in _SIDE_BY_SIDE:
+        if others and role in ("user", "item") and frozenset({names[places[0]], *others}) not in SIDE_BY_SIDE:
             shown = " and ".join(repr(short(columns[place])) for place in places)
             raise DataError(f"{where}: {shown} may each be the {role}; say which with `{role}_column=NAME`")
         if others:

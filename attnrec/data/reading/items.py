@@ -17,7 +17,7 @@ from typing import Any
 
 from attnrec.core.errors import nearest
 from attnrec.data.interactions import CATEGORY_SEPARATOR, DataError, Interactions
-from attnrec.data.reading.columns import KNOWN, plain, short
+from attnrec.data.reading.columns import KNOWN, SIDE_BY_SIDE, plain, short
 from attnrec.data.reading.records import parse_record
 from attnrec.data.reading.source import blocks
 
@@ -128,6 +128,9 @@ def _place(names: Sequence[str], known: Sequence[str]) -> int | None:
 
 
 def _by_item(where: Path, names: Sequence[str], rows: Iterator[Row]) -> Iterator[tuple[str, Sequence[Any]]]:
+    known = [name for name in dict.fromkeys(names) if name in _IDS]
+    if len(known) > 1 and frozenset(known) not in SIDE_BY_SIDE:
+        raise DataError(f"{where}: the columns {' and '.join(known)} may each hold the ids of the items; keep only one")
     place = 0 if names[0] in _IDS else _place(names, _IDS) or 0
     if not names[place] or names[place].startswith("unnamed"):
         raise DataError(f"{where}: no column has a name known for item ids, and the first has no name")

@@ -27,7 +27,7 @@ from attnrec.data.reading.assemble import (
     from_arrow,
     values_of,
 )
-from attnrec.data.reading.columns import is_date, is_number
+from attnrec.data.reading.columns import KNOWN, is_date, is_number, plain
 from attnrec.data.reading.form import Form
 from attnrec.data.reading.recognise import split, words
 from attnrec.data.reading.source import Account, TextStream, blocks, decode, is_regular, lines
@@ -185,6 +185,9 @@ def _may_be_row(line: str, form: Form) -> bool:
 # -- sequences -------------------------------------------------------------------------------------------
 
 
+_HEADERS = (*KNOWN["item"], "items", "history", "sequence", "itemids")  # names of the second column
+
+
 def read_sequences(path: Path, form: Form, *, forced: bool = False) -> Columns:
     """A user and the items of its history from each line.
 
@@ -198,6 +201,10 @@ def read_sequences(path: Path, form: Form, *, forced: bool = False) -> Columns:
         user, *items = words(line) if not form.separator else line.split(form.separator)
         if not items:
             raise DataError(f"{path}:{number}: a user without items (expected `user item item ...`)")
+        if not users and plain(user) in KNOWN["user"] and plain(items[0]) in _HEADERS:
+            raise DataError(
+                f"{path}:{number}: {line.strip()[:80]!r} is a header, which sequences do not have: remove it"
+            )
         users.append(user)
         counts.append(len(items))
         tokens += items

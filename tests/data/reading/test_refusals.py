@@ -141,6 +141,13 @@ def test_dates_written_as_numbers(tmp_path: Path, clock: str) -> None:
     assert read_interactions(path).timestamps is not None  # there is no 42nd of January
 
 
+@pytest.mark.parametrize("header", ["user items", "user_id item_id", "uid history"])
+def test_a_header_over_sequences(tmp_path: Path, header: str) -> None:
+    lines = [f"{user} {user % 7} {user % 5} {user % 3} {user % 11}" for user in range(60)]
+    (tmp_path / "data.txt").write_text("\n".join([header, *lines]) + "\n")
+    assert "header" in refusal(tmp_path / "data.txt")
+
+
 def test_a_few_users_with_two_lines_are_told(tmp_path: Path) -> None:
     lines = [f"u{user} i{user % 7} i{user % 5} i{user % 3} i{user % 11}" for user in range(100)]
     (tmp_path / "data.txt").write_text("\n".join([*lines, "u3 i1 i2 i3", "u4 i1 i2 i3"]))
