@@ -25,6 +25,7 @@ def test_a_run_is_replaced_only_when_asked(attnrec: Any, small_file: Path) -> No
     assert not list(Path("run").glob("replaced*"))
 
 
+@pytest.mark.slow
 def test_a_comparison_is_replaced_only_when_asked(attnrec: Any, small_file: Path) -> None:  # noqa: F811
     command = ["compare", "--attention", "sdpa", "--attention", "alibi", "--dataset", small_file, "--out", "c", *FAST]
     command += ["--seeds", "1", "--epochs", "1"]

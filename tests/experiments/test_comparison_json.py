@@ -99,6 +99,9 @@ def test_keys_and_types_stay(comparison: Comparison, found: ComparisonFindings) 
         for key, kind in (("more_seeds", int), ("users_part", float)):  # there is one or the other, as it turns out
             assert isinstance(of[key], kind | None)
             of[key] = None
+    for variant in written["variants"][:2]:
+        if variant["valid_at_equal_time"] is None:  # not validated in the time of the fastest, which differs by run
+            variant["valid_at_equal_time"] = {"mean": 0.5, "sd": 0.5, "values": [0.5]}
     expected = json.loads(json.dumps(RESULT).replace("int or None", "NoneType").replace("float or None", "NoneType"))
     assert structure(written) == expected
 
