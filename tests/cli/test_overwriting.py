@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import attnrec as library
 from tests.cli.test_commands import FAST, attnrec  # noqa: F401  (a fixture)
 
