@@ -87,7 +87,7 @@ class Recommender:
             history: original item ids, oldest first; numbers are taken as their decimal strings.
             top: how many items to return (fewer if the catalogue has fewer).
             include_seen: whether items of the history may be recommended.
-            user: original user id, if the model was trained with user vectors.
+            user: original user id, if the model knows users.
             timestamps: times of the items of the history, if the model's attention needs them.
 
         Returns:

@@ -7,6 +7,7 @@
   is the deviation of one score. It takes at least ten evaluations. A training that ran out of patience has stopped
   rising and is not checked.
 - The compared runs differ in options that no variant sets: a run of the folder was resumed by hand.
+- `comparison.toml` says an option that no run was trained with: it was edited, or all runs were resumed by hand.
 - The baseline is below published results (`known_rows`), all of which use leave-one-out.
 """
 

@@ -1,7 +1,8 @@
 """Claiming the folder of a new run: checking that it may begin there, and making room for it.
 
 Files of an earlier run are moved into a subfolder: ``diverged-N``, where they stay, or ``replaced-N``, where they stay
-until the new run has its result. Files of the user are neither moved nor removed.
+until the new run has its result. Files of the user are never removed; those inside a subfolder
+that moves, such as ``state``, move with it.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+_CAN_WAIT = hasattr(signal, "setitimer")  # not on Windows
 _LATER = 0.02  # seconds until an import in progress is looked at again
 _PATIENCE = 10.0
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # some systems lack some
@@ -42,7 +43,7 @@ def end_program() -> None:
     global _came
     _came = 0.0
     handle(_end)
-    if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+    if _CAN_WAIT and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGALRM, _end)
 
 
@@ -55,7 +56,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     global _came
     again, now = bool(_came) and number == signal.SIGINT, time.monotonic()
     _came = _came or now
-    if _importing(frame) and hasattr(signal, "setitimer") and not again and now - _came < _PATIENCE:
+    if _importing(frame) and _CAN_WAIT and not again and now - _came < _PATIENCE:
         signal.setitimer(signal.ITIMER_REAL, _LATER)
         return
     raise KeyboardInterrupt
@@ -82,7 +83,7 @@ class InterruptRequest:
     def __enter__(self) -> InterruptRequest:
         self.previous = handle(self._on_signal)
         self.requested = was_asked()
-        if self.requested:
+        if self.requested and _CAN_WAIT:
             signal.setitimer(signal.ITIMER_REAL, 0)  # it is not asked twice
         return self
 
